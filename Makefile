@@ -1,0 +1,40 @@
+# Everything here runs in .venv, which is built on first use and again when its inputs change.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.up-to-date
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo chat test check format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Build .venv with all that running, developing and testing need
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rag_chain needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Index real documents and hold a conversation over them that outlives its process
+	$(BIN)/python scripts/demo.py
+
+chat: $(STAMP) ## Talk with your documents: make chat, after scripts/ingest.py PATH...
+	$(BIN)/python scripts/chat.py
+
+check: $(STAMP) ## Lint, format check and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check ## All checks, then all tests
+	$(BIN)/python -m pytest
+
+format: $(STAMP) ## Format and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

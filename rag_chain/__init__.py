@@ -1,0 +1,1 @@
+"""Conversational question answering over your own documents, native to LangChain."""

@@ -1,0 +1,145 @@
+"""Every error that rag_chain raises on purpose, as one tree.
+
+::
+
+    RagChainError
+    ├── UsageError                   what the caller handed in is wrong (exit code 2)
+    │   ├── ConfigurationError       a setting, a missing key or a missing package
+    │   ├── InvalidIdError           a session or user id that can't be used
+    │   └── InvalidQuestionError     an empty or oversized question
+    ├── DocumentIndexError           the index on disk
+    │   ├── IndexNotFoundError
+    │   ├── IndexMismatchError       built with another embedding model, dimension or chunking
+    │   ├── IndexDamagedError        a file is missing, truncated or altered
+    │   ├── IndexFormatError         written by a newer version
+    │   └── IndexLockedError         another writer holds it
+    ├── DocumentLoadError            one file could not be read; carries the reason
+    ├── HistoryError                 a session's store
+    │   ├── HistoryUnavailableError  the store is away
+    │   ├── HistoryWriteError        a turn could be kept nowhere
+    │   ├── HistoryDataError         a key of the wrong type, data that is no message
+    │   ├── HistoryAuthError         the store refused the login
+    │   ├── SessionNotFoundError
+    │   ├── SessionExpiredError
+    │   └── SessionBusyError
+    └── ModelError                   the chat or embedding model
+        ├── ModelUnavailableError
+        ├── ModelRefusedError        credentials or quota
+        ├── ModelTimeoutError
+        └── ContextTooLongError
+
+Each message is one sentence that says what is wrong, where, and what to do. The foreign error that caused
+one of these is chained to it, never quoted where it could hold a secret.
+"""
+
+
+class RagChainError(Exception):
+    """Base of all errors of this package. ``exit_code`` is what the scripts exit with."""
+
+    exit_code = 1
+
+
+class UsageError(RagChainError, ValueError):
+    """What the caller handed in is wrong."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """A setting is wrong, or the key or package that it needs is missing."""
+
+
+class InvalidIdError(UsageError):
+    """A session or user id is empty, too long or holds characters that are not allowed."""
+
+
+class InvalidQuestionError(UsageError):
+    """A question is empty or larger than the limit."""
+
+
+class DocumentIndexError(RagChainError):
+    """The index on disk can't be used."""
+
+
+class IndexNotFoundError(DocumentIndexError):
+    """There is no index in the folder."""
+
+
+class IndexMismatchError(DocumentIndexError):
+    """The index was built with another embedding model, dimension or chunking."""
+
+
+class IndexDamagedError(DocumentIndexError):
+    """A file of the index is missing, truncated or altered."""
+
+
+class IndexFormatError(DocumentIndexError):
+    """The index was written by a newer version of this package."""
+
+
+class IndexLockedError(DocumentIndexError):
+    """Another writer holds the index."""
+
+
+class DocumentLoadError(RagChainError):
+    """A file can't be turned into documents.
+
+    Args:
+        reason: one short sentence without the path, such as ``"the PDF is encrypted"``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class HistoryError(RagChainError):
+    """A session's store refused or failed."""
+
+
+class HistoryUnavailableError(HistoryError):
+    """The store is away: connection lost, timed out, loading, read-only or its cluster is down."""
+
+
+class HistoryWriteError(HistoryError):
+    """A turn could be kept nowhere."""
+
+
+class HistoryDataError(HistoryError):
+    """What the store holds under a session's key is not a session."""
+
+
+class HistoryAuthError(HistoryError):
+    """The store refused the login."""
+
+
+class SessionNotFoundError(HistoryError):
+    """There never was such a session, as far as the stores know."""
+
+
+class SessionExpiredError(HistoryError):
+    """The session existed and its time to live ran out."""
+
+
+class SessionBusyError(HistoryError):
+    """Another turn of the session is under way."""
+
+
+class ModelError(RagChainError):
+    """The chat or embedding model failed."""
+
+
+class ModelUnavailableError(ModelError):
+    """The model's server can't be reached or answers with a fault."""
+
+
+class ModelRefusedError(ModelError):
+    """The provider refused the credentials or the quota is used up."""
+
+
+class ModelTimeoutError(ModelError):
+    """The model did not answer in time."""
+
+
+class ContextTooLongError(ModelError):
+    """The prompt does not fit the model's context."""

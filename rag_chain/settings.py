@@ -1,0 +1,177 @@
+"""Every setting, once: its environment variable, unit, default and check.
+
+Values come from keyword arguments, else the environment, else a ``.env`` file in the working directory, else
+the default. ``Settings()`` reads them when it is called, never at import.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag_chain.errors import ConfigurationError
+
+QueryStrategy = Literal["fusion", "condense", "last"]
+
+_OPENAI_CHAT, _OPENAI_EMBEDDING = "gpt-4.1-mini", "text-embedding-3-small"
+
+
+def _default_journal() -> Path | None:
+    return platformdirs.user_state_path("rag_chain") / "journal.sqlite3"
+
+
+class Settings(BaseSettings):
+    """All settings of the package. Keyword arguments take the field names or the variables' names.
+
+    Raises:
+        ConfigurationError: a value is out of its range or of the wrong type; the message names the variable.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_by_name=True, validate_by_alias=True
+    )
+
+    # Sessions
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        validation_alias="REDIS_URL",
+        description="Redis server: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://; empty: no Redis",
+    )
+    session_ttl: int = Field(
+        3600, gt=0, validation_alias="RAG_SESSION_TTL",
+        description="seconds that a session is kept after its last use; every read and write renews it",
+    )
+    history_window: int = Field(
+        20, ge=0, validation_alias="RAG_HISTORY_WINDOW", description="newest messages shown to the chain"
+    )
+    history_max: int = Field(
+        2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept a session, 0: all"
+    )
+    key_prefix: str = Field(
+        "message_store:", min_length=1, validation_alias="RAG_KEY_PREFIX",
+        description="prefix of the sessions' keys in Redis, as in langchain-community",
+    )
+    journal_path: Path | None = Field(
+        default_factory=_default_journal, validation_alias="RAG_JOURNAL_PATH",
+        description="SQLite journal that keeps turns while Redis is away; empty: none",
+    )
+    # Documents
+    index_dir: Path = Field(
+        Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index"
+    )
+    chunk_size: int = Field(
+        800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="characters a chunk, at most"
+    )
+    chunk_overlap: int = Field(
+        100, ge=0, validation_alias="RAG_CHUNK_OVERLAP",
+        description="characters that neighbouring chunks share, at most; below RAG_CHUNK_SIZE",
+    )
+    max_file_mb: float = Field(
+        50, gt=0, validation_alias="RAG_MAX_FILE_MB", description="megabytes; larger files are reported, not read"
+    )
+    # Models
+    chat_model: str = Field(
+        "", validation_alias="RAG_CHAT_MODEL",
+        description="provider:model; by default OpenAI or Azure where their key is set, else local:extractive",
+    )
+    embedding_model: str = Field(
+        "", validation_alias="RAG_EMBEDDING_MODEL",
+        description="provider:model; by default OpenAI or Azure where their key is set, else local:minilm",
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, validation_alias="OPENAI_API_KEY", description="key for openai: models"
+    )
+    openai_base_url: str | None = Field(
+        None, validation_alias="OPENAI_BASE_URL", description="any server that speaks OpenAI's protocol"
+    )
+    azure_openai_api_key: SecretStr | None = Field(
+        None, validation_alias="AZURE_OPENAI_API_KEY", description="key for azure_openai: models"
+    )
+    azure_openai_endpoint: str | None = Field(
+        None, validation_alias="AZURE_OPENAI_ENDPOINT", description="https://NAME.openai.azure.com"
+    )
+    openai_api_version: str | None = Field(
+        None, validation_alias="OPENAI_API_VERSION", description="API version of Azure OpenAI"
+    )
+    # Retrieval
+    retrieval_k: int = Field(
+        5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks handed to the model"
+    )
+    query_strategy: QueryStrategy = Field(
+        "fusion", validation_alias="RAG_QUERY_STRATEGY",
+        description="fusion: history without a model call; condense: a model rewrites; last: the question alone",
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_one_line(error)) from None
+
+    @field_validator("journal_path", "openai_api_key", "openai_base_url", "azure_openai_api_key",
+                     "azure_openai_endpoint", "openai_api_version", mode="before")
+    @classmethod
+    def _empty_means_none(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("chat_model", "embedding_model")
+    @classmethod
+    def _provider_and_model(cls, value: str) -> str:
+        value = value.strip()
+        provider, colon, model = value.partition(":")
+        if value and not (provider and colon and model):
+            raise ValueError("must be PROVIDER:MODEL, for example openai:gpt-4.1-mini or local:extractive")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        if self.chunk_overlap >= self.chunk_size:
+            raise ValueError(
+                f"RAG_CHUNK_OVERLAP ({self.chunk_overlap}) must be smaller than RAG_CHUNK_SIZE ({self.chunk_size})"
+            )
+        return self
+
+    @property
+    def chat_model_name(self) -> str:
+        """``provider:model`` of the chat model, the default resolved by the keys found."""
+        return self.chat_model or self._by_keys(_OPENAI_CHAT, "local:extractive")
+
+    @property
+    def embedding_model_name(self) -> str:
+        """``provider:model`` of the embedding model, the default resolved by the keys found."""
+        return self.embedding_model or self._by_keys(_OPENAI_EMBEDDING, "local:minilm")
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL without credentials, for messages and for naming the store; empty: no Redis."""
+        parts = urlsplit(self.redis_url.get_secret_value().strip())
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    def _by_keys(self, model: str, otherwise: str) -> str:
+        if self.openai_api_key:
+            return f"openai:{model}"
+        if self.azure_openai_api_key:
+            return f"azure_openai:{model}"
+        return otherwise
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field of ``Settings``: ``"session_ttl"`` -> ``"RAG_SESSION_TTL"``."""
+    return str(Settings.model_fields[field].validation_alias)
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence that names the variable; no value of a secret."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = str(first["loc"][0]) if first["loc"] else ""
+    name = variable_of(place) if place in Settings.model_fields else place
+    text = first["msg"].removeprefix("Value error, ")
+    text = text[:1].lower() + text[1:] if name else text
+    given = first.get("input")
+    shown = f", not {given!r}" if name and isinstance(given, str | int | float) and "KEY" not in name and "URL" not in name else ""
+    return f"{name}: {text}{shown}".removeprefix(": ")
