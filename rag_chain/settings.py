@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_by_name=True, validate_by_alias=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
     # Sessions
@@ -43,7 +47,9 @@ class Settings(BaseSettings):
         description="Redis server: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://; empty: no Redis",
     )
     session_ttl: int = Field(
-        3600, gt=0, validation_alias="RAG_SESSION_TTL",
+        3600,
+        gt=0,
+        validation_alias="RAG_SESSION_TTL",
         description="seconds that a session is kept after its last use; every read and write renews it",
     )
     history_window: int = Field(
@@ -53,34 +59,42 @@ class Settings(BaseSettings):
         2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept a session, 0: all"
     )
     key_prefix: str = Field(
-        "message_store:", min_length=1, validation_alias="RAG_KEY_PREFIX",
+        "message_store:",
+        min_length=1,
+        validation_alias="RAG_KEY_PREFIX",
         description="prefix of the sessions' keys in Redis, as in langchain-community",
     )
     journal_path: Path | None = Field(
-        default_factory=_default_journal, validation_alias="RAG_JOURNAL_PATH",
+        default_factory=_default_journal,
+        validation_alias="RAG_JOURNAL_PATH",
         description="SQLite journal that keeps turns while Redis is away; empty: none",
     )
     # Documents
-    index_dir: Path = Field(
-        Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index"
-    )
+    index_dir: Path = Field(Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index")
     chunk_size: int = Field(
         800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="characters a chunk, at most"
     )
     chunk_overlap: int = Field(
-        100, ge=0, validation_alias="RAG_CHUNK_OVERLAP",
+        100,
+        ge=0,
+        validation_alias="RAG_CHUNK_OVERLAP",
         description="characters that neighbouring chunks share, at most; below RAG_CHUNK_SIZE",
     )
     max_file_mb: float = Field(
-        50, gt=0, validation_alias="RAG_MAX_FILE_MB", description="megabytes; larger files are reported, not read"
+        50,
+        gt=0,
+        validation_alias="RAG_MAX_FILE_MB",
+        description="megabytes; larger files are reported, not read",
     )
     # Models
     chat_model: str = Field(
-        "", validation_alias="RAG_CHAT_MODEL",
+        "",
+        validation_alias="RAG_CHAT_MODEL",
         description="provider:model; by default OpenAI or Azure where their key is set, else local:extractive",
     )
     embedding_model: str = Field(
-        "", validation_alias="RAG_EMBEDDING_MODEL",
+        "",
+        validation_alias="RAG_EMBEDDING_MODEL",
         description="provider:model; by default OpenAI or Azure where their key is set, else local:minilm",
     )
     openai_api_key: SecretStr | None = Field(
@@ -103,7 +117,8 @@ class Settings(BaseSettings):
         5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks handed to the model"
     )
     query_strategy: QueryStrategy = Field(
-        "fusion", validation_alias="RAG_QUERY_STRATEGY",
+        "fusion",
+        validation_alias="RAG_QUERY_STRATEGY",
         description="fusion: history without a model call; condense: a model rewrites; last: the question alone",
     )
 
@@ -113,8 +128,15 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(_one_line(error)) from None
 
-    @field_validator("journal_path", "openai_api_key", "openai_base_url", "azure_openai_api_key",
-                     "azure_openai_endpoint", "openai_api_version", mode="before")
+    @field_validator(
+        "journal_path",
+        "openai_api_key",
+        "openai_base_url",
+        "azure_openai_api_key",
+        "azure_openai_endpoint",
+        "openai_api_version",
+        mode="before",
+    )
     @classmethod
     def _empty_means_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -173,5 +195,9 @@ def _one_line(error: ValidationError) -> str:
     text = first["msg"].removeprefix("Value error, ")
     text = text[:1].lower() + text[1:] if name else text
     given = first.get("input")
-    shown = f", not {given!r}" if name and isinstance(given, str | int | float) and "KEY" not in name and "URL" not in name else ""
+    shown = (
+        f", not {given!r}"
+        if name and isinstance(given, str | int | float) and "KEY" not in name and "URL" not in name
+        else ""
+    )
     return f"{name}: {text}{shown}".removeprefix(": ")
