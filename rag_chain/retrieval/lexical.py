@@ -1,0 +1,206 @@
+"""The lexical index: every chunk's text and metadata on disk, and BM25 over its stems (tantivy).
+
+A query is built out of analysed terms and never parsed, so nothing that a person types is query syntax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tantivy
+from langchain_core.documents import Document
+
+from rag_chain.errors import IndexDamagedError
+
+Rows = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+_ANALYZER = "stems"
+_HEAP = 64_000_000
+_MAX_TERM = 40
+"""Longer words are no words: hashes, base64. As in tantivy's own analyzers."""
+
+
+def analyzer(language: str) -> Any:
+    """Lower case, accents folded, stemmed: ``tantivy.TextAnalyzer`` with an ``analyze(text) -> list[str]``."""
+    return (
+        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+        .filter(tantivy.Filter.remove_long(_MAX_TERM))
+        .filter(tantivy.Filter.lowercase())
+        .filter(tantivy.Filter.ascii_fold())
+        .filter(tantivy.Filter.stemmer(language))
+        .build()
+    )
+
+
+def _schema() -> Any:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("row", indexed=True, fast=True)
+    builder.add_text_field("text", stored=True, tokenizer_name=_ANALYZER, index_option="freq")
+    builder.add_bytes_field("metadata", stored=True)
+    builder.add_text_field("facet", tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("hash", tokenizer_name="raw", index_option="basic")
+    return builder.build()
+
+
+def facet(key: str, value: Any) -> str:
+    """The term that stands for ``metadata[key] == value``, short whatever the value."""
+    term = json.dumps([key, value], sort_keys=True, default=str)
+    return term if len(term) <= 200 else hashlib.sha256(term.encode()).hexdigest()
+
+
+class LexicalIndex:
+    """A frozen view of the chunks in a folder. Instances are shared by readers and never altered."""
+
+    def __init__(self, folder: Path | None, language: str) -> None:
+        """Open the chunks in ``folder``; None: there are no chunks.
+
+        Raises:
+            IndexDamagedError: tantivy can't read them.
+        """
+        self._analyzer = analyzer(language)
+        try:
+            self._index = tantivy.Index.open(str(folder)) if folder else tantivy.Index(_schema())
+            self._index.register_tokenizer(_ANALYZER, self._analyzer)
+            self._searcher = self._index.searcher()
+        except (ValueError, OSError) as error:
+            raise IndexDamagedError(f"{folder} can't be read: ingest again with --rebuild.") from error
+        self._schema = self._index.schema
+
+    def __len__(self) -> int:
+        return int(self._searcher.num_docs)
+
+    def analyze(self, text: str) -> list[str]:
+        """The stems of ``text`` as the index holds them, in order, repeats included."""
+        return list(self._analyzer.analyze(text))
+
+    def search(
+        self, query: str | Mapping[str, float], k: int, where: Mapping[str, Any] | None = None
+    ) -> tuple[Rows, Scores]:
+        """The ``k`` chunks of highest BM25, best first: rows and scores, (k',) each, k' at most ``k``.
+
+        Args:
+            query: a text, or weights of stems (see ``analyze``).
+            where: metadata that a chunk must have.
+        """
+        weights = dict.fromkeys(self.analyze(query), 1.0) if isinstance(query, str) else query
+        terms = [
+            (tantivy.Occur.Should, tantivy.Query.boost_query(self._term("text", term, "freq"), weight))
+            for term, weight in weights.items()
+            if weight > 0
+        ]
+        if not terms or k < 1:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        text = tantivy.Query.boolean_query(terms)
+        if where:
+            facets = tantivy.Query.const_score_query(self._facets(where), 0.0)
+            text = tantivy.Query.boolean_query([(tantivy.Occur.Must, text), (tantivy.Occur.Must, facets)])
+        hits = self._searcher.search(text, k, count=False).hits
+        return self._rows([address for _, address in hits]), np.array([score for score, _ in hits], np.float32)
+
+    def doc_freq(self, term: str) -> int:
+        """In how many chunks a stem stands."""
+        return int(self._searcher.doc_freq("text", term))
+
+    def rows_where(self, where: Mapping[str, Any]) -> Rows:
+        """All rows whose metadata has these values; a list in the metadata has each of its items."""
+        return self._matching(self._facets(where))
+
+    def rows_of_ids(self, ids: Sequence[str]) -> Rows:
+        """The rows of those ids that are there, in no order."""
+        return self._matching(tantivy.Query.term_set_query(self._schema, "id", list(ids)))
+
+    def rows_of_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Content hash -> one row that has it, for those that are there."""
+        found = {}
+        for content_hash in hashes:
+            hits = self._searcher.search(self._term("hash", content_hash, "basic"), 1, count=False).hits
+            if hits:
+                found[content_hash] = int(self._rows([hits[0][1]])[0])
+        return found
+
+    def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
+        """The chunks of rows that are there, in the order of ``rows``, with their ids and metadata."""
+        query = tantivy.Query.term_set_query(self._schema, "row", [int(row) for row in rows])
+        addresses = [address for _, address in self._searcher.search(query, max(len(rows), 1), count=False).hits]
+        found = dict(zip(self._rows(addresses).tolist(), addresses, strict=True))
+        return [self._document(found[int(row)]) for row in rows if int(row) in found]
+
+    def all_documents(self) -> Iterator[tuple[int, Document]]:
+        """Every row and its chunk, in no order."""
+        hits = self._searcher.search(tantivy.Query.all_query(), max(len(self), 1), count=False).hits
+        addresses = [address for _, address in hits]
+        for row, address in zip(self._rows(addresses).tolist(), addresses, strict=True):
+            yield row, self._document(address)
+
+    def ids_where(self, key: str, values: Iterable[Any]) -> list[str]:
+        """The ids of all chunks whose ``metadata[key]`` is one of ``values``."""
+        query = tantivy.Query.term_set_query(self._schema, "facet", [facet(key, value) for value in values])
+        hits = self._searcher.search(query, max(len(self), 1), count=False).hits
+        return [str(self._searcher.doc(address).get_first("id")) for _, address in hits]
+
+    def _document(self, address: Any) -> Document:
+        stored: Any = self._searcher.doc(address)
+        metadata = json.loads(bytes(stored.get_first("metadata")))
+        return Document(id=stored.get_first("id"), page_content=stored.get_first("text"), metadata=metadata)
+
+    def _term(self, field: str, value: str, option: str) -> Any:
+        return tantivy.Query.term_query(self._schema, field, value, option)
+
+    def _facets(self, where: Mapping[str, Any]) -> Any:
+        terms = [self._term("facet", facet(key, value), "basic") for key, value in where.items()]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, term) for term in terms])
+
+    def _matching(self, query: Any) -> Rows:
+        hits = self._searcher.search(query, max(len(self), 1), count=False).hits
+        return self._rows([address for _, address in hits])
+
+    def _rows(self, addresses: list[Any]) -> Rows:
+        return np.array(self._searcher.fast_field_values("row", addresses), dtype=np.int64)
+
+
+class LexicalWriter:
+    """Adds and deletes chunks in a folder that no reader uses yet."""
+
+    def __init__(self, folder: Path, language: str) -> None:
+        exists = tantivy.Index.exists(str(folder))
+        self._index = tantivy.Index.open(str(folder)) if exists else tantivy.Index(_schema(), path=str(folder))
+        self._index.register_tokenizer(_ANALYZER, analyzer(language))
+        self._writer = self._index.writer(_HEAP, 1)
+
+    def add(self, row: int, chunk_id: str, document: Document, content_hash: str) -> None:
+        """Add one chunk.
+
+        Raises:
+            TypeError: its metadata is no JSON.
+        """
+        stored = tantivy.Document()
+        stored.add_text("id", chunk_id)
+        stored.add_unsigned("row", row)
+        stored.add_text("text", document.page_content)
+        stored.add_bytes("metadata", json.dumps(document.metadata).encode())
+        stored.add_text("hash", content_hash)
+        for key, value in document.metadata.items():
+            for item in value if isinstance(value, list | tuple) else [value]:
+                stored.add_text("facet", facet(key, item))
+        self._writer.add_document(stored)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the chunks of these ids that were added so far."""
+        self._writer.delete_documents_by_query(tantivy.Query.term_set_query(self._index.schema, "id", list(ids)))
+
+    def delete_all(self) -> None:
+        """Delete every chunk."""
+        self._writer.delete_all_documents()
+
+    def commit(self) -> None:
+        """Write everything to the disk and end; nothing is there before."""
+        self._writer.commit()
+        self._writer.wait_merging_threads()
