@@ -7,6 +7,7 @@ new generation aside and swap it in, see ``rag_chain.retrieval.generations``.
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -157,6 +158,10 @@ class HybridIndex(VectorStore):
             return False
         self._snapshot = self._opened()
         return True
+
+    def frozen(self) -> HybridIndex:
+        """The same index that stays at this generation: for several searches that must see the same rows."""
+        return copy.copy(self)
 
     def stats(self) -> dict[str, Any]:
         """Chunks, sources, model, dimension, chunking and bytes on disk."""
@@ -336,8 +341,9 @@ class HybridIndex(VectorStore):
         self, embedding: Sequence[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The ``k`` chunks of highest cosine with the vector, best first."""
-        rows, scores = self.dense_search([embedding], k, filter)
-        return list(zip(self.documents(rows[0]), map(float, scores[0]), strict=True))
+        frozen = self.frozen()
+        rows, scores = frozen.dense_search([embedding], k, filter)
+        return list(zip(frozen.documents(rows[0]), map(float, scores[0]), strict=True))
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
@@ -388,11 +394,12 @@ class HybridIndex(VectorStore):
         Maximal marginal relevance (Carbonell and Goldstein, 1998): ``lambda_mult`` 1 is nearness alone, 0 is
         difference alone.
         """
-        rows = self.dense_search([embedding], fetch_k, filter)[0][0]
+        frozen = self.frozen()
+        rows = frozen.dense_search([embedding], fetch_k, filter)[0][0]
         if not len(rows):
             return []
-        query = unit([embedding])[0]
-        return self.documents(rows[maximal_marginal_relevance(query, list(self.vectors(rows)), lambda_mult, k)])
+        chosen = maximal_marginal_relevance(unit([embedding])[0], list(frozen.vectors(rows)), lambda_mult, k)
+        return frozen.documents(rows[chosen])
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
