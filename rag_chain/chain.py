@@ -1,0 +1,110 @@
+"""The pure chain, in LCEL: question and history in, answer with its sources out.
+
+It is handed its parts and knows no Redis, no settings and no files. Input: ``input`` (str) and ``chat_history``
+(list of messages). Output, an ``Answer`` with:
+
+===================== ==================================================================================
+standalone_question   str: the question as it can be understood without the history
+context               list of ``Document``: the chunks handed to the model, in the order of their numbers
+answer                str
+citations             list of ``Citation``: the sources that the answer names
+unknown_citations     list of int: marks in the answer that name no source
+message               ``AIMessage``: all that the model said, its metadata included
+===================== ==================================================================================
+
+A stream gives these in that order: the sources come before the first token of the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda, RunnablePassthrough
+
+from rag_chain.answer import Answer
+from rag_chain.citations import cite
+from rag_chain.prompts import ANSWER_PROMPT, render_request
+
+logger = logging.getLogger(__name__)
+
+
+def rag_chain(
+    standalone_question: Runnable[dict[str, Any], str],
+    retriever: Runnable[dict[str, Any], list[Document]],
+    model: Runnable[Any, BaseMessage],
+    prompt: ChatPromptTemplate = ANSWER_PROMPT,
+) -> Runnable[dict[str, Any], Answer]:
+    """Join the parts to a chain.
+
+    Args:
+        standalone_question: ``{"input", "chat_history"}`` -> the question as it can be understood alone.
+        retriever: the same and ``standalone_question`` -> chunks, best first.
+        model: a chat model.
+        prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
+    """
+    ask = RunnableLambda(_request, name="number_sources") | prompt | model.with_config(run_name="model")
+    return (
+        RunnablePassthrough.assign(standalone_question=standalone_question.with_config(run_name="standalone_question"))
+        | RunnablePassthrough.assign(context=retriever.with_config(run_name="retrieve"))
+        | RunnablePassthrough.assign(message=ask.with_config(run_name="generate"))
+        | RunnableGenerator(_answers, _aanswers, name="cite")
+    ).with_config(run_name="rag_chain")
+
+
+def _request(values: dict[str, Any]) -> dict[str, Any]:
+    request = render_request(values["input"], values["standalone_question"], values["context"])
+    return {"chat_history": values.get("chat_history", []), "request": request}
+
+
+class _Collector:
+    """Turns the chain's chunks into an answer's; both loops below drive it."""
+
+    def __init__(self) -> None:
+        self._context: list[Document] = []
+        self._text = ""
+        self._message: BaseMessage | None = None
+
+    def take(self, chunk: dict[str, Any]) -> Iterator[Answer]:
+        if "standalone_question" in chunk:
+            yield Answer(standalone_question=chunk["standalone_question"])
+        if "context" in chunk:
+            self._context = chunk["context"]
+            yield Answer(context=self._context)
+        if "message" in chunk:
+            message: BaseMessage = chunk["message"]
+            # A model that does not stream gives one whole message, which can't be added to.
+            self._message = message if self._message is None else self._message + message  # type: ignore[assignment]
+            self._text += message.text
+            if message.text:
+                yield Answer(answer=str(message.text))
+
+    def end(self) -> Iterator[Answer]:
+        citations, unknown = cite(self._text, self._context)
+        if unknown:
+            logger.warning("The answer cites sources that were not there: %s of %d.", unknown, len(self._context))
+        message = self._message if self._message is not None else AIMessage("")
+        if isinstance(message, AIMessageChunk):
+            message = message_chunk_to_message(message)
+        empty = {} if self._text else {"answer": ""}
+        yield Answer(**empty, citations=citations, unknown_citations=unknown, message=message)
+
+
+def _answers(chunks: Iterator[dict[str, Any]]) -> Iterator[Answer]:
+    collector = _Collector()
+    for chunk in chunks:
+        yield from collector.take(chunk)
+    yield from collector.end()
+
+
+async def _aanswers(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
+    collector = _Collector()
+    async for chunk in chunks:
+        for answer in collector.take(chunk):
+            yield answer
+    for answer in collector.end():
+        yield answer

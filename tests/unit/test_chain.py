@@ -1,0 +1,168 @@
+"""The pure chain: what it hands on, in which order, and what it makes of the marks in an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
+
+from rag_chain.answer import Answer
+from rag_chain.chain import rag_chain
+from rag_chain.citations import cite, marks, position
+from rag_chain.prompts import parse_sources, question_of
+
+DOCUMENTS = [
+    Document(id="a", page_content="Sessions live\n for an hour.", metadata={"source": "a.md", "content_hash": "h1"}),
+    Document(id="b", page_content="x" * 500, metadata={"source": "b.pdf", "page": 3}),
+]
+REPLY = ["An hour ", "[1]", ", see [2", "] and [9]."]
+
+
+class Recorder:
+    """A model that streams fixed tokens and remembers what it was asked."""
+
+    def __init__(self, tokens: list[str] = REPLY) -> None:
+        self.tokens, self.asked = tokens, []
+
+    def runnable(self) -> RunnableGenerator[Any, BaseMessage]:
+        def reply(prompts: Iterator[Any]) -> Iterator[BaseMessage]:
+            self.asked = next(prompts).to_messages()
+            for token in self.tokens:
+                yield AIMessageChunk(token, id="m")
+
+        async def areply(prompts: AsyncIterator[Any]) -> AsyncIterator[BaseMessage]:
+            async for prompt in prompts:
+                self.asked = prompt.to_messages()
+            for token in self.tokens:
+                await asyncio.sleep(0)
+                yield AIMessageChunk(token, id="m")
+
+        return RunnableGenerator(reply, areply)
+
+
+@pytest.fixture
+def model() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def chain(model: Recorder) -> Any:
+    return rag_chain(
+        RunnableLambda(lambda v: f"{v['input']} alone"),
+        RunnableLambda(lambda v: DOCUMENTS if v["standalone_question"] else []),
+        model.runnable(),
+    )
+
+
+HISTORY = [HumanMessage("What is kept?"), AIMessage("Sessions.")]
+INPUT = {"input": "How long?", "chat_history": HISTORY}
+
+
+def test_the_answer_has_all_keys(chain: Any, model: Recorder) -> None:
+    out = chain.invoke(INPUT)
+    assert isinstance(out, Answer)
+    assert list(out) == ["standalone_question", "context", "answer", "citations", "unknown_citations", "message"]
+    assert out["standalone_question"] == "How long? alone"
+    assert out["context"] == DOCUMENTS
+    assert out["answer"] == str(out) == "".join(REPLY)
+    assert isinstance(out["message"], AIMessage)
+    assert out["message"].text == out["answer"]
+    first, second = out["citations"]
+    assert (first.number, first.source, first.position, first.chunk_id, first.content_hash) == (
+        1,
+        "a.md",
+        "",
+        "a",
+        "h1",
+    )
+    assert first.snippet == "Sessions live for an hour."
+    assert (second.position, len(second.snippet)) == ("page 3", 240)
+    assert out["unknown_citations"] == [9]
+
+
+def test_the_model_is_shown_history_sources_and_question(chain: Any, model: Recorder) -> None:
+    chain.invoke(INPUT)
+    assert model.asked[0].type == "system"
+    assert model.asked[1:3] == HISTORY
+    assert [s.text for s in parse_sources(model.asked[3].text)] == [d.page_content for d in DOCUMENTS]
+    assert question_of(model.asked) == ("How long?", "How long? alone")
+
+
+def test_a_stream_gives_the_sources_first_and_adds_up(chain: Any) -> None:
+    chunks = list(chain.stream(INPUT))
+    assert [next(iter(c)) for c in chunks] == ["standalone_question", "context", *["answer"] * len(REPLY), "citations"]
+    total = Answer()
+    for chunk in chunks:
+        total = total + chunk
+    assert total == chain.invoke(INPUT)
+
+
+async def test_async_twins_agree(chain: Any) -> None:
+    expected = chain.invoke(INPUT)
+    assert await chain.ainvoke(INPUT) == expected
+    total = Answer()
+    async for chunk in chain.astream(INPUT):
+        total = total + chunk
+    assert total == expected
+    assert await chain.abatch([INPUT, INPUT]) == [expected, expected]
+
+
+def test_an_empty_answer_is_an_answer() -> None:
+    chain = rag_chain(RunnableLambda(lambda v: v["input"]), RunnableLambda(lambda _: []), Recorder([""]).runnable())
+    out = chain.invoke({"input": "q"})
+    assert (out["answer"], out["citations"], out["context"]) == ("", [], [])
+
+
+async def test_events_name_the_stages(chain: Any) -> None:
+    names = [e["name"] async for e in chain.astream_events(INPUT, version="v2") if e["event"] == "on_chain_start"]
+    stages = [name for name in names if name in {"standalone_question", "retrieve", "generate"}]
+    assert stages == ["standalone_question", "retrieve", "generate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a [1] b [2][1]", [1, 2]),
+        ("both [2, 3]", [2, 3]),
+        ("none [x] [] [1.5] [1234]", []),
+        ("[0]", [0]),
+    ],
+)
+def test_marks(text: str, expected: list[int]) -> None:
+    assert marks(text) == expected
+
+
+@given(st.text())
+def test_no_text_breaks_the_citing(text: str) -> None:
+    known, unknown = cite(text, DOCUMENTS)
+    assert {c.number for c in known} <= {1, 2}
+    assert not {1, 2} & set(unknown)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, ""),
+        ({"heading": "A > B", "start_line": 3, "end_line": 9}, "A > B, lines 3-9"),
+        ({"start_line": 3, "end_line": 3}, "line 3"),
+        ({"page": 1}, "page 1"),
+        ({"row": "2-5"}, "row 2-5"),
+    ],
+)
+def test_positions(metadata: dict[str, Any], expected: str) -> None:
+    assert position(Document(page_content="", metadata=metadata)) == expected
+
+
+def test_html_is_escaped() -> None:
+    attack = "<script>alert(1)</script>"
+    citations, _ = cite("[1]", [Document(page_content=attack, metadata={"source": attack, "heading": attack})])
+    html = Answer(answer=f"{attack} [1]\nsecond", citations=citations, persistence="durable")._repr_html_()
+    assert "<script>" not in html
+    assert html.count("&lt;script&gt;") == 4
+    assert "persistence: durable" in html
+    assert html.count("<p>") == 2
