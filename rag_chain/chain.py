@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from operator import itemgetter
+from typing import Any, Protocol
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
@@ -33,31 +34,40 @@ from rag_chain.prompts import ANSWER_PROMPT, render_request
 logger = logging.getLogger(__name__)
 
 
+class Query(Protocol):
+    """What is searched for; the retriever knows more of it."""
+
+    @property
+    def standalone(self) -> str:
+        """The question as it can be understood without the history."""
+
+
 def rag_chain(
-    standalone_question: Runnable[dict[str, Any], str],
-    retriever: Runnable[dict[str, Any], list[Document]],
+    query: Runnable[dict[str, Any], Query],
+    retriever: Runnable[Any, list[Document]],
     model: Runnable[Any, BaseMessage],
     prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Runnable[dict[str, Any], Answer]:
     """Join the parts to a chain.
 
     Args:
-        standalone_question: ``{"input", "chat_history"}`` -> the question as it can be understood alone.
-        retriever: the same and ``standalone_question`` -> chunks, best first.
+        query: ``{"input", "chat_history"}`` -> what to search for.
+        retriever: that -> chunks, best first.
         model: a chat model.
         prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
     """
+    retrieve = RunnableLambda(itemgetter("query"), name="query") | retriever
     ask = RunnableLambda(_request, name="number_sources") | prompt | model.with_config(run_name="model")
     return (
-        RunnablePassthrough.assign(standalone_question=standalone_question.with_config(run_name="standalone_question"))
-        | RunnablePassthrough.assign(context=retriever.with_config(run_name="retrieve"))
+        RunnablePassthrough.assign(query=query.with_config(run_name="standalone_question"))
+        | RunnablePassthrough.assign(context=retrieve.with_config(run_name="retrieve"))
         | RunnablePassthrough.assign(message=ask.with_config(run_name="generate"))
         | RunnableGenerator(_answers, _aanswers, name="cite")
     ).with_config(run_name="rag_chain")
 
 
 def _request(values: dict[str, Any]) -> dict[str, Any]:
-    request = render_request(values["input"], values["standalone_question"], values["context"])
+    request = render_request(values["input"], values["query"].standalone, values["context"])
     return {"chat_history": values.get("chat_history", []), "request": request}
 
 
@@ -70,8 +80,8 @@ class _Collector:
         self._message: BaseMessage | None = None
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Answer]:
-        if "standalone_question" in chunk:
-            yield Answer(standalone_question=chunk["standalone_question"])
+        if "query" in chunk:
+            yield Answer(standalone_question=chunk["query"].standalone)
         if "context" in chunk:
             self._context = chunk["context"]
             yield Answer(context=self._context)

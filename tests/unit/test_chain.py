@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,8 +54,8 @@ def model() -> Recorder:
 @pytest.fixture
 def chain(model: Recorder) -> Any:
     return rag_chain(
-        RunnableLambda(lambda v: f"{v['input']} alone"),
-        RunnableLambda(lambda v: DOCUMENTS if v["standalone_question"] else []),
+        RunnableLambda(lambda v: SimpleNamespace(standalone=f"{v['input']} alone")),
+        RunnableLambda(lambda query: DOCUMENTS if query.standalone == "How long? alone" else []),
         model.runnable(),
     )
 
@@ -113,7 +114,11 @@ async def test_async_twins_agree(chain: Any) -> None:
 
 
 def test_an_empty_answer_is_an_answer() -> None:
-    chain = rag_chain(RunnableLambda(lambda v: v["input"]), RunnableLambda(lambda _: []), Recorder([""]).runnable())
+    chain = rag_chain(
+        RunnableLambda(lambda v: SimpleNamespace(standalone=v["input"])),
+        RunnableLambda(lambda _: []),
+        Recorder([""]).runnable(),
+    )
     out = chain.invoke({"input": "q"})
     assert (out["answer"], out["citations"], out["context"]) == ("", [], [])
 
