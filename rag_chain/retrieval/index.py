@@ -1,121 +1,30 @@
-"""The index on disk: a LangChain ``VectorStore`` with a lexical index over the same chunks.
-
-Readers hold a frozen snapshot and are never disturbed; ``refresh`` moves to the newest generation. Writers make a
-new generation aside and swap it in, see ``rag_chain.retrieval.generations``.
-"""
+"""The index on disk as LangChain knows it: a ``VectorStore`` with a lexical index over the same chunks."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from rag_chain.errors import DocumentIndexError, IndexDamagedError, IndexMismatchError, UsageError
-from rag_chain.retrieval import generations
-from rag_chain.retrieval.dense import DenseIndex, Rows, Scores, Vectors, unit
-from rag_chain.retrieval.generations import Manifest
-from rag_chain.retrieval.lexical import LexicalIndex
-from rag_chain.retrieval.writer import IndexWriter, content_hash, read_sources
-
-Filter = Mapping[str, Any] | Callable[[Document], bool]
-"""Metadata that a chunk must have (a list in the metadata has each of its items), or a test of the chunk."""
+from rag_chain.errors import UsageError
+from rag_chain.retrieval.dense import unit
+from rag_chain.retrieval.store import ChunkStore, Filter
+from rag_chain.retrieval.writer import content_hash
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One generation, opened. ``dense`` is None while the index is empty, ``folder`` until it is written."""
-
-    line: str | None
-    folder: Path | None
-    manifest: Manifest
-    dense: DenseIndex | None
-    lexical: LexicalIndex
-
-    @classmethod
-    def empty(cls, manifest: Manifest) -> Snapshot:
-        """A generation that is not on the disk."""
-        return cls(None, None, manifest, None, LexicalIndex(None, manifest.language))
-
-    @classmethod
-    def open(cls, root: Path, embedding_model: str) -> Snapshot:
-        """The current generation of the index in ``root``, verified."""
-        while True:
-            line, folder, manifest = generations.read_current(root)
-            if manifest.embedding_model != embedding_model:
-                raise IndexMismatchError(
-                    f"The index in {root} was built with {manifest.embedding_model}, but the embedding model is "
-                    f"{embedding_model}: set RAG_EMBEDDING_MODEL={manifest.embedding_model}, or ingest with --rebuild."
-                )
-            try:
-                generations.verify(root, folder, manifest, limit=generations.VERIFY_BYTES)
-                dense = DenseIndex.load(folder / "vectors.faiss") if manifest.dimension else None
-                return cls(line, folder, manifest, dense, LexicalIndex(folder / "lexical", manifest.language))
-            except IndexDamagedError:
-                if generations.current_name(root) == line:
-                    raise  # else a writer swapped while we read: take the newer one
-
-
-class HybridIndex(VectorStore):
+class HybridIndex(ChunkStore, VectorStore):
     """Chunks on disk with their vectors and their stems.
 
     ``similarity_search`` and its kin are dense alone, as LangChain's interface has them; the score is the cosine.
     The hybrid search over both is ``rag_chain.retrieval.retriever``'s.
-
-    Use ``create`` or ``open``. Any number of threads may read and write one instance.
     """
-
-    def __init__(self, path: Path, embeddings: Embeddings, snapshot: Snapshot) -> None:
-        self.path = path
-        self._embeddings = embeddings
-        self._snapshot = snapshot
-        self._writing = threading.RLock()
-        self._writer: IndexWriter | None = None
-
-    @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        embeddings: Embeddings,
-        *,
-        embedding_model: str,
-        chunking: Mapping[str, Any] | None = None,
-        language: str = "English",
-    ) -> HybridIndex:
-        """A new index in ``path``. One that is there already stays until the first transaction has ended.
-
-        Raises:
-            IndexLockedError: another process is writing there.
-        """
-        manifest = Manifest(embedding_model=embedding_model, chunking=dict(chunking or {}), language=language)
-        index = cls(Path(path), embeddings, Snapshot.empty(manifest))
-        if generations.current_name(index.path) is None:
-            index.delete()
-        return index
-
-    @classmethod
-    def open(cls, path: str | Path, embeddings: Embeddings, *, embedding_model: str) -> HybridIndex:
-        """The index in ``path``, as it is now.
-
-        Raises:
-            IndexNotFoundError: there is none.
-            IndexMismatchError: another embedding model made its vectors.
-            IndexDamagedError: a file of it is missing, truncated or altered.
-            IndexFormatError: a newer version wrote it.
-        """
-        return cls(Path(path), embeddings, Snapshot.open(Path(path), embedding_model))
 
     @classmethod
     def from_texts(
@@ -134,94 +43,7 @@ class HybridIndex(VectorStore):
         index.add_texts(texts, metadatas, ids=ids)
         return index
 
-    # What there is
-
-    @property
-    def embeddings(self) -> Embeddings:
-        """The model that turns texts into vectors."""
-        return self._embeddings
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the snapshot is made of."""
-        return self._snapshot.manifest
-
-    def __len__(self) -> int:
-        return self._snapshot.manifest.chunks
-
-    def refresh(self) -> bool:
-        """Move to the newest generation; True if there was a newer one. Costs the reading of a short file."""
-        if self._snapshot.line is None:
-            return False
-        line = generations.current_name(self.path)
-        if line in (None, self._snapshot.line):  # None: it was removed, what is open stays usable
-            return False
-        self._snapshot = self._opened()
-        return True
-
-    def frozen(self) -> HybridIndex:
-        """The same index that stays at this generation: for several searches that must see the same rows."""
-        return copy.copy(self)
-
-    def stats(self) -> dict[str, Any]:
-        """Chunks, sources, model, dimension, chunking and bytes on disk."""
-        manifest = self._snapshot.manifest
-        return {
-            "path": str(self.path),
-            "chunks": manifest.chunks,
-            "sources": manifest.sources,
-            "embedding_model": manifest.embedding_model,
-            "dimension": manifest.dimension,
-            "language": manifest.language,
-            "chunking": dict(manifest.chunking),
-            "bytes": sum(record.bytes for record in manifest.files.values()),
-            "generation": self._snapshot.folder.name if self._snapshot.folder else None,
-        }
-
-    @property
-    def sources(self) -> dict[str, dict[str, Any]]:
-        """What the ingestion noted of each source: source -> record. A copy."""
-        writer = self._own_writer()
-        if writer:
-            return dict(writer.sources)
-        while self._snapshot.folder:
-            try:
-                return read_sources(self._snapshot.folder)
-            except FileNotFoundError:  # a writer swapped since; the chunks that are open are unharmed
-                if not self.refresh():
-                    raise
-        return {}
-
-    def ids_of_source(self, sources: Sequence[str]) -> list[str]:
-        """The ids of all chunks whose ``metadata["source"]`` is one of ``sources``, without this transaction's."""
-        return self._snapshot.lexical.ids_where("source", sources)
-
     # Writing
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything that this thread adds and deletes inside becomes visible at once at the end, or not at all.
-
-        Raises:
-            IndexLockedError: another process is writing.
-        """
-        with self._writing:
-            if self._writer is not None:
-                yield
-                return
-            with generations.writer_lock(self.path):
-                self.refresh()
-                base = self._snapshot
-                self._writer = writer = IndexWriter(self.path, base.manifest, base.folder, base.dense, base.lexical)
-                try:
-                    yield
-                    if writer.changed:
-                        writer.commit()
-                finally:
-                    self._writer = None
-                    writer.discard()
-                if writer.changed:
-                    self._snapshot = self._opened()
 
     def add_texts(
         self,
@@ -263,27 +85,9 @@ class HybridIndex(VectorStore):
         await asyncio.to_thread(self._add, chunks, texts, vectors)
         return ids
 
-    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Delete the chunks of these ids; unknown ids are ignored. Without ids, delete every chunk."""
-        with self.transaction():
-            self._need_writer().delete(ids)
-        return True
-
     async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """See ``delete``."""
         return await asyncio.to_thread(self.delete, ids)
-
-    def set_source(self, source: str, record: Mapping[str, Any]) -> None:
-        """Note something of a source, in the transaction that is open."""
-        self._need_writer().set_source(source, dict(record))
-
-    def drop_source(self, source: str) -> None:
-        """Forget what was noted of a source, in the transaction that is open. Its chunks stay."""
-        self._need_writer().set_source(source, None)
-
-    def set_chunking(self, chunking: Mapping[str, Any]) -> None:
-        """Note how the documents are split from now on, in the transaction that is open."""
-        self._need_writer().set_chunking(chunking)
 
     # Reading
 
@@ -296,46 +100,6 @@ class HybridIndex(VectorStore):
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """See ``get_by_ids``."""
         return await asyncio.to_thread(self.get_by_ids, ids)
-
-    def dense_search(self, vectors: npt.ArrayLike, k: int, filter: Filter | None = None) -> tuple[Rows, Scores]:
-        """Rows and cosines of the nearest chunks for each vector (q, dimension): two arrays (q, k'), best first.
-
-        Raises:
-            IndexMismatchError: the vectors have another dimension than the index.
-        """
-        snapshot = self._snapshot
-        queries = unit(np.atleast_2d(np.asarray(vectors, dtype=np.float32)))
-        if snapshot.dense is None:
-            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        if queries.shape[1] != snapshot.dense.dimension:
-            raise IndexMismatchError(
-                f"The index in {self.path} holds vectors of {snapshot.dense.dimension} components, the embedding "
-                f"model gives {queries.shape[1]}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
-            )
-        return snapshot.dense.search(queries, k, self._allowed(snapshot, filter))
-
-    def lexical_search(
-        self, query: str | Mapping[str, float], k: int, filter: Mapping[str, Any] | None = None
-    ) -> tuple[Rows, Scores]:
-        """Rows and BM25 scores of the best chunks, (k',) each, best first; see ``LexicalIndex.search``."""
-        return self._snapshot.lexical.search(query, k, filter)
-
-    def analyze(self, text: str) -> list[str]:
-        """The stems of ``text`` as the lexical index holds them."""
-        return self._snapshot.lexical.analyze(text)
-
-    def doc_freq(self, term: str) -> int:
-        """In how many chunks a stem stands."""
-        return self._snapshot.lexical.doc_freq(term)
-
-    def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
-        """The chunks of these rows, in their order."""
-        return self._snapshot.lexical.documents(rows)
-
-    def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
-        """The unit vectors of these rows, (n, dimension)."""
-        dense = self._snapshot.dense
-        return dense.vectors(np.asarray(rows, np.int64)) if dense else np.empty((0, 0), np.float32)
 
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
@@ -425,18 +189,7 @@ class HybridIndex(VectorStore):
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max(cosine, 0.0), 1.0)
 
-    def _allowed(self, snapshot: Snapshot, wanted: Filter | None) -> Rows | None:
-        """The rows that pass a filter. A function has to see every chunk, one after the other."""
-        if wanted is None:
-            return None
-        if not callable(wanted):
-            return snapshot.lexical.rows_where(wanted)
-        return np.array([row for row, document in snapshot.lexical.all_documents() if wanted(document)], dtype=np.int64)
-
     # Parts of writing
-
-    def _opened(self) -> Snapshot:
-        return Snapshot.open(self.path, self._snapshot.manifest.embedding_model)
 
     def _unknown_texts(self, chunks: Mapping[str, Document]) -> list[str]:
         """The texts of ``chunks`` that have no vector in the snapshot, each once."""
@@ -447,21 +200,6 @@ class HybridIndex(VectorStore):
     def _add(self, chunks: Mapping[str, Document], texts: list[str], vectors: list[list[float]]) -> None:
         with self.transaction():
             self._need_writer().add(chunks, dict(zip(texts, vectors, strict=True)))
-
-    def _own_writer(self) -> IndexWriter | None:
-        """The open transaction's writer if it is this thread's."""
-        if self._writing.acquire(blocking=False):
-            try:
-                return self._writer
-            finally:
-                self._writing.release()
-        return None
-
-    def _need_writer(self) -> IndexWriter:
-        writer = self._own_writer()
-        if writer is None:
-            raise DocumentIndexError("This belongs inside `with index.transaction():`, in the same thread.")
-        return writer
 
 
 def _identified(documents: Sequence[Document], ids: Sequence[str] | None) -> tuple[list[str], dict[str, Document]]:

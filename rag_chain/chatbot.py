@@ -1,0 +1,103 @@
+"""A small facade for scripts and notebooks: one chatbot, one session at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+
+from rag_chain.answer import Answer
+from rag_chain.conversation import ConversationChain
+from rag_chain.factory import build_chain
+from rag_chain.settings import Settings
+
+
+class ChatbotWithRedisSession:
+    """Talks with the documents in one session, which Redis keeps.
+
+    Args:
+        session_id: an earlier session to go on with, or the name of a new one; by default a random one.
+        user_id: whose session it is; users can't reach each other's.
+        settings: by default from the environment.
+        chain: by default ``build_chain(settings)``.
+
+    Raises:
+        RagChainError: see ``build_chain``.
+    """
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        settings: Settings | None = None,
+        chain: ConversationChain | None = None,
+    ) -> None:
+        self.chain = chain if chain is not None else build_chain(settings)
+        self.user_id = user_id
+        self.session_id = session_id or self.new_session()
+
+    def new_session(self) -> str:
+        """Begin a session; its id. The one before stays in the store."""
+        self.session_id = uuid4().hex
+        return self.session_id
+
+    def chat(self, message: str, **options: Any) -> Answer:
+        """The answer to a message; ``str()`` of it is the text alone.
+
+        Args:
+            options: of the run, such as ``callbacks`` or ``tags``.
+        """
+        answer: Answer = self.chain.invoke({"input": message}, self._config(options))
+        return answer
+
+    async def achat(self, message: str, **options: Any) -> Answer:
+        """See ``chat``."""
+        answer: Answer = await self.chain.ainvoke({"input": message}, self._config(options))
+        return answer
+
+    def stream(self, message: str, **options: Any) -> Iterator[Answer]:
+        """The answer in parts, which add up: the sources, then the text, then how it was kept.
+
+        Closing the iterator early keeps what was said so far.
+        """
+        yield from self.chain.stream({"input": message}, self._config(options))
+
+    async def astream(self, message: str, **options: Any) -> AsyncIterator[Answer]:
+        """See ``stream``."""
+        async with aclosing(self.chain.astream({"input": message}, self._config(options))) as parts:
+            async for part in parts:
+                yield part
+
+    def history(self) -> list[BaseMessage]:
+        """The newest messages of the session, oldest first, as the chain is shown them."""
+        return self.chain.history(self.session_id, self.user_id).messages
+
+    async def ahistory(self) -> list[BaseMessage]:
+        """See ``history``."""
+        return await self.chain.history(self.session_id, self.user_id).aget_messages()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.chain.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.chain.aclose()
+
+    def _config(self, options: dict[str, Any]) -> RunnableConfig:
+        ids = {"session_id": self.session_id} | ({"user_id": self.user_id} if self.user_id else {})
+        return RunnableConfig(configurable=ids, **options)

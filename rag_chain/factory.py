@@ -1,0 +1,86 @@
+"""The composition root: settings in, the parts joined out. Nothing else knows all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableLambda
+
+from rag_chain import ingestion, models, sessions
+from rag_chain.chain import rag_chain
+from rag_chain.conversation import ConversationChain
+from rag_chain.errors import DocumentIndexError
+from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.retriever import HistoryAwareRetriever
+from rag_chain.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def build_chain(
+    settings: Settings | None = None, *, index: HybridIndex | None = None, model: BaseChatModel | None = None
+) -> ConversationChain:
+    """The whole chain: history, retrieval, model and the keeping of each turn.
+
+    Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``;
+    see ``rag_chain.chain`` and ``rag_chain.conversation`` for what comes back.
+
+    Args:
+        settings: by default from the environment.
+        index: by default the one in ``settings.index_dir``. A newer one is taken up at the next turn.
+        model: by default the one that ``settings.chat_model`` names.
+
+    Raises:
+        ConfigurationError: a key or a package is missing; the message names it.
+        DocumentIndexError: there is no index, or it can't be used.
+    """
+    settings = settings or Settings()
+    index = index or open_index(settings)
+    model = model or models.chat_model(settings)
+    retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy)
+
+    def query(turn: dict[str, Any]) -> Any:
+        _take_up_newer(index)
+        return retriever.query(turn)
+
+    async def aquery(turn: dict[str, Any]) -> Any:
+        await asyncio.to_thread(_take_up_newer, index)
+        return await retriever.aquery(turn)
+
+    chain = rag_chain(RunnableLambda(query, aquery), RunnableLambda(retriever.retrieve, retriever.aretrieve), model)
+    return ConversationChain(chain, sessions.open_sessions(settings))
+
+
+def open_index(settings: Settings | None = None) -> HybridIndex:
+    """The index in ``settings.index_dir``, as it is now.
+
+    Raises:
+        DocumentIndexError: there is none, or it can't be used.
+        ConfigurationError: the embedding model's key or package is missing.
+    """
+    settings = settings or Settings()
+    return HybridIndex.open(
+        settings.index_dir, models.embeddings(settings), embedding_model=settings.embedding_model_name
+    )
+
+
+def ingest(paths: Sequence[str | Path], settings: Settings | None = None, **options: Any) -> ingestion.IngestReport:
+    """Bring the index up to date with files and folders; see ``rag_chain.ingestion.ingest``."""
+    return ingestion.ingest(paths, settings or Settings(), **options)
+
+
+def open_history(settings: Settings | None = None) -> Any:
+    """``(session_id, user_id=None)`` -> the session's ``BaseChatMessageHistory``; see ``rag_chain.sessions``."""
+    return sessions.open_history(settings or Settings())
+
+
+def _take_up_newer(index: HybridIndex) -> None:
+    try:
+        index.refresh()
+    except DocumentIndexError as error:
+        logger.warning("The index was replaced by one that can't be used, the one before stays in use: %s", error)

@@ -1,0 +1,59 @@
+"""Milliseconds by stage of a turn, taken from LangChain's own callbacks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+STAGES = ("load_history", "standalone_question", "retrieve", "generate", "save_turn")
+
+
+class StageTimer(BaseCallbackHandler):
+    """Measures the stages of one turn. Use a new one for each turn: ``config={"callbacks": [StageTimer()]}``.
+
+    ``milliseconds`` has the stages that have ended, by name, and ``first_token`` where the answer was streamed:
+    from the start of the turn to the first token of the answer.
+    """
+
+    run_inline = True  # in the order of the events, in async runs too
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._begun = time.perf_counter()
+        self._running: dict[UUID, tuple[str, float]] = {}
+
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A stage begins."""
+        name = kwargs.get("name")
+        if name in STAGES:
+            self._running[run_id] = (name, time.perf_counter())
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A stage ends."""
+        if run_id in self._running:
+            name, begun = self._running.pop(run_id)
+            self.milliseconds[name] = round((time.perf_counter() - begun) * 1000, 3)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A stage fails."""
+        self.on_chain_end(None, run_id=run_id)
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **kwargs: Any) -> None:
+        """The retriever begins."""
+        self.on_chain_start(serialized, query, run_id=run_id, **kwargs)
+
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """The retriever ends."""
+        self.on_chain_end(documents, run_id=run_id)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """The retriever fails."""
+        self.on_chain_end(None, run_id=run_id)
+
+    def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+        """The model streams."""
+        if token and "first_token" not in self.milliseconds:
+            self.milliseconds["first_token"] = round((time.perf_counter() - self._begun) * 1000, 3)
