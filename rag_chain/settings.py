@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rag_chain.errors import ConfigurationError
 
 QueryStrategy = Literal["fusion", "condense", "last"]
+TurnOrder = Literal["free", "queue", "reject"]
 
 _OPENAI_CHAT, _OPENAI_EMBEDDING = "gpt-4.1-mini", "text-embedding-3-small"
 
@@ -68,6 +69,20 @@ class Settings(BaseSettings):
         default_factory=_default_journal,
         validation_alias="RAG_JOURNAL_PATH",
         description="SQLite journal that keeps turns while Redis is away; empty: none",
+    )
+    redis_timeout: float = Field(
+        1.0, gt=0, le=60, validation_alias="RAG_REDIS_TIMEOUT", description="seconds that a call to Redis may take"
+    )
+    turn_order: TurnOrder = Field(
+        "free", validation_alias="RAG_TURN_ORDER",
+        description="turns of one session at the same time: free, queue (one after the other) or reject",
+    )
+    turn_timeout: float = Field(
+        300, gt=0, validation_alias="RAG_TURN_TIMEOUT",
+        description="seconds after which a turn that another machine began and never ended counts as dead",
+    )
+    memory_sessions: int = Field(
+        1000, ge=1, validation_alias="RAG_MEMORY_SESSIONS", description="sessions held in this process's memory"
     )
     # Documents
     index_dir: Path = Field(Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index")

@@ -1,0 +1,350 @@
+"""``ConversationChain``: a pure chain with memory, as LangChain's ``RunnableWithMessageHistory``.
+
+The one module that names ``RunnableWithMessageHistory``, deprecated since langchain-core 1.3.3 (removal in 2.0).
+Its interface is kept and its machinery is not: it saves in a callback, whose errors LangChain logs and drops,
+after deserialising the run's whole input, and it saves nothing of a stream that is closed early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import aclosing, closing
+from typing import Any, TypeVar, cast
+
+from langchain_core._api.deprecation import LangChainDeprecationWarning
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs, patch_config
+from langchain_core.runnables.history import RunnableWithMessageHistory
+
+from rag_chain.errors import HistoryError, UsageError
+from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
+from rag_chain.sessions.codec import plain
+from rag_chain.sessions.keys import SessionRef
+
+INPUT, HISTORY, OUTPUT = "input", "chat_history", "answer"
+Values = dict[str, Any]
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_SPECS = [
+    ConfigurableFieldSpec(
+        id="session_id", annotation=str, name="Session ID", description="the conversation", is_shared=True
+    ),
+    ConfigurableFieldSpec(
+        id="user_id", annotation=str | None, name="User ID", description="whose conversation it is; optional",
+        default=None, is_shared=True,
+    ),
+    ConfigurableFieldSpec(
+        id="turn_id", annotation=str | None, name="Turn ID", default=None, is_shared=True,
+        description="the caller's own id of this turn, so that asking again does not store it twice; optional",
+    ),
+]  # fmt: skip
+
+
+class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  # as in the parent
+    """A chain whose turns are kept: begin (history and pending question), the chain, commit.
+
+    The input is ``{"input": question}``, a text or a human message; the chain gets ``chat_history`` too. Its
+    output is the chain's with ``turn_id`` and ``persistence``, in a stream as the last chunk. Ids are taken from
+    ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
+
+    A stream that is closed before its end, and a turn whose task is cancelled, are stored as ``interrupted``
+    with what was said; a turn whose chain raised is stored as ``failed`` with the error's class name.
+
+    Args:
+        chain: takes ``input`` and ``chat_history`` and gives ``answer``; also ``message`` (the whole
+            ``AIMessage``) and ``citations``, which are stored, and whatever else.
+        sessions: where turns are kept, from ``open_sessions``.
+
+    Raises:
+        UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
+        HistoryWriteError: the turn could be kept nowhere.
+        HistoryError: the store refused, see its subclasses.
+    """
+
+    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions) -> None:
+        def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
+            return SessionHistory(sessions, sessions.ref(session_id, user_id))
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RunnableWithMessageHistory", LangChainDeprecationWarning)
+            super().__init__(
+                chain,
+                history,
+                input_messages_key=INPUT,
+                history_messages_key=HISTORY,
+                output_messages_key=OUTPUT,
+                history_factory_config=_SPECS,
+            )
+        self.bound = _Conversation(chain, sessions)
+
+    @property
+    def OutputType(self) -> type[Values]:  # type: ignore[override]  # noqa: N802 - LangChain's name
+        return dict[str, Any]
+
+    def _merge_configs(self, *configs: RunnableConfig | None) -> RunnableConfig:
+        # Not the parent's, which opens a history here.
+        merged = merge_configs(self.config, *configs)
+        return merge_configs(merged, *(factory(merged) for factory in self.config_factories))
+
+    async def astream(
+        self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Values]:
+        stream = self.bound.astream(input, self._merge_configs(config), **{**self.kwargs, **kwargs})
+        # Closing this generator closes the inner one at once, not when it is collected.
+        async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+class _Step(Runnable[Any, Any]):
+    """A named child run around a piece of our own work, so that tracers and ``astream_events`` show it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        raise NotImplementedError("a step is run with its work")
+
+    def run(self, work: Callable[[Any], T], value: Any, config: RunnableConfig) -> T:
+        return cast("T", self._call_with_config(work, value, config))
+
+    async def arun(self, work: Callable[[Any], Coroutine[Any, Any, T]], value: Any, config: RunnableConfig) -> T:
+        return cast("T", await self._acall_with_config(work, value, config))
+
+
+class _Said:
+    """What a chain gave so far, whole or chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._message: BaseMessage | None = None
+        self._citations: list[Any] = []
+
+    def add(self, chunk: Values) -> None:
+        if isinstance(text := chunk.get(OUTPUT), str):
+            self._texts.append(text)
+        if isinstance(message := chunk.get("message"), BaseMessage):
+            self._message = message if self._message is None else cast("BaseMessage", self._message + message)
+        self._citations.extend(chunk.get("citations") or ())
+
+    @property
+    def answer(self) -> BaseMessage | None:
+        """The answer, ``None`` if nothing was said."""
+        if self._message is not None:
+            return self._message
+        text = "".join(self._texts)
+        return AIMessage(text) if text else None
+
+    @property
+    def note(self) -> Values:
+        return {"citations": plain(self._citations)}
+
+
+class _Conversation(Runnable[Values, Values]):
+    """The turn around the chain."""
+
+    name = "ConversationChain"
+
+    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions) -> None:
+        self._chain = chain
+        self._sessions = sessions
+        self._load = _Step("load_history")
+        self._save = _Step("save_turn")
+        self._saving: set[asyncio.Task[Any]] = set()
+
+    def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Values]:
+        opened: list[Generator[Values]] = []
+
+        def turn(
+            inputs: Iterator[Values], run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+        ) -> Iterator[Values]:
+            opened.append(self._stream(next(inputs), config, **kwargs))
+            return opened[0]
+
+        try:
+            yield from self._transform_stream_with_config(iter([input]), turn, config, **kwargs)
+        finally:
+            # LangChain swallows the closing of a stream without passing it on.
+            for one in opened:
+                one.close()
+
+    async def astream(
+        self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Values]:
+        async def only() -> AsyncIterator[Values]:
+            yield input
+
+        def turn(
+            inputs: AsyncIterator[Values],
+            run_manager: AsyncCallbackManagerForChainRun,
+            config: RunnableConfig,
+            **kwargs: Any,
+        ) -> AsyncIterator[Values]:
+            return self._astream(input, config, **kwargs)
+
+        stream = self._atransform_stream_with_config(only(), turn, config, **kwargs)
+        async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _invoke(
+        self, value: Values, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Values:
+        child = patch_config(config, callbacks=run_manager.get_child())
+        turn = self._begin(value, child)
+        said = _Said()
+        try:
+            output = self._chain.invoke(_for_chain(value, turn), child, **kwargs)
+            said.add(output)
+        except BaseException as error:
+            self._give_up(turn, said, error, child)
+            raise
+        saved = self._commit(turn, said, child)
+        return {**output, **_told(turn, saved)}
+
+    async def _ainvoke(
+        self, value: Values, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Values:
+        child = patch_config(config, callbacks=run_manager.get_child())
+        turn = await self._abegin(value, child)
+        said = _Said()
+        try:
+            output = await self._chain.ainvoke(_for_chain(value, turn), child, **kwargs)
+            said.add(output)
+        except BaseException as error:
+            await self._agive_up(turn, said, error, child)
+            raise
+        saved = await self._acommit(turn, said, child)
+        return {**output, **_told(turn, saved)}
+
+    def _stream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> Generator[Values]:
+        turn = self._begin(value, config)
+        said = _Said()
+        try:
+            stream = self._chain.stream(_for_chain(value, turn), config, **kwargs)
+            with closing(cast("Generator[Values]", stream)) as chunks:
+                for chunk in chunks:
+                    said.add(chunk)
+                    yield AddableDict(chunk)
+        except BaseException as error:
+            self._give_up(turn, said, error, config)
+            raise
+        yield AddableDict(_told(turn, self._commit(turn, said, config)))
+
+    async def _astream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> AsyncGenerator[Values]:
+        turn = await self._abegin(value, config)
+        said = _Said()
+        try:
+            stream = self._chain.astream(_for_chain(value, turn), config, **kwargs)
+            async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+                async for chunk in chunks:
+                    said.add(chunk)
+                    yield AddableDict(chunk)
+        except BaseException as error:
+            await self._agive_up(turn, said, error, config)
+            raise
+        yield AddableDict(_told(turn, await self._acommit(turn, said, config)))
+
+    def _begin(self, value: Values, config: RunnableConfig) -> Turn:
+        ref, turn_id, question = _asked(self._sessions, value, config)
+        opened: list[Turn] = []
+
+        def begin(message: BaseMessage) -> list[BaseMessage]:
+            opened.append(self._sessions.begin(ref, message, turn_id))
+            return opened[0].messages
+
+        self._load.run(begin, question, config)
+        return opened[0]
+
+    async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
+        ref, turn_id, question = _asked(self._sessions, value, config)
+        opened: list[Turn] = []
+
+        async def begin(message: BaseMessage) -> list[BaseMessage]:
+            opened.append(await self._sessions.abegin(ref, message, turn_id))
+            return opened[0].messages
+
+        await self._load.arun(begin, question, config)
+        return opened[0]
+
+    def _commit(
+        self, turn: Turn, said: _Said, config: RunnableConfig, status: Status = "complete", **note: Any
+    ) -> Saved:
+        def commit(answer: BaseMessage | None) -> Saved:
+            return self._sessions.commit(turn, answer, status, **said.note, **note)
+
+        return self._save.run(commit, said.answer, config)
+
+    async def _acommit(
+        self, turn: Turn, said: _Said, config: RunnableConfig, status: Status = "complete", **note: Any
+    ) -> Saved:
+        async def commit(answer: BaseMessage | None) -> Saved:
+            return await self._sessions.acommit(turn, answer, status, **said.note, **note)
+
+        # In a task of its own, because a turn is saved whole even when its caller is cancelled meanwhile.
+        task = asyncio.create_task(self._save.arun(commit, said.answer, config))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
+    def _give_up(self, turn: Turn, said: _Said, error: BaseException, config: RunnableConfig) -> None:
+        try:
+            self._commit(turn, said, config, **_why(error))
+        except HistoryError as lost:
+            _report(turn, lost, error)
+
+    async def _agive_up(self, turn: Turn, said: _Said, error: BaseException, config: RunnableConfig) -> None:
+        try:
+            await self._acommit(turn, said, config, **_why(error))
+        except HistoryError as lost:
+            _report(turn, lost, error)
+
+
+def _asked(sessions: Sessions, value: Values, config: RunnableConfig) -> tuple[SessionRef, object, BaseMessage]:
+    """The session, the caller's turn id and the question of a call."""
+    ids = config.get("configurable", {})
+    if ids.get("session_id") is None:
+        raise UsageError('There is no session_id: pass config={"configurable": {"session_id": "..."}} with the call.')
+    question = value.get(INPUT) if isinstance(value, dict) else None
+    if isinstance(question, str):
+        question = HumanMessage(question)
+    if not isinstance(question, HumanMessage):
+        raise UsageError(f'The input must be {{"{INPUT}": question}} with a text or a HumanMessage.')
+    return sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question
+
+
+def _for_chain(value: Values, turn: Turn) -> Values:
+    content = turn.question.content
+    return {**value, INPUT: content if isinstance(content, str) else turn.question, HISTORY: turn.messages}
+
+
+def _told(turn: Turn, saved: Saved) -> Values:
+    return {"turn_id": turn.turn_id, "persistence": saved.persistence}
+
+
+def _why(error: BaseException) -> Values:
+    if isinstance(error, Exception):
+        return {"status": "failed", "error": type(error).__name__}
+    return {"status": "interrupted"}
+
+
+def _report(turn: Turn, lost: HistoryError, error: BaseException) -> None:
+    """A turn that ended early and could not be stored: its own error goes to the caller, this one with it."""
+    log.error("The turn %s of session %s could not be stored: %s", turn.turn_id, turn.ref, lost)
+    error.add_note(f"The turn could not be stored either: {lost}")

@@ -1,0 +1,100 @@
+"""Messages to and from the JSON that langchain-community's Redis history writes, and what we note in them.
+
+What this package knows of a turn stands in ``message.additional_kwargs["rag_chain"]``: ``turn_id`` and ``at``
+(milliseconds since 1970) in the question; ``turn_id``, ``status`` and ``citations`` in the answer; ``status``
+and ``error`` (a class name, never a text) in a question that got no whole answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from langchain_core.messages import (
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+    message_to_dict,
+    messages_from_dict,
+)
+from pydantic import BaseModel, ValidationError
+
+from rag_chain.errors import UsageError
+
+NOTE = "rag_chain"
+MAX_MESSAGE_BYTES = 1_000_000
+
+
+class Item:
+    """One message as stored, parsed when first asked for, and then once only."""
+
+    __slots__ = ("_message", "raw")
+
+    def __init__(self, raw: bytes, message: BaseMessage | None = None) -> None:
+        self.raw = raw
+        self._message: BaseMessage | bool | None = message
+
+    @classmethod
+    def of(cls, message: BaseMessage) -> Item:
+        """A message to store.
+
+        Raises:
+            UsageError: it can't be written as JSON, or is larger than 1,000,000 bytes.
+        """
+        if isinstance(message, BaseMessageChunk):
+            message = message_chunk_to_message(message)
+        try:
+            raw = json.dumps(message_to_dict(message)).encode()
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"A {message.type} message can't be stored: it holds a value that JSON has no form for."
+            ) from error
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise UsageError(
+                f"A {message.type} message of {len(raw)} bytes is larger than the limit of "
+                f"{MAX_MESSAGE_BYTES} bytes; shorten it."
+            )
+        return cls(raw, message)
+
+    @property
+    def message(self) -> BaseMessage | None:
+        """A copy of the message of its own; ``None`` if what is stored is no message."""
+        if self._message is None:
+            self._message = _parse(self.raw) or False
+        return self._message.model_copy() if isinstance(self._message, BaseMessage) else None
+
+
+def messages_of(items: Sequence[Item]) -> list[BaseMessage]:
+    """The messages of those items that hold one."""
+    return [message for item in items if (message := item.message) is not None]
+
+
+def note_of(message: BaseMessage) -> dict[str, Any]:
+    """What this package noted in a message; empty for one that others wrote."""
+    note = message.additional_kwargs.get(NOTE)
+    return note if isinstance(note, dict) else {}
+
+
+def with_note(message: BaseMessage, **note: Any) -> BaseMessage:
+    """A copy of the message with a note in place of the one that it may have."""
+    if isinstance(message, BaseMessageChunk):
+        message = message_chunk_to_message(message)
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NOTE: note}})
+
+
+def plain(value: Any) -> Any:
+    """Pydantic models and dataclasses, also inside a list, as what JSON can hold."""
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _parse(raw: bytes) -> BaseMessage | None:
+    try:
+        return messages_from_dict([json.loads(raw)])[0]
+    except (ValueError, TypeError, KeyError, AttributeError, ValidationError, RecursionError):
+        return None

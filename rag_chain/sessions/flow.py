@@ -1,0 +1,87 @@
+"""What the engine asks of the outside world, and the two loops that do it.
+
+The engine is written once, as generators that yield *effects* and get their results. A shell drives one: the
+sync shell with blocking calls, the async shell on the event loop. (The pattern is httpx's ``Auth`` flow.) An
+error of an effect is raised inside the generator, at the ``yield``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rag_chain.sessions.clients import AsyncClient, SyncClient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | bytes | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Blocking work on this machine; on the event loop it runs in a thread."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+Effect = Call | Disk | Pause
+Flow = Generator[Effect, Any, T]
+
+
+def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
+    """Drive a flow with blocking calls. ``client`` is only called when the flow asks for the server."""
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                result: Any = None
+                if isinstance(effect, Call):
+                    result = client().call(effect.script, effect.keys, effect.args)
+                elif isinstance(effect, Disk):
+                    result = effect.work()
+                else:
+                    time.sleep(effect.seconds)
+            except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # a generator's return value is untyped here
+
+
+async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
+    """Drive a flow on the running event loop."""
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                result: Any = None
+                if isinstance(effect, Call):
+                    result = await client().call(effect.script, effect.keys, effect.args)
+                elif isinstance(effect, Disk):
+                    result = await asyncio.to_thread(effect.work)
+                else:
+                    await asyncio.sleep(effect.seconds)
+            except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # a generator's return value is untyped here

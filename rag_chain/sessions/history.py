@@ -1,0 +1,93 @@
+"""LangChain's chat message history over the session engine.
+
+The one module that names ``BaseChatMessageHistory``, deprecated since langchain-core 1.6.4 (removal in 2.0), and
+langchain-community's Redis history, whose package says at import that it is no longer maintained. The first
+warns only where it is instantiated itself; the second warning is silenced here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import BaseMessage
+
+from rag_chain.sessions.codec import messages_of
+from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.sessions import Sessions
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="`langchain-community` is being sunset", category=DeprecationWarning)
+    from langchain_community.chat_message_histories import RedisChatMessageHistory as _StockRedisHistory
+
+
+class SessionHistory(BaseChatMessageHistory):
+    """The messages of one session.
+
+    ``messages`` is the window, the newest ``RAG_HISTORY_WINDOW`` messages; it can't be assigned.
+    """
+
+    def __init__(self, sessions: Sessions, ref: SessionRef) -> None:
+        self._sessions = sessions
+        self.ref = ref
+        self.session_id = ref.session_id
+        self.user_id = ref.user_id
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """The newest messages, oldest first."""
+        return messages_of(self._sessions.read(self.ref).items)
+
+    @messages.setter
+    def messages(self, messages: list[BaseMessage]) -> None:
+        raise NotImplementedError("Assigning 'messages' is not possible; use add_messages() and clear().")
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        """The newest messages, oldest first."""
+        return messages_of((await self._sessions.aread(self.ref)).items)
+
+    def add_message(self, message: BaseMessage) -> None:
+        """Append one message."""
+        self.add_messages([message])
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Append messages, whole, in one round trip."""
+        if messages:
+            self._sessions.append(self.ref, messages)
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Append messages, whole, in one round trip."""
+        if messages:
+            await self._sessions.aappend(self.ref, messages)
+
+    def clear(self) -> None:
+        """Remove all messages; the session itself stays."""
+        self._sessions.delete(self.ref, keep_session=True)
+
+    async def aclear(self) -> None:
+        """Remove all messages; the session itself stays."""
+        await self._sessions.adelete(self.ref, keep_session=True)
+
+
+class RedisChatMessageHistory(SessionHistory, _StockRedisHistory):
+    """A session in Redis, readable and writable by langchain-community's class of the same name.
+
+    No I/O happens before the first call.
+    """
+
+    def __init__(self, sessions: Sessions, ref: SessionRef) -> None:
+        super().__init__(sessions, ref)
+        self.key_prefix = ref.prefix
+        self.ttl = sessions.settings.session_ttl
+
+    @property
+    def key(self) -> str:
+        """The key of the list of messages."""
+        return self.ref.messages_key
+
+    @property
+    def redis_client(self) -> Any:  # type: ignore[override]  # an attribute there
+        """The client that all histories of this URL share."""
+        return self._sessions.redis_client

@@ -1,0 +1,115 @@
+"""Session identities and every Redis key, in one place.
+
+A session's messages live under langchain-community's own key, ``prefix + session_id``; what this package adds
+lives beside it in a hash whose hash tag is the whole first key, so that a cluster keeps both in one slot.
+A user's session has ``user_id/session_id`` where the anonymous one has ``session_id``. Neither id may hold a
+slash, so no two pairs share a key; neither may hold a brace, so no id can move a key to another slot.
+
+=========================================  ======  ======================================================
+``message_store:s1``                       list    messages, newest first, JSON as langchain-community's
+``meta:{message_store:s1}``                hash    times, counters, pending questions, the mark of a deletion
+``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
+=========================================  ======  ======================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import uuid4
+
+from rag_chain.errors import ConfigurationError, InvalidIdError
+
+MAX_ID_BYTES = 256
+_FORBIDDEN = re.compile(r"[\s/{}]")
+
+
+def valid_id(value: object, what: str) -> str:
+    """``value`` if it can name a session, user or turn.
+
+    Args:
+        what: what the id is called in the error, such as ``"session_id"``.
+
+    Raises:
+        InvalidIdError: it is no text, empty, longer than 256 bytes, or holds characters that are not allowed.
+    """
+    if not isinstance(value, str):
+        raise InvalidIdError(f"{what} must be a string, not {type(value).__name__}.")
+    if not value:
+        raise InvalidIdError(f"{what} is empty; give each one an id such as 'support-42'.")
+    # Counted by characters first, so that a huge id is not encoded; isprintable() is false for surrogates.
+    if len(value) > MAX_ID_BYTES or (value.isprintable() and len(value.encode()) > MAX_ID_BYTES):
+        raise InvalidIdError(f"{what} is longer than {MAX_ID_BYTES} bytes (starts with {value[:20]!a}).")
+    if not value.isprintable() or _FORBIDDEN.search(value):
+        raise InvalidIdError(
+            f"{what} {value[:40]!a} holds characters that are not allowed: "
+            "use printable ones without spaces, '/', '{' and '}'."
+        )
+    return value
+
+
+def valid_prefix(value: str) -> str:
+    """``value`` if it can prefix keys.
+
+    Raises:
+        ConfigurationError: it holds characters that would let two sessions share a key or split a slot.
+    """
+    if not value or not value.isprintable() or _FORBIDDEN.search(value):
+        raise ConfigurationError(
+            f"RAG_KEY_PREFIX: {value!a} must be printable characters without spaces, '/', '{{' and '}}'."
+        )
+    return value
+
+
+def new_turn_id() -> str:
+    """An id that no other turn has."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True)
+class SessionRef:
+    """One session under one prefix, with the keys that it has in Redis. Make it with ``ref()``."""
+
+    prefix: str
+    session_id: str
+    user_id: str | None = None
+
+    @cached_property
+    def messages_key(self) -> str:
+        """The list of messages."""
+        return f"{owner_prefix(self.prefix, self.user_id)}{self.session_id}"
+
+    @cached_property
+    def meta_key(self) -> str:
+        """The hash beside it, in the same slot."""
+        return f"meta:{{{self.messages_key}}}"
+
+    @cached_property
+    def index_key(self) -> str:
+        """The index of the sessions of this user."""
+        return index_key(self.prefix, self.user_id)
+
+    def __str__(self) -> str:
+        return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
+
+
+def ref(prefix: str, session_id: object, user_id: object = None) -> SessionRef:
+    """The checked identity of a session.
+
+    Raises:
+        InvalidIdError: an id can't be used.
+    """
+    return SessionRef(
+        prefix, valid_id(session_id, "session_id"), None if user_id is None else valid_id(user_id, "user_id")
+    )
+
+
+def owner_prefix(prefix: str, user_id: str | None) -> str:
+    """What the message keys of a user's sessions start with."""
+    return f"{prefix}{user_id}/" if user_id else prefix
+
+
+def index_key(prefix: str, user_id: str | None) -> str:
+    """The index of a user's sessions; ``None``: of the sessions without a user."""
+    return f"index:{{{owner_prefix(prefix, user_id)}}}"

@@ -1,0 +1,28 @@
+-- Put the questions of turns that died into the list, as interrupted: one round trip, only when there are any.
+--
+-- KEYS[1] list of messages, newest first   KEYS[2] hash beside it
+-- ARGV[1] messages kept at most, 0: all   ARGV[2] time to live in ms
+-- ARGV[3...] turn id, message as JSON, turn id, message as JSON, ... in the order of asking
+--
+-- Reply: how many were put. A turn that was settled or committed meanwhile is left alone.
+
+local put = 0
+for i = 3, #ARGV, 2 do
+  local field = 'p:' .. ARGV[i]
+  if redis.call('HEXISTS', KEYS[2], field) == 1 then
+    redis.call('LPUSH', KEYS[1], ARGV[i + 1])
+    redis.call('HDEL', KEYS[2], field)
+    redis.call('HINCRBY', KEYS[2], 'interrupted', 1)
+    put = put + 1
+  end
+end
+local length, max = redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])
+if max > 0 and length > max then
+  redis.call('LTRIM', KEYS[1], 0, max - 1)
+  redis.call('HINCRBY', KEYS[2], 'dropped', length - max)
+end
+local ttl = tonumber(ARGV[2])
+if put > 0 and redis.call('PTTL', KEYS[1]) < ttl then
+  redis.call('PEXPIRE', KEYS[1], ttl)
+end
+return put

@@ -1,0 +1,100 @@
+"""The values that the parts of the session engine hand to each other."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.messages import BaseMessage
+
+from rag_chain.sessions.codec import Item, messages_of, with_note
+from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.window import shown
+
+Status = Literal["complete", "interrupted", "failed"]
+Persistence = Literal["durable", "journaled", "volatile"]
+Knowledge = Literal["whole", "partial", "lost"]
+"""How much of a session is known: all; only what this machine kept, because the store is away; or what was left
+after the store lost it."""
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A question whose turn is not over. ``owner`` names the process that runs it, ``at`` is in ms."""
+
+    turn_id: str
+    owner: str
+    at: int
+    question: dict[str, Any]
+
+    def dump(self) -> str:
+        return json.dumps({"owner": self.owner, "at": self.at, "question": self.question})
+
+    @classmethod
+    def load(cls, turn_id: str, raw: bytes | str) -> Pending | None:
+        """The pending question that ``dump`` wrote, ``None`` if it is damaged."""
+        try:
+            value = json.loads(raw)
+            return cls(turn_id, str(value["owner"]), int(value["at"]), dict(value["question"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+@dataclass(slots=True)
+class View:
+    """What a store knows of a session at one moment, newest messages last."""
+
+    items: list[Item]
+    total: int
+    created: int | None
+    now: int
+    pending: list[Pending] = field(default_factory=list)
+    began: bool = False
+    knowledge: Knowledge = "whole"
+
+
+@dataclass(slots=True)
+class Turn:
+    """A turn under way. ``begun`` is in ms by the store's clock."""
+
+    ref: SessionRef
+    turn_id: str
+    question: BaseMessage
+    begun: int
+    view: View
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """What the chain is shown before the question."""
+        return shown(messages_of(self.view.items))
+
+    def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
+        """The messages to store for the turn.
+
+        Args:
+            answer: the answer, the part that was given, or ``None``.
+            note: what else to note, such as ``citations``; of a failure, ``error`` is its class's name.
+
+        Raises:
+            UsageError: a message can't be stored.
+        """
+        about = {"turn_id": self.turn_id, "status": status, **note}
+        asked = {"turn_id": self.turn_id, "at": self.begun}
+        if answer is None:
+            return [Item.of(with_note(self.question, **{**asked, **about}))]
+        return [Item.of(with_note(self.question, **asked)), Item.of(with_note(answer, **about))]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a turn. ``outcome``: a repeated commit changes nothing, a deleted session takes no turn."""
+
+    persistence: Persistence
+    outcome: Literal["saved", "repeated", "deleted"] = "saved"
