@@ -14,6 +14,7 @@
     │   ├── IndexFormatError         written by a newer version
     │   └── IndexLockedError         another writer holds it
     ├── DocumentLoadError            one file could not be read; carries the reason
+    │   └── DocumentEmptyError       it was read, and holds nothing
     ├── HistoryError                 a session's store
     │   ├── HistoryUnavailableError  the store is away
     │   ├── HistoryWriteError        a turn could be kept nowhere
@@ -91,6 +92,10 @@ class DocumentLoadError(RagChainError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class DocumentEmptyError(DocumentLoadError):
+    """A file was read and holds no text at all."""
 
 
 class HistoryError(RagChainError):

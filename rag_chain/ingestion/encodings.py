@@ -1,0 +1,128 @@
+"""Bytes to text: byte order marks, declared charsets, detection; and the line between text and binary."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+
+from charset_normalizer import from_bytes
+
+from rag_chain.errors import DocumentLoadError
+
+_SNIFF_BYTES = 8192
+
+# The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# HTML's meta, XML's declaration, Python's and Emacs' coding line.
+_DECLARED = re.compile(rb"(?:charset|encoding|coding)\s*[=:]\s*[\"']?([A-Za-z][\w.-]*)")
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
+_CONTROLS_BUT_NUL = _CONTROLS.replace(b"\0", b"")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_WORD_OF_ACCENTS = re.compile(r"[^\W\d_\x00-\x7f]{4}")
+_SYMBOL_IN_WORD = re.compile(r"[^\W\d_][¡-¦¨-¬®-´¶¸-¿×÷ˆ˜†-‰•€™][^\W\d_]")
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether the beginning of ``data`` is no text in any encoding.
+
+    A NUL byte, which is git's test too, or more than one control character in thirty; UTF-16 and UTF-32 are text.
+    """
+    head = data[:_SNIFF_BYTES]
+    if _marked(head) or _unmarked_utf16(head):
+        return False
+    if b"\0" in head:
+        return True
+    return len(head) - len(head.translate(None, _CONTROLS)) > len(head) / 30
+
+
+def decode(data: bytes) -> str:
+    """The text of ``data``, with ``\\n`` line ends and composed characters (NFC).
+
+    In this order: the byte order mark; UTF-16 without one; UTF-8; the charset that the file declares; UTF-8 with
+    few bad bytes, which become U+FFFD; Windows-1252 where it makes plausible words; else what charset-normalizer
+    finds.
+
+    Raises:
+        DocumentLoadError: the data is binary, or its encoding can't be told.
+    """
+    if is_binary(data):
+        raise DocumentLoadError("binary file")
+    return clean(_decode(data))
+
+
+def clean(text: str) -> str:
+    """``text`` as the index can keep it: ``\\n`` line ends, NFC, no NUL, no lone surrogates."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _SURROGATES.sub("\ufffd", text))
+
+
+def _decode(data: bytes) -> str:
+    encoding = _marked(data) or _unmarked_utf16(data[:_SNIFF_BYTES])
+    if encoding:
+        return data.decode(encoding, "replace")
+    for encoding in ("utf-8", _declared(data)):
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):  # LookupError: a charset that nobody knows, or none declared
+            continue
+    text = data.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    if sum(not c.isascii() for c in text) - bad > 3 * bad:
+        return text
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if _plausible(text):
+            return text
+    best = from_bytes(data).best()
+    if best is None:
+        raise DocumentLoadError("its encoding can't be told: save it as UTF-8")
+    return str(best)
+
+
+def _marked(data: bytes) -> str | None:
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
+def _unmarked_utf16(head: bytes) -> str | None:
+    """UTF-16 without a mark: nearly every second byte of Latin text is NUL, and none of the others."""
+    if len(head) < 8 or len(head.translate(None, _CONTROLS_BUT_NUL)) < len(head):
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if half and odd > 0.7 * half and not even:
+        return "utf-16-le"
+    if half and even > 0.7 * half and not odd:
+        return "utf-16-be"
+    return None
+
+
+def _declared(data: bytes) -> str:
+    match = _DECLARED.search(data[:2048])
+    name = match.group(1).decode("ascii") if match else ""
+    try:
+        known = codecs.lookup(name).name
+    except LookupError:
+        return ""
+    # Browsers read a declared iso-8859-1 as its superset, https://encoding.spec.whatwg.org/#names-and-labels
+    return "cp1252" if known == "iso8859-1" else known
+
+
+def _plausible(text: str) -> bool:
+    """Whether text decoded as Windows-1252 reads like a Western language.
+
+    charset-normalizer often takes short ones for neighbours of that charset. Text of another script shows as runs
+    of accented letters, of another Latin charset as symbols inside words.
+    """
+    return not (_WORD_OF_ACCENTS.search(text) or _SYMBOL_IN_WORD.search(text))

@@ -1,0 +1,76 @@
+"""Jupyter notebooks: one Document a cell, counted from 1, with the text of its outputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from langchain_core.documents import Document
+
+from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.encodings import clean, decode
+from rag_chain.ingestion.headings import SEPARATOR, HeadingPath, markdown_sections, markdown_title
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_BARE_REPR = re.compile(r"\A<[^\n]*>\Z")
+
+
+def read_notebook(data: bytes) -> list[Document]:
+    """The cells with something in them, in order; ``heading`` is the path that the Markdown cells open.
+
+    Of the outputs, streams and ``text/plain`` results are read, but neither errors nor reprs like ``<Figure>``.
+
+    Raises:
+        DocumentLoadError: it is no notebook.
+    """
+    try:
+        notebook = json.loads(decode(data))
+    except json.JSONDecodeError as error:
+        raise DocumentLoadError(f"not a valid notebook: {error.msg} in line {error.lineno}") from error
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if cells is None and isinstance(notebook, dict):  # nbformat 3
+        cells = [cell for sheet in notebook.get("worksheets") or [] for cell in sheet.get("cells") or []]
+    if not isinstance(cells, list) or (not cells and "nbformat" not in notebook):
+        raise DocumentLoadError("not a valid notebook: it has no cells")
+    documents: list[Document] = []
+    path, title = HeadingPath(), ""
+    for number, cell in enumerate(cells, 1):
+        text = _joined(cell.get("source", cell.get("input", "")))
+        pieces = [(path.current, text)]
+        if cell.get("cell_type") == "markdown":
+            title = title or markdown_title(text)
+            pieces = [
+                (section.heading, text[section.blocks[0].start : section.blocks[-1].end])
+                for section in markdown_sections(text, path)
+            ]
+        elif cell.get("cell_type") == "code":
+            outputs = [found for output in cell.get("outputs") or [] if (found := _text_of(output))]
+            pieces = [(path.current, "\n\n".join([text, *outputs]))]
+        for where, piece in pieces:
+            if piece.strip():
+                metadata: dict[str, Any] = {"cell": number, "record": True}
+                if where:
+                    metadata["heading"] = SEPARATOR.join(where)
+                documents.append(Document(page_content=clean(piece).strip("\n"), metadata=metadata))
+    for document in documents:
+        if title:
+            document.metadata["title"] = title
+    return documents
+
+
+def _text_of(output: dict[str, Any]) -> str:
+    kind = output.get("output_type")
+    if kind in ("stream", "pyout") and "text" in output:
+        text = _joined(output["text"])
+    elif kind in ("execute_result", "display_data"):
+        text = _joined((output.get("data") or {}).get("text/plain", ""))
+    else:
+        return ""
+    text = _ANSI.sub("", text).strip("\n")
+    return "" if _BARE_REPR.match(text) else text
+
+
+def _joined(source: Any) -> str:
+    """nbformat keeps a text as one string or as a list of lines."""
+    return "".join(map(str, source)) if isinstance(source, list) else str(source)

@@ -1,0 +1,141 @@
+"""Cutting a text into overlapping spans of bounded length, at the best places, with exact offsets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
+
+from rag_chain.ingestion.headings import Block
+
+# Best place first. No capturing groups: the splitter adds its own.
+_PROSE = [
+    r"\n[ \t]*\n",
+    r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t])",  # before a list item
+    r"(?<=[.!?])\s+|(?<=[。！？])",
+    r"\n",
+    r"\s+",
+    "",
+]
+_LINES = [r"\n[ \t]*\n", r"\n(?=\S)", r"\n", r"\s+", ""]
+_PROSE_OVERLAP = re.compile(r"\n\s*|(?<=[.!?])\s+|(?<=[。！？])")
+_WORD_OVERLAP = re.compile(r"\s+")
+_LINE_OVERLAP = re.compile(r"\n")
+
+
+def cut(
+    text: str,
+    size: int,
+    overlap: int,
+    *,
+    blocks: Sequence[Block] | None = None,
+    language: str | None = None,
+) -> list[tuple[int, int]]:
+    """Spans (start, end) of at most ``size`` characters that together hold everything but white space.
+
+    Args:
+        text: what is cut.
+        size: characters a span, at most; no token is too long, for one without any break is cut anywhere.
+        overlap: characters that a span shares with the one before, at most; above half of ``size`` it counts as
+            half. The overlap begins at a line or sentence, else at a word; without any of these there is none.
+        blocks: they cover a part of ``text`` without a gap; spans end where a block ends if they can, and nothing
+            outside is cut. None: one block, the whole.
+        language: a programming language; its definitions are kept together. One that
+            ``langchain_text_splitters.Language`` does not name is cut between lines.
+
+    Returns:
+        The spans in order, without white space at their ends (code keeps its first line's indentation), none empty.
+    """
+    if blocks is None:
+        blocks = [Block(0, len(text), verbatim=language is not None)]
+    blocks = [block for block in blocks if block.end > block.start]
+    if not blocks:
+        return []
+    first, last = blocks[0].start, blocks[-1].end
+    code = language is not None
+    whole = _stripped(text, first, last, code)
+    if whole is None or whole[1] - whole[0] <= size:
+        return [whole] if whole else []
+    overlap = min(overlap, size // 2)
+    spans: list[tuple[int, int]] = []
+    for start, end in _packed(text, blocks, size - overlap, language):
+        if start > first and overlap:
+            start = _overlapping(text, max(first, start - overlap), start, code)
+        span = _stripped(text, start, end, code)
+        if span and text[max(span[0], spans[-1][1] if spans else 0) : span[1]].strip():
+            spans.append(span)
+    return spans
+
+
+def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None) -> Iterator[tuple[int, int]]:
+    """Neighbouring blocks as long as they fit ``limit`` together; a longer block in pieces."""
+    start = end = blocks[0].start
+    for block in blocks:
+        for piece in _pieces(text[block.start : block.end], limit, end - start, block.verbatim, language):
+            if end + piece - start > limit and end > start:
+                yield start, end
+                start = end
+            end += piece
+    if end > start:
+        yield start, end
+
+
+def _pieces(text: str, limit: int, used: int, verbatim: bool, language: str | None) -> list[int]:
+    """Lengths of the contiguous pieces of a block, at most ``limit`` each.
+
+    A little that is before the block (a heading) leaves room for the first piece beside it.
+    """
+    if len(text) <= limit:
+        return [len(text)]
+    room = limit - used if used < limit // 2 else limit
+    return [len(piece) for piece in _splitter(room, verbatim, language).split_text(text)]
+
+
+@lru_cache(maxsize=256)
+def _splitter(size: int, verbatim: bool, language: str | None) -> RecursiveCharacterTextSplitter:
+    """A splitter whose pieces, put together, are the text: it keeps separators and white space."""
+    separators = _LINES if verbatim else _PROSE
+    if language in _LANGUAGES:
+        separators = RecursiveCharacterTextSplitter.get_separators_for_language(Language(language))
+    return RecursiveCharacterTextSplitter(
+        separators, is_separator_regex=True, chunk_size=size, chunk_overlap=0, strip_whitespace=False
+    )
+
+
+def _named_languages() -> frozenset[str]:
+    """The languages that the splitter has separators for; some that it names it has not."""
+    known = set()
+    for language in Language:
+        try:
+            RecursiveCharacterTextSplitter.get_separators_for_language(language)
+        except ValueError:
+            continue
+        known.add(language.value)
+    return frozenset(known)
+
+
+_LANGUAGES = _named_languages()
+
+
+def _overlapping(text: str, low: int, start: int, code: bool) -> int:
+    """Where the overlap before ``start`` begins: the first good place at ``low`` or behind."""
+    window = text[low:start]
+    for pattern in [_LINE_OVERLAP] if code else [_PROSE_OVERLAP, _WORD_OVERLAP]:
+        match = pattern.search(window)
+        if match and window[match.end() :].strip():
+            return low + match.end()
+    return start
+
+
+def _stripped(text: str, start: int, end: int, keep_indent: bool) -> tuple[int, int] | None:
+    """The span without white space at its ends; None if nothing is left."""
+    body = text[start:end]
+    kept = len(body.lstrip())
+    if not kept:
+        return None
+    begin = end - kept
+    if keep_indent:
+        begin = max(start, text.rfind("\n", start, begin) + 1)
+    return begin, start + len(body.rstrip())

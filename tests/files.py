@@ -1,0 +1,59 @@
+"""Files for the ingestion tests."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pypdf import PdfReader, PdfWriter
+from reportlab.pdfgen.canvas import Canvas
+
+_NOBODY = 65534
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    """A file with this content in a folder, which is made if need be."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def pdf_bytes(*pages: str, title: str = "", password: str = "") -> bytes:
+    """A PDF with these pages, encrypted if there is a password."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer)
+    canvas.setTitle(title)
+    for page in pages:
+        for number, line in enumerate(page.split("\n")):
+            canvas.drawString(72, 720 - 14 * number, line)
+        canvas.showPage()
+    canvas.save()
+    if not password:
+        return buffer.getvalue()
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(buffer.getvalue())))
+    writer.encrypt(password, algorithm="AES-256")
+    encrypted = io.BytesIO()
+    writer.write(encrypted)
+    return encrypted.getvalue()
+
+
+@contextmanager
+def without_privileges() -> Iterator[Path]:
+    """A folder of one's own, as a user whom permissions bind: root becomes nobody for a while."""
+    folder = Path(tempfile.mkdtemp(prefix="rag_chain_"))
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, _NOBODY, _NOBODY)
+        os.seteuid(_NOBODY)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
