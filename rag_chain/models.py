@@ -1,0 +1,97 @@
+"""``provider:model`` -> a chat model or embeddings: LangChain's own constructors, with the keys out of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+
+from rag_chain.errors import ConfigurationError
+from rag_chain.settings import Settings, variable_of
+
+
+def chat_model(settings: Settings) -> BaseChatModel:
+    """The chat model that ``settings.chat_model_name`` names.
+
+    Raises:
+        ConfigurationError: the provider is unknown, or its key or package is missing.
+    """
+    provider, _, model = settings.chat_model_name.partition(":")
+    if provider == "local":
+        if model != "extractive":
+            raise ConfigurationError(f"RAG_CHAT_MODEL: there is no local:{model}; there is local:extractive.")
+        from rag_chain.local.extractive import ExtractiveChatModel
+
+        return ExtractiveChatModel()
+    from langchain.chat_models import init_chat_model
+
+    return _made("RAG_CHAT_MODEL", init_chat_model, provider, model, settings)
+
+
+def embeddings(settings: Settings) -> Embeddings:
+    """The embedding model that ``settings.embedding_model_name`` names.
+
+    Raises:
+        ConfigurationError: the provider is unknown, or its key or package is missing.
+    """
+    provider, _, model = settings.embedding_model_name.partition(":")
+    if provider == "local":
+        if model != "minilm":
+            raise ConfigurationError(f"RAG_EMBEDDING_MODEL: there is no local:{model}; there is local:minilm.")
+        from rag_chain.local.minilm import MiniLMEmbeddings
+
+        return MiniLMEmbeddings()
+    from langchain.embeddings import init_embeddings
+
+    return _made("RAG_EMBEDDING_MODEL", init_embeddings, provider, model, settings)
+
+
+def _made(variable: str, make: Callable[..., Any], provider: str, model: str, settings: Settings) -> Any:
+    arguments = _arguments(variable, provider, model, settings)
+    try:
+        # Both names are tried by LangChain against its table of providers, then imported from their package.
+        prefix = "model_provider" if variable == "RAG_CHAT_MODEL" else "provider"
+        return make(model, **{prefix: provider}, **arguments)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{variable}={provider}:{model} needs a package that is not installed: "
+            f"pip install langchain-{provider.replace('_', '-')}."
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{variable}={provider}:{model} can't be used: the provider is unknown to LangChain, or a key or option "
+            "of it is missing; see LangChain's page on that provider."
+        ) from error
+
+
+def _arguments(variable: str, provider: str, model: str, settings: Settings) -> dict[str, Any]:
+    """What the two providers whose settings we hold need; the others read the environment themselves."""
+    if provider == "openai":
+        # A local server that speaks OpenAI's protocol seldom asks for a key; the client insists on some.
+        key = settings.openai_api_key or ("none" if settings.openai_base_url else None)
+        _require(variable, provider, model, openai_api_key=key)
+        return {"api_key": key, "base_url": settings.openai_base_url}
+    if provider == "azure_openai":
+        parts = {
+            "azure_openai_api_key": settings.azure_openai_api_key,
+            "azure_openai_endpoint": settings.azure_openai_endpoint,
+            "openai_api_version": settings.openai_api_version,
+        }
+        _require(variable, provider, model, **parts)
+        return {
+            "api_key": settings.azure_openai_api_key,
+            "azure_endpoint": settings.azure_openai_endpoint,
+            "api_version": settings.openai_api_version,
+            "azure_deployment": model,
+        }
+    return {}
+
+
+def _require(variable: str, provider: str, model: str, **needed: Any) -> None:
+    missing = [variable_of(name) for name, value in needed.items() if not value]
+    if missing:
+        raise ConfigurationError(
+            f"{variable}={provider}:{model} needs {' and '.join(missing)}: set it in the environment or in .env."
+        )

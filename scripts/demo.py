@@ -1,0 +1,83 @@
+"""The pipeline on real documents: index them, hold a conversation, and find it again in a second process.
+
+The documents are this project's own Markdown and the long descriptions of the packages that it depends on, as
+they were installed. Each conversation is a process of its own; the session outlives the first one in Redis.
+
+Example:
+
+    python scripts/demo.py          # what `make demo` runs
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from redis_server import redis_server
+from rich.console import Console
+from rich.rule import Rule
+
+from rag_chain import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".demo"
+SCRIPT = ROOT / "examples" / "demo.yaml"
+AFTERWARDS = ROOT / "examples" / "demo_afterwards.yaml"
+
+console = Console()
+
+
+def main() -> int:
+    """Run the demonstration; 0 if every answer was as the scripts expect."""
+    documents = WORK / "documents"
+    written = write_descriptions(documents)
+    environment = os.environ | {"RAG_INDEX_DIR": str(WORK / "index"), "RAG_JOURNAL_PATH": ""}
+    sources = [str(path.relative_to(ROOT)) for path in (ROOT / "README.md", ROOT / "docs", documents)]
+
+    console.print(Rule(f"1. Index this project's Markdown and {written} package descriptions"))
+    if run(["ingest.py", *sources], environment):
+        return 1
+    with redis_server(Settings()) as (url, started):
+        environment["REDIS_URL"] = url
+        where = "started for this demonstration" if started else "which was running"
+        console.print(Rule(f"2. A conversation, kept in the Redis server at {Settings(redis_url=url).redis_address}"))
+        console.print(f"The server is one {where}.\n", style="dim")
+        failed = run(["chat.py", "--script", str(SCRIPT)], environment)
+        console.print(Rule("3. The process has ended. A second one goes on with the same session"))
+        failed += run(["sessions.py", "show", "demo"], environment)
+        failed += run(["chat.py", "--script", str(AFTERWARDS)], environment)
+        run(["sessions.py", "delete", "demo"], environment)
+    return 1 if failed else 0
+
+
+def write_descriptions(folder: Path) -> int:
+    """Write the long description of each package that this one requires as Markdown; how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in metadata.requires("rag_chain") or []}
+    written = 0
+    for name in sorted(names - {"rag_chain"}):
+        try:
+            description = metadata.metadata(name).get_payload()
+        except metadata.PackageNotFoundError:
+            continue
+        if isinstance(description, str) and len(description) > 500:
+            (folder / f"{name}.md").write_text(f"# {name}\n\n{description}", encoding="utf-8")
+            written += 1
+    return written
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run one of the scripts in a process of its own; its exit code."""
+    console.print(f"$ python scripts/{' '.join(command)}\n", style="bold", soft_wrap=True, highlight=False)
+    scripts = ROOT / "scripts"
+    return subprocess.run(
+        [sys.executable, str(scripts / command[0]), *command[1:]], cwd=ROOT, env=environment
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
