@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.history import RunnableWithMessageHistory
+from pydantic import PrivateAttr
 
 from rag_chain.errors import HistoryError, UsageError
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
@@ -67,6 +68,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         HistoryError: the store refused, see its subclasses.
     """
 
+    _sessions: Sessions = PrivateAttr()
+
     def __init__(self, chain: Runnable[Values, Values], sessions: Sessions) -> None:
         def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
@@ -82,6 +85,19 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                 history_factory_config=_SPECS,
             )
         self.bound = _Conversation(chain, sessions)
+        self._sessions = sessions
+
+    def history(self, session_id: str, user_id: str | None = None) -> SessionHistory:
+        """A session's messages, as LangChain's history."""
+        return SessionHistory(self._sessions, self._sessions.ref(session_id, user_id))
+
+    def close(self) -> None:
+        """Close the connections to the store; a later turn opens them again."""
+        self._sessions.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop and those of ``close``."""
+        await self._sessions.aclose()
 
     @property
     def OutputType(self) -> type[Values]:  # type: ignore[override]  # noqa: N802 - LangChain's name
@@ -212,7 +228,7 @@ class _Conversation(Runnable[Values, Values]):
             self._give_up(turn, said, error, child)
             raise
         saved = self._commit(turn, said, child)
-        return {**output, **_told(turn, saved)}
+        return _addable(output) + _told(turn, saved)
 
     async def _ainvoke(
         self, value: Values, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
@@ -227,7 +243,7 @@ class _Conversation(Runnable[Values, Values]):
             await self._agive_up(turn, said, error, child)
             raise
         saved = await self._acommit(turn, said, child)
-        return {**output, **_told(turn, saved)}
+        return _addable(output) + _told(turn, saved)
 
     def _stream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> Generator[Values]:
         turn = self._begin(value, config)
@@ -237,11 +253,11 @@ class _Conversation(Runnable[Values, Values]):
             with closing(cast("Generator[Values]", stream)) as chunks:
                 for chunk in chunks:
                     said.add(chunk)
-                    yield AddableDict(chunk)
+                    yield _addable(chunk)
         except BaseException as error:
             self._give_up(turn, said, error, config)
             raise
-        yield AddableDict(_told(turn, self._commit(turn, said, config)))
+        yield _told(turn, self._commit(turn, said, config))
 
     async def _astream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> AsyncGenerator[Values]:
         turn = await self._abegin(value, config)
@@ -251,11 +267,11 @@ class _Conversation(Runnable[Values, Values]):
             async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
                 async for chunk in chunks:
                     said.add(chunk)
-                    yield AddableDict(chunk)
+                    yield _addable(chunk)
         except BaseException as error:
             await self._agive_up(turn, said, error, config)
             raise
-        yield AddableDict(_told(turn, await self._acommit(turn, said, config)))
+        yield _told(turn, await self._acommit(turn, said, config))
 
     def _begin(self, value: Values, config: RunnableConfig) -> Turn:
         ref, turn_id, question = _asked(self._sessions, value, config)
@@ -334,8 +350,13 @@ def _for_chain(value: Values, turn: Turn) -> Values:
     return {**value, INPUT: content if isinstance(content, str) else turn.question, HISTORY: turn.messages}
 
 
-def _told(turn: Turn, saved: Saved) -> Values:
-    return {"turn_id": turn.turn_id, "persistence": saved.persistence}
+def _addable(output: Values) -> AddableDict:
+    """The chain's own kind of dictionary, if it is one that adds up."""
+    return output if isinstance(output, AddableDict) else AddableDict(output)
+
+
+def _told(turn: Turn, saved: Saved) -> AddableDict:
+    return AddableDict(turn_id=turn.turn_id, persistence=saved.persistence)
 
 
 def _why(error: BaseException) -> Values:

@@ -27,7 +27,8 @@ def chat_model(settings: Settings) -> BaseChatModel:
         return ExtractiveChatModel()
     from langchain.chat_models import init_chat_model
 
-    return _made("RAG_CHAT_MODEL", init_chat_model, provider, model, settings)
+    made: BaseChatModel = _made("RAG_CHAT_MODEL", init_chat_model, provider, model, settings)
+    return made
 
 
 def embeddings(settings: Settings) -> Embeddings:
@@ -45,7 +46,8 @@ def embeddings(settings: Settings) -> Embeddings:
         return MiniLMEmbeddings()
     from langchain.embeddings import init_embeddings
 
-    return _made("RAG_EMBEDDING_MODEL", init_embeddings, provider, model, settings)
+    made: Embeddings = _made("RAG_EMBEDDING_MODEL", init_embeddings, provider, model, settings)
+    return made
 
 
 def _made(variable: str, make: Callable[..., Any], provider: str, model: str, settings: Settings) -> Any:
