@@ -6,6 +6,7 @@ It is handed its parts and knows no Redis, no settings and no files. Input: ``in
 ===================== ==================================================================================
 standalone_question   str: the question as it can be understood without the history
 context               list of ``Document``: the chunks handed to the model, in the order of their numbers
+cut                   dict: how many messages and sources were left out, and how many near-repeats
 answer                str
 citations             list of ``Citation``: the sources that the answer names
 unknown_citations     list of int: marks in the answer that name no source
@@ -18,7 +19,7 @@ A stream gives these in that order: the sources come before the first token of t
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -42,10 +43,31 @@ class Query(Protocol):
         """The question as it can be understood without the history."""
 
 
+class Assembled(Protocol):
+    """What goes into the prompt."""
+
+    @property
+    def history(self) -> list[BaseMessage]:
+        """Messages, oldest first."""
+
+    @property
+    def documents(self) -> list[Document]:
+        """Chunks, in the order in which they are numbered."""
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """How much was left out."""
+
+
+Assemble = Callable[[dict[str, Any]], Assembled]
+"""``{"input", "chat_history", "query", "found"}`` (``found`` are the chunks) -> what goes into the prompt."""
+
+
 def rag_chain(
     query: Runnable[dict[str, Any], Query],
     retriever: Runnable[Any, list[Document]],
     model: Runnable[Any, BaseMessage],
+    assemble: Assemble,
     prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Runnable[dict[str, Any], Answer]:
     """Join the parts to a chain.
@@ -54,9 +76,11 @@ def rag_chain(
         query: ``{"input", "chat_history"}`` -> what to search for.
         retriever: that -> chunks, best first.
         model: a chat model.
+        assemble: the turn's values and its chunks -> what of history and chunks goes into the prompt.
         prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
     """
-    retrieve = RunnableLambda(itemgetter("query"), name="query") | retriever
+    search = RunnableLambda(itemgetter("query"), name="query") | retriever
+    retrieve = RunnablePassthrough.assign(found=search) | RunnableLambda(assemble, name="assemble")
     ask = RunnableLambda(_request, name="number_sources") | prompt | model.with_config(run_name="model")
     return (
         RunnablePassthrough.assign(query=query.with_config(run_name="standalone_question"))
@@ -67,8 +91,9 @@ def rag_chain(
 
 
 def _request(values: dict[str, Any]) -> dict[str, Any]:
-    request = render_request(values["input"], values["query"].standalone, values["context"])
-    return {"chat_history": values.get("chat_history", []), "request": request}
+    context: Assembled = values["context"]
+    request = render_request(values["input"], values["query"].standalone, context.documents)
+    return {"chat_history": context.history, "request": request}
 
 
 class _Collector:
@@ -83,8 +108,8 @@ class _Collector:
         if "query" in chunk:
             yield Answer(standalone_question=chunk["query"].standalone)
         if "context" in chunk:
-            self._context = chunk["context"]
-            yield Answer(context=self._context)
+            self._context = chunk["context"].documents
+            yield Answer(context=self._context, cut=chunk["context"].cut)
         if "message" in chunk:
             message: BaseMessage = chunk["message"]
             # A model that does not stream gives one whole message, which can't be added to.

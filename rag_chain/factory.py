@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableLambda
 
 from rag_chain import ingestion, models, sessions
 from rag_chain.chain import rag_chain
+from rag_chain.context import Context, context_limit, fit, token_counter
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import DocumentIndexError
 from rag_chain.retrieval.index import HybridIndex
@@ -52,7 +53,14 @@ def build_chain(
         await asyncio.to_thread(_take_up_newer, index)
         return await retriever.aquery(turn)
 
-    chain = rag_chain(RunnableLambda(query, aquery), RunnableLambda(retriever.retrieve, retriever.aretrieve), model)
+    limit, count = context_limit(model, settings.answer_tokens), token_counter(model)
+
+    def assemble(turn: dict[str, Any]) -> Context:
+        history = turn.get("chat_history", [])
+        return fit(turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count)
+
+    retrieve = RunnableLambda(retriever.retrieve, retriever.aretrieve)
+    chain = rag_chain(RunnableLambda(query, aquery), retrieve, model, assemble)
     return ConversationChain(chain, sessions.open_sessions(settings))
 
 

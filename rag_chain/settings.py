@@ -74,11 +74,14 @@ class Settings(BaseSettings):
         1.0, gt=0, le=60, validation_alias="RAG_REDIS_TIMEOUT", description="seconds that a call to Redis may take"
     )
     turn_order: TurnOrder = Field(
-        "free", validation_alias="RAG_TURN_ORDER",
+        "free",
+        validation_alias="RAG_TURN_ORDER",
         description="turns of one session at the same time: free, queue (one after the other) or reject",
     )
     turn_timeout: float = Field(
-        300, gt=0, validation_alias="RAG_TURN_TIMEOUT",
+        300,
+        gt=0,
+        validation_alias="RAG_TURN_TIMEOUT",
         description="seconds after which a turn that another machine began and never ended counts as dead",
     )
     memory_sessions: int = Field(
@@ -126,6 +129,12 @@ class Settings(BaseSettings):
     )
     openai_api_version: str | None = Field(
         None, validation_alias="OPENAI_API_VERSION", description="API version of Azure OpenAI"
+    )
+    answer_tokens: int = Field(
+        1024,
+        ge=1,
+        validation_alias="RAG_ANSWER_TOKENS",
+        description="tokens of the model's context that are left free for the answer",
     )
     # Retrieval
     retrieval_k: int = Field(

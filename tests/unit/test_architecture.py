@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "citations": set(),
     "answer": set(),
     "chain": {"answer", "citations", "prompts"},
+    "context": {"errors", "prompts"},
     "sessions": {"errors", "settings"},
     "retrieval": {"errors", "settings", "prompts"},
     "local": {"errors", "settings", "prompts"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "ingestion": {"errors", "settings", "models", "retrieval"},
     "conversation": {"errors", "settings", "sessions", "answer", "citations"},
     "factory": {
-        "errors", "settings", "models", "retrieval", "ingestion", "sessions", "chain", "conversation", "prompts",
+        "errors", "settings", "models", "retrieval", "ingestion", "sessions", "chain", "context", "conversation",
     },
     "chatbot": {"errors", "settings", "factory", "conversation", "answer"},
 }  # fmt: skip

@@ -46,6 +46,10 @@ class Recorder:
         return RunnableGenerator(reply, areply)
 
 
+def everything(turn: dict[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(history=turn.get("chat_history", []), documents=turn["found"], cut={"messages": 0})
+
+
 @pytest.fixture
 def model() -> Recorder:
     return Recorder()
@@ -57,6 +61,7 @@ def chain(model: Recorder) -> Any:
         RunnableLambda(lambda v: SimpleNamespace(standalone=f"{v['input']} alone")),
         RunnableLambda(lambda query: DOCUMENTS if query.standalone == "How long? alone" else []),
         model.runnable(),
+        everything,
     )
 
 
@@ -67,7 +72,15 @@ INPUT = {"input": "How long?", "chat_history": HISTORY}
 def test_the_answer_has_all_keys(chain: Any, model: Recorder) -> None:
     out = chain.invoke(INPUT)
     assert isinstance(out, Answer)
-    assert list(out) == ["standalone_question", "context", "answer", "citations", "unknown_citations", "message"]
+    assert list(out) == [
+        "standalone_question",
+        "context",
+        "cut",
+        "answer",
+        "citations",
+        "unknown_citations",
+        "message",
+    ]
     assert out["standalone_question"] == "How long? alone"
     assert out["context"] == DOCUMENTS
     assert out["answer"] == str(out) == "".join(REPLY)
@@ -118,6 +131,7 @@ def test_an_empty_answer_is_an_answer() -> None:
         RunnableLambda(lambda v: SimpleNamespace(standalone=v["input"])),
         RunnableLambda(lambda _: []),
         Recorder([""]).runnable(),
+        everything,
     )
     out = chain.invoke({"input": "q"})
     assert (out["answer"], out["citations"], out["context"]) == ("", [], [])
