@@ -1,0 +1,218 @@
+"""scripts/chat.py as a user and as a machine run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+KEYS = {
+    "session_id",
+    "turn_id",
+    "question",
+    "standalone_question",
+    "answer",
+    "citations",
+    "persistence",
+    "milliseconds",
+}
+
+
+def test_one_question_is_answered_with_its_source(script: Script) -> None:
+    done = script("chat.py", "--ask", "How long is a session kept?", "--json")
+    assert done.returncode == 0, done.stderr
+    turn = json.loads(done.stdout)
+    assert set(turn) == KEYS
+    assert "3600 seconds" in turn["answer"]
+    assert any(c["source"] in {"README.md", "docs/sessions.md"} for c in turn["citations"])
+    assert turn["persistence"] == "durable"
+    assert {"load_history", "standalone_question", "retrieve", "generate", "save_turn", "total"} <= set(
+        turn["milliseconds"]
+    )
+
+
+def test_for_a_person_it_prints_answer_and_sources(script: Script) -> None:
+    done = script("chat.py", "--ask", "How long is a session kept?")
+    assert done.returncode == 0, done.stderr
+    assert "3600 seconds" in done.stdout
+    assert "[1]" in done.stdout
+    assert "docs/sessions.md" in done.stdout or "README.md" in done.stdout
+
+
+def test_a_session_is_found_again_by_another_process(script: Script) -> None:
+    first = script("chat.py", "--session", "s", "--user", "u", "--ask", "How long is a session kept?", "--json")
+    second = script("chat.py", "--session", "s", "--user", "u", "--ask", "And how do I change that?", "--json")
+    assert json.loads(first.stdout)["user_id"] == "u"
+    assert json.loads(second.stdout)["standalone_question"] != "And how do I change that?"
+    stranger = script("chat.py", "--session", "s", "--ask", "And how do I change that?", "--json")
+    assert json.loads(stranger.stdout)["standalone_question"] == "And how do I change that?"
+
+
+def test_questions_come_through_a_pipe(script: Script) -> None:
+    done = script("chat.py", "--json", "--session", "p", input="How long is a session kept?\n\nWhat is a turn?\n")
+    turns = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [t["question"] for t in turns] == ["How long is a session kept?", "What is a turn?"]
+    assert {t["session_id"] for t in turns} == {"p"}
+
+
+def test_without_redis_and_in_the_mode_before(script: Script) -> None:
+    journaled = json.loads(script("chat.py", "--no-redis", "--ask", "What is a turn?", "--json").stdout)
+    assert journaled["persistence"] in {"journaled", "volatile"}
+    before = json.loads(script("chat.py", "--mode", "before", "--ask", "What is a turn?", "--json").stdout)
+    assert before["persistence"] == "volatile"
+    away = script("chat.py", "--redis-url", "redis://127.0.0.1:1/0", "--ask", "What is a turn?", "--json")
+    assert json.loads(away.stdout)["persistence"] in {"journaled", "volatile"}
+
+
+SCRIPT = """
+sessions:
+  - session: scripted
+    turns:
+      - ask: How long is a session kept?
+        expect: {contains: ["3600"], cites: docs/sessions.md, refuses: false}
+      - ask: What is the boiling point of tungsten?
+        expect: {refuses: true}
+"""
+
+
+def test_a_chat_script_is_a_regression_test(script: Script, tmp_path: Path) -> None:
+    path = tmp_path / "chat.yaml"
+    path.write_text(SCRIPT)
+    done = script("chat.py", "--script", str(path))
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "2 of 2 turns as expected" in done.stderr
+
+    path.write_text(SCRIPT.replace("3600", "9999").replace("refuses: true", "refuses: false"))
+    done = script("chat.py", "--script", str(path), "--json")
+    assert done.returncode == 1
+    turns = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [len(t["failures"]) for t in turns] == [1, 1]
+    assert "does not contain '9999'" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_examples_are_valid(path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from chat_script import load
+
+        assert load(path).sessions
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sessions: [", "no YAML"),
+        ("sessions: []", "sessions"),
+        ("sessions: [{turns: [{ask: q, expects: {}}]}]", "expects"),
+        ("- just a list", "wrong"),
+    ],
+)
+def test_a_bad_script_is_explained(script: Script, tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    done = script("chat.py", "--script", str(path))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code", "said"),
+    [
+        (["--ask", "   "], {}, 2, "empty"),
+        (["--ask", "q", "--session", "a\x01b"], {}, 2, "session"),
+        (["--ask", "q", "--index-dir", "/nonexistent/index"], {}, 1, "There is no index"),
+        (["--ask", "q", "--script", "s.yaml"], {}, 2, "exclude"),
+        (["--script", "/nonexistent.yaml"], {}, 2, "can't be read"),
+        (["--ask", "q"], {"RAG_SESSION_TTL": "0"}, 2, "RAG_SESSION_TTL"),
+        (["--ask", "q"], {"RAG_CHAT_MODEL": "openai:gpt-4.1-mini"}, 2, "OPENAI_API_KEY"),
+        (["--ask", "q"], {"RAG_EMBEDDING_MODEL": "openai:x", "OPENAI_API_KEY": "k"}, 1, "RAG_EMBEDDING_MODEL"),
+        (["--ask", "q", "--redis-url", "nonsense"], {}, 2, "REDIS_URL"),
+        (["--bogus"], {}, 2, "bogus"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line(
+    script: Script, arguments: list[str], env: dict[str, str], code: int, said: str
+) -> None:
+    done = script("chat.py", *arguments, env=env)
+    assert said in done.stderr
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+class Terminal:
+    """scripts/chat.py on a terminal of its own."""
+
+    def __init__(self, index_dir: Path, redis_url: str, home: Path) -> None:
+        self.master, slave = pty.openpty()
+        env = os.environ | {"RAG_INDEX_DIR": str(index_dir), "REDIS_URL": redis_url, "XDG_STATE_HOME": str(home)}
+        env |= {"TERM": "xterm", "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
+        command = [sys.executable, str(ROOT / "scripts" / "chat.py"), "--session", "terminal"]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def wait_for(self, text: str) -> str:
+        """Read until ``text`` appears; everything since the last wait."""
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"waited for {text!r}, saw {self.seen[-2000:]!r}"
+            chunk = os.read(self.master, 65536).decode(errors="replace")
+            if "\x1b[6n" in chunk:  # the prompt asks where the cursor is, a terminal tells
+                os.write(self.master, b"\x1b[1;1R")
+            self.seen += chunk
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def type(self, line: str) -> None:
+        os.write(self.master, line.encode() + b"\r")
+
+    def end(self) -> int:
+        code = self.process.wait(30)
+        os.close(self.master)
+        return code
+
+
+def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: Path) -> None:
+    terminal = Terminal(index_dir, redis_url, tmp_path)
+    try:
+        terminal.wait_for("/help lists the commands")
+        terminal.wait_for("> ")
+        terminal.type("How long is a session kept?")
+        terminal.wait_for("3600 seconds")
+        terminal.wait_for("durable")
+        terminal.type("/sources")
+        terminal.wait_for("[1]")
+        terminal.type("/history")
+        terminal.wait_for("human: How long is a session kept?")
+        terminal.type("/nonsense")
+        terminal.wait_for("There is no command")
+        terminal.type("/help")
+        terminal.wait_for("begin a new session")
+        terminal.type("/new")
+        terminal.wait_for("Session ")
+        terminal.type("/quit")
+        assert terminal.end() == 0
+    finally:
+        if terminal.process.poll() is None:
+            os.killpg(terminal.process.pid, signal.SIGKILL)
+            terminal.process.wait()
