@@ -15,7 +15,11 @@ from contextlib import aclosing, closing
 from typing import Any, TypeVar, cast
 
 from langchain_core._api.deprecation import LangChainDeprecationWarning
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackManager,
+    CallbackManagerForChainRun,
+)
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
@@ -23,6 +27,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
 from rag_chain.errors import HistoryError, UsageError
+from rag_chain.operations.timing import StageTimer
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
 from rag_chain.sessions.codec import plain
 from rag_chain.sessions.keys import SessionRef
@@ -51,8 +56,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     """A chain whose turns are kept: begin (history and pending question), the chain, commit.
 
     The input is ``{"input": question}``, a text or a human message; the chain gets ``chat_history`` too. Its
-    output is the chain's with ``turn_id`` and ``persistence``, in a stream as the last chunk. Ids are taken from
-    ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
+    output is the chain's with ``turn_id``, ``persistence`` and ``milliseconds`` by stage, in a stream as the last
+    chunk. Ids are taken from ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
 
     A stream that is closed before its end, and a turn whose task is cancelled, are stored as ``interrupted``
     with what was said; a turn whose chain raised is stored as ``failed`` with the error's class name.
@@ -141,6 +146,13 @@ class _Said:
         self._texts: list[str] = []
         self._message: BaseMessage | None = None
         self._citations: list[Any] = []
+        self.timer = StageTimer()
+
+    def time(self, config: RunnableConfig) -> None:
+        """Measure the stages that run under ``config``."""
+        manager = config["callbacks"]
+        if isinstance(manager, BaseCallbackManager):  # it is one inside a run
+            manager.add_handler(self.timer)
 
     def add(self, chunk: Values) -> None:
         if isinstance(text := chunk.get(OUTPUT), str):
@@ -159,7 +171,7 @@ class _Said:
 
     @property
     def note(self) -> Values:
-        return {"citations": plain(self._citations)}
+        return {"citations": plain(self._citations), "milliseconds": dict(self.timer.milliseconds)}
 
 
 class _Conversation(Runnable[Values, Values]):
@@ -218,9 +230,9 @@ class _Conversation(Runnable[Values, Values]):
     def _invoke(
         self, value: Values, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Values:
-        child = patch_config(config, callbacks=run_manager.get_child())
+        child, said = patch_config(config, callbacks=run_manager.get_child()), _Said()
+        said.time(child)
         turn = self._begin(value, child)
-        said = _Said()
         try:
             output = self._chain.invoke(_for_chain(value, turn), child, **kwargs)
             said.add(output)
@@ -228,14 +240,14 @@ class _Conversation(Runnable[Values, Values]):
             self._give_up(turn, said, error, child)
             raise
         saved = self._commit(turn, said, child)
-        return _addable(output) + _told(turn, saved)
+        return _addable(output) + _told(turn, saved, said)
 
     async def _ainvoke(
         self, value: Values, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Values:
-        child = patch_config(config, callbacks=run_manager.get_child())
+        child, said = patch_config(config, callbacks=run_manager.get_child()), _Said()
+        said.time(child)
         turn = await self._abegin(value, child)
-        said = _Said()
         try:
             output = await self._chain.ainvoke(_for_chain(value, turn), child, **kwargs)
             said.add(output)
@@ -243,11 +255,12 @@ class _Conversation(Runnable[Values, Values]):
             await self._agive_up(turn, said, error, child)
             raise
         saved = await self._acommit(turn, said, child)
-        return _addable(output) + _told(turn, saved)
+        return _addable(output) + _told(turn, saved, said)
 
     def _stream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> Generator[Values]:
-        turn = self._begin(value, config)
         said = _Said()
+        said.time(config)
+        turn = self._begin(value, config)
         try:
             stream = self._chain.stream(_for_chain(value, turn), config, **kwargs)
             with closing(cast("Generator[Values]", stream)) as chunks:
@@ -257,11 +270,12 @@ class _Conversation(Runnable[Values, Values]):
         except BaseException as error:
             self._give_up(turn, said, error, config)
             raise
-        yield _told(turn, self._commit(turn, said, config))
+        yield _told(turn, self._commit(turn, said, config), said)
 
     async def _astream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> AsyncGenerator[Values]:
-        turn = await self._abegin(value, config)
         said = _Said()
+        said.time(config)
+        turn = await self._abegin(value, config)
         try:
             stream = self._chain.astream(_for_chain(value, turn), config, **kwargs)
             async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
@@ -271,7 +285,7 @@ class _Conversation(Runnable[Values, Values]):
         except BaseException as error:
             await self._agive_up(turn, said, error, config)
             raise
-        yield _told(turn, await self._acommit(turn, said, config))
+        yield _told(turn, await self._acommit(turn, said, config), said)
 
     def _begin(self, value: Values, config: RunnableConfig) -> Turn:
         ref, turn_id, question = _asked(self._sessions, value, config)
@@ -355,8 +369,8 @@ def _addable(output: Values) -> AddableDict:
     return output if isinstance(output, AddableDict) else AddableDict(output)
 
 
-def _told(turn: Turn, saved: Saved) -> AddableDict:
-    return AddableDict(turn_id=turn.turn_id, persistence=saved.persistence)
+def _told(turn: Turn, saved: Saved, said: _Said) -> AddableDict:
+    return AddableDict(turn_id=turn.turn_id, persistence=saved.persistence, milliseconds=said.timer.milliseconds)
 
 
 def _why(error: BaseException) -> Values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from rag_chain import Answer
-from rag_chain.operations.timing import StageTimer
 
 
 def ask(
@@ -31,13 +29,12 @@ def ask(
         The turn as ``chat.py --json`` prints it: session_id, turn_id, question, standalone_question, answer,
         citations, persistence, milliseconds by stage.
     """
-    timer, begun, answer = StageTimer(), time.perf_counter(), Answer()
+    answer = Answer()
     ids = {"session_id": session_id} | ({"user_id": user_id} if user_id else {})
-    for part in chain.stream({"input": question}, RunnableConfig(configurable=ids, callbacks=[timer])):
+    for part in chain.stream({"input": question}, RunnableConfig(configurable=ids)):
         answer = answer + part
         if part.get("answer"):
             on_token(part["answer"])
-    total = round((time.perf_counter() - begun) * 1000, 3)
     return {
         "session_id": session_id,
         **({"user_id": user_id} if user_id else {}),
@@ -47,7 +44,7 @@ def ask(
         "answer": answer["answer"],
         "citations": [citation.model_dump() for citation in answer["citations"]],
         "persistence": answer["persistence"],
-        "milliseconds": timer.milliseconds | {"total": total},
+        "milliseconds": answer["milliseconds"],
     }
 
 

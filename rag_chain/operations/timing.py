@@ -12,10 +12,10 @@ STAGES = ("load_history", "standalone_question", "retrieve", "generate", "save_t
 
 
 class StageTimer(BaseCallbackHandler):
-    """Measures the stages of one turn. Use a new one for each turn: ``config={"callbacks": [StageTimer()]}``.
+    """Measures the stages of one turn; each turn needs a new one.
 
-    ``milliseconds`` has the stages that have ended, by name, and ``first_token`` where the answer was streamed:
-    from the start of the turn to the first token of the answer.
+    ``milliseconds`` has the stages that have ended, by name, ``total`` (since the timer was made, as of the last of
+    them) and, where the model streamed, ``first_token`` (from then to the first token of the answer).
     """
 
     run_inline = True  # in the order of the events, in async runs too
@@ -35,25 +35,15 @@ class StageTimer(BaseCallbackHandler):
         """A stage ends."""
         if run_id in self._running:
             name, begun = self._running.pop(run_id)
-            self.milliseconds[name] = round((time.perf_counter() - begun) * 1000, 3)
+            now = time.perf_counter()
+            self.milliseconds[name] = round((now - begun) * 1000, 3)
+            self.milliseconds["total"] = round((now - self._begun) * 1000, 3)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A stage fails."""
         self.on_chain_end(None, run_id=run_id)
 
-    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **kwargs: Any) -> None:
-        """The retriever begins."""
-        self.on_chain_start(serialized, query, run_id=run_id, **kwargs)
-
-    def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """The retriever ends."""
-        self.on_chain_end(documents, run_id=run_id)
-
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """The retriever fails."""
-        self.on_chain_end(None, run_id=run_id)
-
-    def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
         """The model streams."""
         if token and "first_token" not in self.milliseconds:
             self.milliseconds["first_token"] = round((time.perf_counter() - self._begun) * 1000, 3)

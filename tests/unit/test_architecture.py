@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "operations": {"errors", "settings"},
     "models": {"errors", "settings", "local"},
     "ingestion": {"errors", "settings", "models", "retrieval"},
-    "conversation": {"errors", "settings", "sessions", "answer", "citations"},
+    "conversation": {"errors", "settings", "sessions", "operations"},
     "factory": {
         "errors", "settings", "models", "retrieval", "ingestion", "sessions", "chain", "context", "conversation",
     },
