@@ -1,34 +1,52 @@
 """What to search for, given a question and the conversation before it. Pure: no model call, no index.
 
-Two searches come out of it. **Dense**: the question's vector shifted towards the vector of the question followed
-by the last exchange; the question stands first because encoders read only so many tokens. **Lexical**: the
-question's stems, and with less weight those of the user's last question, after historical query expansion
-(Lin et al., Multi-Stage Conversational Passage Retrieval, 2020, arXiv:2005.02230).
+The words of the user's earlier questions that are neither in this question nor common in the documents are put
+behind the question, newest first: historical query expansion (Lin et al., Multi-Stage Conversational Passage
+Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside it. Two searches come out:
+
+- dense: the sum of the vectors of the question and of the expanded question. A question that says all it means
+  hardly moves; a bare "why?" goes where the conversation was;
+- lexical: the question's stems, and with a quarter of their weight the borrowed ones.
+
+Answers lend no words: on real conversations they added nothing to the questions, and took the time to embed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from rag_chain.errors import InvalidQuestionError
 
-MAX_QUESTION = 20_000
-"""Characters. Longer is a document and not a question."""
+MAX_QUESTION = 10_000
+"""Characters of a question. More is a document."""
 
-MAX_EARLIER = 2_000
-"""Characters of an earlier message that are read."""
+MAX_STEMS = 256
+"""Different stems of a question that are searched for; as many as small encoders read tokens."""
 
-EXCHANGE_WEIGHT = 0.5
-"""Weight of the vector of question and last exchange, where the question's own is 1."""
+MAX_BORROWED = 150
+"""Characters of borrowed words. Any number from 100 to 300 does; a short text is soon embedded."""
 
-EARLIER_TERM_WEIGHT = 0.5
-"""Weight of a stem of the user's last question, where one of this question is 1."""
+EARLIER_QUESTIONS = 10
+"""How many earlier questions lend words, and ``MAX_EARLIER`` how many characters of each are read."""
+
+MAX_EARLIER = 1_000
+
+BORROWED_WEIGHT = 0.25
+"""Weight of a borrowed stem in the lexical search, where one of the question is 1."""
 
 _WORD = re.compile(r"\w+")
+
+_REFERRING = re.compile(
+    r"\b(it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|there|then|such|same"
+    r"|one|ones|others?|another|else|former|latter|previous|above)\b"
+)
+_CARRIES_ON = re.compile(r"(and|or|but|so|what about|how about)\b")
+_FEW_WORDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +54,19 @@ class HistoryQuery:
     """What to search for.
 
     Args:
-        question: as the user put it, without the blanks around it.
-        texts: to embed in one batch, the question first.
-        weights: one for each text's unit vector in the sum that is searched.
+        question: as the user put it, without the blanks around it, or as a model rewrote it.
+        standalone: the question with the borrowed words in brackets behind it.
         terms: stem -> weight, for the lexical search.
-        borrowed: words of the history whose stems were added to the question's.
     """
 
     question: str
-    texts: tuple[str, ...]
-    weights: tuple[float, ...]
+    standalone: str
     terms: Mapping[str, float]
-    borrowed: tuple[str, ...] = ()
 
     @property
-    def standalone(self) -> str:
-        """The question, with the words that it borrows from the history behind it."""
-        return f"{self.question} ({' '.join(self.borrowed)})" if self.borrowed else self.question
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question and its answer; either may be empty."""
-
-    question: str
-    answer: str
+    def texts(self) -> tuple[str, ...]:
+        """What to embed in one batch; the vectors are summed."""
+        return (self.question,) if self.standalone == self.question else (self.question, self.standalone)
 
 
 def checked_question(question: object) -> str:
@@ -86,19 +92,11 @@ def checked_question(question: object) -> str:
     return stripped
 
 
-def last_exchange(history: Sequence[BaseMessage]) -> Exchange:
-    """The newest question of the history and what was answered to it; messages of other roles are passed over."""
-    answers: list[str] = []
-    for message in reversed(history):
-        if isinstance(message, HumanMessage):
-            return Exchange(_text(message), " ".join(reversed(answers)).strip())
-        if isinstance(message, AIMessage):
-            answers.append(_text(message))
-    return Exchange("", " ".join(reversed(answers)).strip())
-
-
 def history_query(
-    question: str, history: Sequence[BaseMessage], analyze: Callable[[str], Iterable[str]]
+    question: str,
+    history: Sequence[BaseMessage],
+    analyze: Callable[[str], Sequence[str]],
+    is_common: Callable[[str], bool] = lambda stem: False,
 ) -> HistoryQuery:
     """What to search for.
 
@@ -106,25 +104,50 @@ def history_query(
         question: of the user, see ``checked_question``.
         history: oldest message first; may be empty, start with an answer or hold other roles.
         analyze: the lexical index's own analysis, text -> stems.
+        is_common: whether a stem is in so many passages that it is not worth borrowing.
 
     Raises:
         InvalidQuestionError: see ``checked_question``.
     """
     question = checked_question(question)
-    exchange = last_exchange(history)
-    terms = dict.fromkeys(analyze(question), 1.0)
-    context = " ".join(part for part in (question, exchange.question, exchange.answer) if part)
-    if context == question:
-        return HistoryQuery(question, (question,), (1.0,), terms)
+    stems = dict.fromkeys(analyze(question))
+    borrowed = _borrowed(stems, history, analyze, is_common)
+    terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, BORROWED_WEIGHT)
+    standalone = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
+    return HistoryQuery(question, standalone, terms)
+
+
+def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
+    """What the user asked before, newest first, the last ``EARLIER_QUESTIONS`` of them."""
+    asked = (message for message in reversed(history) if isinstance(message, HumanMessage))
+    return [str(message.text)[:MAX_EARLIER] for message in islice(asked, EARLIER_QUESTIONS)]
+
+
+def leans_on_history(question: str) -> bool:
+    """Whether an English question seems to need the conversation to be understood.
+
+    It refers to something ("it", "those"), carries on ("and ...", "what about ..."), or is a few words alone.
+    """
+    text = question.strip().lower()
+    return len(_WORD.findall(text)) <= _FEW_WORDS or bool(_REFERRING.search(text) or _CARRIES_ON.match(text))
+
+
+def _borrowed(
+    known: Collection[str],
+    history: Sequence[BaseMessage],
+    analyze: Callable[[str], Sequence[str]],
+    is_common: Callable[[str], bool],
+) -> dict[str, str]:
+    """Stem -> word, for the words of earlier questions that say something new, newest question first."""
     borrowed: dict[str, str] = {}
-    for word in _WORD.findall(exchange.question):
-        for stem in analyze(word):
-            if stem not in terms:
-                borrowed.setdefault(stem, word)
-    terms |= dict.fromkeys(borrowed, EARLIER_TERM_WEIGHT)
-    return HistoryQuery(question, (question, context), (1.0, EXCHANGE_WEIGHT), terms, tuple(borrowed.values()))
-
-
-def _text(message: BaseMessage) -> str:
-    """The text of a message, which may be made of blocks; half surrogates are replaced."""
-    return str(message.text)[:MAX_EARLIER].encode(errors="replace").decode().strip()
+    room = MAX_BORROWED
+    for earlier in earlier_questions(history):
+        for word in _WORD.findall(earlier):
+            for stem in analyze(word):
+                if stem in known or stem in borrowed or is_common(stem):
+                    continue
+                room -= len(word) + 1
+                if room < 0:
+                    return borrowed
+                borrowed[stem] = word
+    return borrowed

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from langchain_core.documents import Document
-from langchain_core.messages import AnyMessage, BaseMessage, convert_to_messages
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rag_chain.errors import InvalidQuestionError
-from rag_chain.retrieval.fusion import fuse, max_norm
-from rag_chain.retrieval.history_query import HistoryQuery, history_query
+from rag_chain.errors import ConfigurationError, InvalidQuestionError
+from rag_chain.retrieval.condense import condenser
+from rag_chain.retrieval.dense import unit
+from rag_chain.retrieval.fusion import fuse, max_norm, min_max
+from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query, leans_on_history
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.settings import QueryStrategy
 
-DEPTH = 200
-"""Passages taken from each of the two searches."""
+DENSE_DEPTH, LEXICAL_DEPTH = 200, 500
+"""Passages taken from each of the two searches. The lexical one reaches deeper: most of what the dense one finds
+should have its true BM25 and not 0 for want of a place."""
 
-LEXICAL_WEIGHT = 0.3
-"""Weight of the lexical scores, where the dense ones have 1; both are divided by their greatest."""
+LEXICAL_WEIGHT = 0.5
+"""Weight of the lexical scores, where the dense ones have 1. Anything from 0.3 to 0.7 does."""
+
+COMMON_SHARE, COMMON_CHUNKS = 0.1, 5
+"""A stem in more than this share of all chunks, and in more than so many, is too common to be borrowed."""
 
 Turn = Mapping[str, Any]
 """``{"input": question, "chat_history": messages}``; the history may be missing."""
@@ -35,13 +42,29 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
     Args:
         index: where to search.
         k: chunks a turn.
-        strategy: ``fusion`` uses the history, ``last`` the question alone and its dense vector alone.
+        strategy: ``fusion`` uses the history without a model call; ``condense`` lets ``model`` rewrite a question
+            that leans on the history, and is ``fusion`` where it does not or the call fails; ``last`` is the dense
+            search for the question alone.
+        model: a chat model, for ``condense``.
+
+    Raises:
+        ConfigurationError: ``condense`` without a model.
     """
 
-    def __init__(self, index: HybridIndex, *, k: int = 5, strategy: Literal["fusion", "last"] = "fusion") -> None:
+    def __init__(
+        self,
+        index: HybridIndex,
+        *,
+        k: int = 5,
+        strategy: QueryStrategy = "fusion",
+        model: BaseChatModel | None = None,
+    ) -> None:
+        if strategy == "condense" and model is None:
+            raise ConfigurationError("RAG_QUERY_STRATEGY=condense needs a chat model: set RAG_CHAT_MODEL.")
         self.index = index
         self.k = k
         self.strategy = strategy
+        self._condense = condenser(model) if strategy == "condense" and model else None
 
     def query(self, turn: Turn) -> HistoryQuery:
         """What to search for in this turn.
@@ -50,11 +73,16 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
             InvalidQuestionError: the question is missing, empty, too long or no valid Unicode.
         """
         question, history = _parts(turn)
-        return history_query(question, history if self.strategy == "fusion" else (), self.index.analyze)
+        if self._condense and self._should_condense(question, history):
+            question = self._condense.invoke({"input": question, "chat_history": history}) or question
+        return self._query(question, history)
 
     async def aquery(self, turn: Turn) -> HistoryQuery:
         """See ``query``."""
-        return self.query(turn)
+        question, history = _parts(turn)
+        if self._condense and self._should_condense(question, history):
+            question = await self._condense.ainvoke({"input": question, "chat_history": history}) or question
+        return self._query(question, history)
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
         """The best chunks for a query, best first; fewer than ``k`` where the index holds fewer."""
@@ -83,20 +111,27 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
         return await self._acall_with_config(retrieve, input, config, "retriever")
 
+    def _should_condense(self, question: str, history: Sequence[BaseMessage]) -> bool:
+        # How a question leans on what came before is known for English; in another language the model is asked.
+        return bool(history) and (self.index.manifest.language != "English" or leans_on_history(question))
+
+    def _query(self, question: str, history: Sequence[BaseMessage]) -> HistoryQuery:
+        index = self.index.frozen()
+        common = max(COMMON_CHUNKS, COMMON_SHARE * len(index))
+        earlier = [] if self.strategy == "last" else history
+        return history_query(question, earlier, index.analyze, lambda stem: index.doc_freq(stem) > common)
+
     def _search(self, query: HistoryQuery, vectors: Sequence[Sequence[float]]) -> list[Document]:
-        units = np.asarray(vectors, np.float32)
-        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        rows, cosines = self.index.dense_search(np.asarray(query.weights, np.float32) @ units, DEPTH)
-        dense = rows[0], cosines[0]
+        index = self.index.frozen()
+        rows, cosines = index.dense_search(unit(vectors).sum(axis=0), DENSE_DEPTH)
         if self.strategy == "last":
-            return self.index.documents(rows[0][: self.k])
-        lexical = self.index.lexical_search(query.terms, DEPTH)
-        fused, _ = fuse([dense, lexical], [1.0, LEXICAL_WEIGHT], max_norm)
-        return self.index.documents(fused[: self.k])
+            return index.documents(rows[0][: self.k])
+        found, bm25 = index.lexical_search(query.terms, LEXICAL_DEPTH)
+        fused, _ = fuse([(rows[0], min_max(cosines[0])), (found, max_norm(bm25))], [1.0, LEXICAL_WEIGHT])
+        return index.documents(fused[: self.k])
 
 
 def _parts(turn: Turn) -> tuple[str, list[BaseMessage]]:
     if not isinstance(turn, Mapping) or "input" not in turn:
         raise InvalidQuestionError('A turn must be a dictionary such as {"input": question, "chat_history": []}.')
-    history: Sequence[AnyMessage | BaseMessage] = turn.get("chat_history") or []
-    return turn["input"], convert_to_messages(history)
+    return checked_question(turn["input"]), convert_to_messages(turn.get("chat_history") or [])

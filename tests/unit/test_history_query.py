@@ -9,16 +9,23 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from rag_chain.errors import InvalidQuestionError
 from rag_chain.retrieval.history_query import (
-    EARLIER_TERM_WEIGHT,
-    MAX_EARLIER,
+    BORROWED_WEIGHT,
+    EARLIER_QUESTIONS,
+    MAX_BORROWED,
     MAX_QUESTION,
+    MAX_STEMS,
+    earlier_questions,
     history_query,
-    last_exchange,
+    leans_on_history,
 )
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
+
+
+def common(word: str) -> bool:
+    return word in {"who", "the", "did", "when", "how"}
 
 
 HISTORY = [HumanMessage("Who built the Berlin wall?"), AIMessage("East Germany, in 1961.")]
@@ -28,42 +35,48 @@ def test_without_a_history_the_question_is_all_there_is():
     query = history_query("  When did the wall fall? ", [], words)
     assert query.question == query.standalone == "When did the wall fall?"
     assert query.texts == ("When did the wall fall?",)
-    assert query.weights == (1.0,)
     assert query.terms == {"when": 1, "did": 1, "the": 1, "wall": 1, "fall": 1}
 
 
-def test_the_last_exchange_shifts_the_vector_and_lends_its_terms():
-    query = history_query("When did the wall fall?", HISTORY, words)
-    assert query.texts == (
-        "When did the wall fall?",
-        "When did the wall fall? Who built the Berlin wall? East Germany, in 1961.",
-    )
-    assert query.weights[0] > query.weights[1] > 0
-    assert {term for term, weight in query.terms.items() if weight == 1} == {"when", "did", "the", "wall", "fall"}
-    assert {term for term, weight in query.terms.items() if weight == EARLIER_TERM_WEIGHT} == {"who", "built", "berlin"}
-    assert query.standalone == "When did the wall fall? (Who built Berlin)"
+def test_new_words_of_the_earlier_question_are_borrowed():
+    query = history_query("When did the wall fall?", HISTORY, words, common)
+    assert query.standalone == "When did the wall fall? (built Berlin)"
+    assert query.texts == (query.question, query.standalone)
+    borrowed = {"built": BORROWED_WEIGHT, "berlin": BORROWED_WEIGHT}
+    assert query.terms == {"when": 1, "did": 1, "the": 1, "wall": 1, "fall": 1, **borrowed}
 
 
-def test_only_the_last_exchange_counts():
-    earlier = [HumanMessage("How deep is the sea?"), AIMessage("Up to 11 km."), *HISTORY]
-    assert history_query("When?", earlier, words) == history_query("When?", HISTORY, words)
+def test_a_question_that_repeats_the_earlier_one_borrows_nothing():
+    query = history_query("who built the Berlin wall", HISTORY, words)
+    assert query.texts == ("who built the Berlin wall",)
+
+
+def test_newest_questions_lend_first_and_only_so_much():
+    history = [HumanMessage(f"{word * 30}{i}?") for i, word in enumerate("abcdefgh")]
+    query = history_query("why?", history, words)
+    borrowed = query.standalone.removeprefix("why? (").removesuffix(")").split()
+    assert borrowed == ["h" * 30 + "7", "g" * 30 + "6", "f" * 30 + "5", "e" * 30 + "4"]
+    assert sum(len(word) + 1 for word in borrowed) <= MAX_BORROWED
 
 
 @pytest.mark.parametrize(
-    ("history", "question", "answer"),
+    ("history", "asked"),
     [
-        ([], "", ""),
-        ([AIMessage("Welcome!")], "", "Welcome!"),
-        ([HumanMessage("a"), HumanMessage("b")], "b", ""),
-        ([HumanMessage("a"), AIMessage("1"), AIMessage("2")], "a", "1 2"),
-        ([HumanMessage("a"), AIMessage(""), ToolMessage("t", tool_call_id="1"), AIMessage("2")], "a", "2"),
-        ([HumanMessage("a"), AIMessage("1"), SystemMessage("be kind")], "a", "1"),
-        ([HumanMessage([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}])], "a", ""),
+        ([], []),
+        ([AIMessage("Welcome!")], []),
+        ([AIMessage("Welcome!"), HumanMessage("a"), AIMessage("1")], ["a"]),
+        ([HumanMessage("a"), HumanMessage("b")], ["b", "a"]),
+        ([HumanMessage("a"), ToolMessage("t", tool_call_id="1"), SystemMessage("be kind")], ["a"]),
+        ([HumanMessage([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}])], ["a"]),
     ],
 )
-def test_last_exchange_of_any_history(history, question, answer):
-    exchange = last_exchange(history)
-    assert (exchange.question, exchange.answer) == (question, answer)
+def test_earlier_questions_of_any_history(history, asked):
+    assert earlier_questions(history) == asked
+
+
+def test_a_history_of_500_turns_costs_no_more_than_its_newest():
+    history = [*HISTORY * 490, *[HumanMessage(str(i)) for i in range(EARLIER_QUESTIONS)]]
+    assert earlier_questions(history) == [str(i) for i in reversed(range(EARLIER_QUESTIONS))]
 
 
 @pytest.mark.parametrize("question", ["", " \n\t", None, 7, ["a"], "a" * (MAX_QUESTION + 1), "half \ud83d"])
@@ -72,14 +85,33 @@ def test_bad_questions_have_a_clear_error(question):
         history_query(question, HISTORY, words)
 
 
-def test_the_longest_question_and_a_long_answer_pass():
-    query = history_query("w" * MAX_QUESTION, [HumanMessage("h" * 90_000), AIMessage("a" * 90_000)], words)
-    assert len(query.texts[1]) <= MAX_QUESTION + 2 * MAX_EARLIER + 2
+def test_a_long_question_is_searched_for_by_its_first_words():
+    long = " ".join(str(i) for i in range(2_000))
+    query = history_query(long, [], words)
+    assert list(query.terms) == [str(i) for i in range(MAX_STEMS)]
 
 
 def test_half_a_surrogate_pair_in_the_history_does_no_harm():
-    query = history_query("And then?", [HumanMessage("odd \ud83d"), AIMessage("yes")], words)
+    query = history_query("And then?", [HumanMessage("odd \ud83d pair")], words)
     assert all(text.encode() for text in query.texts)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["why?", "Any cures for it?", "And in the summer months of the year before?", "What about the second world war?",
+     "Are those sports only played by men in that part of the world?", "Regional differences"],
+)  # fmt: skip
+def test_questions_that_lean_on_the_history(question):
+    assert leans_on_history(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["How long is a session kept in Redis?", "What is the capital of the state of New York?",
+     "Is the Hudson River important for New York?"],
+)  # fmt: skip
+def test_questions_that_stand_alone(question):
+    assert not leans_on_history(question)
 
 
 texts = st.text(max_size=60)
@@ -90,9 +122,11 @@ messages = st.lists(
 
 @given(texts.filter(lambda text: bool(text.strip())), messages)
 def test_any_conversation_gives_a_query(question, history):
-    query = history_query(question, history, words)
-    assert query.texts[0] == question.strip()
-    assert len(query.texts) == len(query.weights) <= 2
-    assert all(query.terms[term] == 1 for term in words(question.strip()))
-    assert all(weight > 0 for weight in query.terms.values())
+    query = history_query(question, history, words, common)
+    assert query.question == question.strip()
     assert query.standalone.startswith(query.question)
+    assert len(query.standalone) <= len(query.question) + MAX_BORROWED + 3
+    assert all(query.terms[term] == 1 for term in words(query.question))
+    assert set(query.terms.values()) <= {1, BORROWED_WEIGHT}
+    asked = {word for text in earlier_questions(history) for word in words(text)}
+    assert {term for term, weight in query.terms.items() if weight < 1} <= asked
