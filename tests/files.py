@@ -1,15 +1,19 @@
-"""Files for the ingestion tests."""
+"""Files and embeddings for the ingestion tests."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from langchain_core.embeddings import Embeddings
 from pypdf import PdfReader, PdfWriter
 from reportlab.pdfgen.canvas import Canvas
 
@@ -57,3 +61,23 @@ def without_privileges() -> Iterator[Path]:
         if root:
             os.seteuid(0)
         shutil.rmtree(folder)
+
+
+class CountingEmbeddings(Embeddings):
+    """Cheap and deterministic vectors; counts what it is given, and fails or waits where a test wants it to."""
+
+    def __init__(self, dimension: int = 16, *, fail_after: int | None = None, seconds_a_batch: float = 0.0) -> None:
+        self.texts: list[str] = []
+        self.failure: BaseException = RuntimeError("no more")
+        self._dimension, self._fail_after, self._seconds = dimension, fail_after, seconds_a_batch
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        if self._fail_after is not None and len(self.texts) >= self._fail_after:
+            raise self.failure
+        time.sleep(self._seconds)
+        self.texts += texts
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return np.random.default_rng(seed).standard_normal(self._dimension).tolist()

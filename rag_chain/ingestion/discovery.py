@@ -1,0 +1,211 @@
+"""The files below the paths that a person names, and which of them changed since the index was made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag_chain.errors import UsageError
+from rag_chain.ingestion.loaders import FileStat, reason_of, why_skipped
+from rag_chain.ingestion.report import Reported
+
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
+_CLOCK_TICK_NS = 100_000_000
+"""A file that changed this shortly before it was read may have changed again without a new time."""
+
+Records = Mapping[str, Mapping[str, Any]]
+"""What the index notes of its sources: source -> record, see ``SourceRecord``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What the index notes of a file.
+
+    Args:
+        path: from the index's folder to the file, so that both can be moved together.
+        size, mtime_ns: in bytes and nanoseconds, when it was read.
+        read_ns: when that was.
+        sha256: of its bytes.
+        splitting: how it was split.
+        chunks: how many there are of it.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    read_ns: int
+    sha256: str
+    splitting: str
+    chunks: int
+
+    def is_unread(self, found: FileStat, splitting: str) -> bool:
+        """Whether the file is as it was, as far as can be told without opening it."""
+        return (
+            (self.size, self.mtime_ns, self.splitting) == (found.size, found.mtime_ns, splitting)
+            and self.mtime_ns + _CLOCK_TICK_NS < self.read_ns
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file to ingest, and what the index notes of it."""
+
+    path: Path
+    source: str
+    stat: FileStat
+    place: str
+    """The record's ``path``."""
+    record: SourceRecord | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done, source by source."""
+
+    read: list[FoundFile] = field(default_factory=list)
+    unchanged: int = 0
+    removed: list[str] = field(default_factory=list)
+    failed: list[Reported] = field(default_factory=list)
+    skipped: list[Reported] = field(default_factory=list)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the index stays as it is."""
+        return not self.read and not self.removed
+
+
+def plan(paths: Sequence[str | Path], index_dir: Path, records: Records, splitting: str) -> Plan:
+    """Compare the files below ``paths`` with the records.
+
+    A walk through a folder passes over hidden files and folders, virtual environments, ``__pycache__``,
+    ``node_modules``, ``site-packages``, the index, backup files (``~``) and folders that are links; files whose
+    suffix says that they are no documents (pictures, archives, programs) are listed as skipped. A file that is named
+    is always read. A known file below the paths that is not there any more is removed.
+
+    Raises:
+        UsageError: no path, or a path that neither is there nor was ingested before.
+    """
+    if not paths:
+        raise UsageError("No path to ingest: name files or folders.")
+    known = {source: SourceRecord(**record) for source, record in records.items()}
+    places = {record.path: source for source, record in known.items()}
+    found = Plan()
+    seen: set[str] = set()
+    missing = []
+    for root in map(Path, paths):
+        base = _absolute(root)
+        below = [s for s, r in known.items() if _is_below(_file_of(r.path, index_dir), base)]
+        if os.path.lexists(root):
+            files = _walk(root, index_dir, found) if root.is_dir() else [root]
+        elif below:
+            files = []
+        else:
+            missing.append(str(root))
+            continue
+        for path in files:
+            place = _place_of(path, index_dir)
+            if place not in seen:
+                seen.add(place)
+                source = places.get(place) or _name(path, known, index_dir)
+                _sort_in(path, source, place, known.get(source), splitting, found, named=path is root)
+        found.removed += [
+            s for s in below if known[s].path not in seen and _is_gone(_file_of(known[s].path, index_dir))
+        ]
+    if missing:
+        raise UsageError(f"No such file or folder: {', '.join(missing)}.")
+    found.removed = sorted(set(found.removed))
+    return found
+
+
+def _sort_in(
+    path: Path, source: str, place: str, record: SourceRecord | None, splitting: str, found: Plan, *, named: bool
+) -> None:
+    try:
+        status = path.stat()
+    except OSError as error:
+        found.failed.append(Reported(source, reason_of(error)))
+        return
+    now = FileStat(status.st_size, status.st_mtime_ns)
+    reason = None if named else why_skipped(path, now.size)
+    if reason:
+        found.skipped.append(Reported(source, reason))
+    elif record and record.is_unread(now, splitting):
+        found.unchanged += 1
+    else:
+        found.read.append(FoundFile(path, source, now, place, record))
+
+
+def _walk(root: Path, index_dir: Path, found: Plan) -> Iterable[Path]:
+    index = _absolute(index_dir)
+
+    def failed(error: OSError) -> None:
+        found.failed.append(Reported(Path(error.filename).as_posix(), reason_of(error)))
+
+    for folder, folders, files in os.walk(root, onerror=failed):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if not _is_passed_over(here / name, index))
+        for name in sorted(files):
+            path = here / name
+            if not name.startswith(".") and not name.endswith("~") and _may_be_read(path):
+                yield path
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether it is a file, or what can't be told (a link that leads nowhere): that is a failure. A pipe is neither."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _is_passed_over(folder: Path, index: Path) -> bool:
+    return (
+        folder.name.startswith(".")
+        or folder.name in _SKIPPED_FOLDERS
+        or folder.name.endswith(".egg-info")
+        or os.path.exists(folder / "pyvenv.cfg")  # noqa: PTH110 - no error where it may not be asked
+        or _absolute(folder) == index
+    )
+
+
+def _name(path: Path, known: Mapping[str, SourceRecord], index_dir: Path) -> str:
+    """What a new file is called: its path as it was given, unless another file that is still there is called so."""
+    given = Path(os.path.normpath(path)).as_posix()
+    if given in known and not _is_gone(_file_of(known[given].path, index_dir)):
+        return _absolute(path).as_posix()
+    return given
+
+
+def _absolute(path: Path) -> Path:
+    """Without resolving links: a link is a file of its own name."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute() keeps ".."
+
+
+def _place_of(path: Path, index_dir: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, index_dir)).as_posix()
+    except ValueError:  # another drive
+        return _absolute(path).as_posix()
+
+
+def _file_of(place: str, index_dir: Path) -> Path:
+    return _absolute(index_dir / place)
+
+
+def _is_below(file: Path, base: Path) -> bool:
+    return file == base or base in file.parents
+
+
+def _is_gone(file: Path) -> bool:
+    """Whether there is no such file; one that can't be seen, for want of permission, is not gone."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return file.is_dir()

@@ -1,0 +1,297 @@
+"""Bring the index up to date with files and folders.
+
+Loading and splitting run in a thread ahead of embedding; ``langchain_core.indexing.index`` compares the chunks of the
+changed files with those in the index; all that it adds and deletes becomes visible at once, at the end. The vectors
+computed so far are kept beside the index until then, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.indexing import index as index_documents
+
+from rag_chain import models
+from rag_chain.errors import DocumentEmptyError, DocumentLoadError, IndexMismatchError, IndexNotFoundError
+from rag_chain.ingestion import loaders, splitting
+from rag_chain.ingestion.discovery import FoundFile, Plan, SourceRecord, plan
+from rag_chain.ingestion.prefetch import Prefetch
+from rag_chain.ingestion.progress import Progress
+from rag_chain.ingestion.record_manager import IndexRecordManager
+from rag_chain.ingestion.report import IngestReport, Reported
+from rag_chain.ingestion.vector_cache import VectorCache
+from rag_chain.retrieval.generations import LOCK_SECONDS
+from rag_chain.retrieval.index import HybridIndex
+from rag_chain.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 512
+"""Chunks handed to the index at once; their batches are sorted by length within it."""
+
+_AHEAD = 4 * WINDOW
+"""Chunks that wait to be embedded, at most, apart from those of one file."""
+
+_QUIET_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A file that was opened: its record and chunks; no chunks if its bytes are those in the index."""
+
+    file: FoundFile
+    record: SourceRecord
+    chunks: list[Document]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A file that could not be read."""
+
+    file: FoundFile
+    reason: str
+    is_empty: bool
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What the report will say."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    emptied: list[str] = field(default_factory=list)
+    failed: list[Reported] = field(default_factory=list)
+    load_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    """That the index waited for the loading."""
+
+
+def ingest(
+    paths: str | Path | Sequence[str | Path],
+    settings: Settings,
+    *,
+    embeddings: Embeddings | None = None,
+    progress: bool | None = None,
+    rebuild: bool = False,
+) -> IngestReport:
+    """Bring the index in ``settings.index_dir`` up to date with files and folders, recursively.
+
+    A file whose size and time are as they were is not opened; one whose bytes are as they were is not split; a chunk
+    whose text is in the index, or was embedded by a run that was stopped, is not embedded. Files below ``paths`` that
+    were deleted are removed from the index, and so are files that were emptied; other files in the index stay.
+    Stopping it at any moment leaves the index as it was.
+
+    Args:
+        paths: files and folders; what a walk passes over is told in ``rag_chain.ingestion.discovery.plan``.
+        settings: ``index_dir``, ``chunk_size``, ``chunk_overlap``, ``max_file_mb`` and ``embedding_model`` are used.
+        embeddings: by default the model that ``settings`` names.
+        progress: a bar on standard error, or in the notebook; None: where a person looks at it.
+        rebuild: make the index anew of these paths alone; the one before stays until this one is whole.
+
+    Raises:
+        UsageError: no path, or one that is not there.
+        ConfigurationError: the embedding model's key or package is missing.
+        ModelError: the embedding model failed.
+        IndexMismatchError: the index was made by another embedding model; ``rebuild`` makes it anew.
+        IndexLockedError: another process has been writing the index for too long.
+        DocumentIndexError: the index is damaged, or of a newer format.
+    """
+    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
+    try:
+        report = run.run(rebuild=rebuild, progress=progress)
+        run.cache.clear()
+        return report
+    except IndexMismatchError:
+        run.cache.clear()  # its vectors fit no index that is to be made
+        raise
+    finally:
+        run.cache.close()
+
+
+class _Run:
+    """One ingestion."""
+
+    def __init__(self, paths: list[str | Path], settings: Settings, embeddings: Embeddings | None) -> None:
+        self.paths, self.settings = paths, settings
+        self.cache = VectorCache(
+            lambda: embeddings or models.embeddings(settings),
+            settings.index_dir / "staging",
+            settings.embedding_model_name,
+            server=f"{settings.openai_base_url} {settings.azure_openai_endpoint}",
+        )
+        self.chunking = {
+            "chunk_size": settings.chunk_size, "chunk_overlap": settings.chunk_overlap, "version": splitting.VERSION
+        }  # fmt: skip
+        self.splitting = ":".join(map(str, self.chunking.values()))
+        self.counts = _Counts()
+
+    def run(self, *, rebuild: bool, progress: bool | None) -> IngestReport:
+        """See ``ingest``."""
+        started = time.perf_counter()
+        index = None if rebuild else self._opened()
+        found = self._plan(index)
+        find_seconds = time.perf_counter() - started
+        result = {"num_added": 0, "num_deleted": 0}
+        if not found.is_idle:
+            with _told_of_waiting(self.settings.index_dir) as lock:
+                index = index or self._created()
+                with index.transaction():
+                    lock.cancel()
+                    found = self._plan(index)  # another writer may have been there
+                    result = self._write(index, found, progress)
+        counts, total = self.counts, time.perf_counter() - started
+        return IngestReport(
+            added=counts.added,
+            updated=counts.updated,
+            unchanged=counts.unchanged + found.unchanged,
+            removed=counts.removed,
+            failed=tuple(sorted([*counts.failed, *found.failed])),
+            skipped=tuple(found.skipped),
+            chunks=len(index) if index is not None else 0,
+            chunks_added=result["num_added"],
+            chunks_removed=result["num_deleted"],
+            embedded=self.cache.embedded,
+            seconds={
+                "find": find_seconds,
+                "load": counts.load_seconds,
+                "embed": self.cache.seconds,
+                "write": total - find_seconds - self.cache.seconds - counts.wait_seconds,
+                "total": total,
+            },
+        )
+
+    def _opened(self) -> HybridIndex | None:
+        try:
+            return HybridIndex.open(
+                self.settings.index_dir, self.cache, embedding_model=self.settings.embedding_model_name
+            )
+        except IndexNotFoundError:
+            return None
+
+    def _created(self) -> HybridIndex:
+        return HybridIndex.create(
+            self.settings.index_dir,
+            self.cache,
+            embedding_model=self.settings.embedding_model_name,
+            chunking=self.chunking,
+        )
+
+    def _plan(self, index: HybridIndex | None) -> Plan:
+        records = index.sources if index is not None else {}
+        return plan(self.paths, self.settings.index_dir, records, self.splitting)
+
+    def _write(self, index: HybridIndex, found: Plan, progress: bool | None) -> dict[str, int]:
+        """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
+        records = IndexRecordManager(index, [file.source for file in found.read if file.record])
+        with (
+            Prefetch(self._load(found.read), lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as outcomes,
+            Progress(sum(file.stat.size for file in found.read), shown=progress) as bar,
+        ):
+            self.cache.on_batch = bar.within_window
+            result = index_documents(
+                self._changed_chunks(index, outcomes, bar),
+                records,
+                index,
+                batch_size=WINDOW,
+                cleanup="scoped_full",
+                source_id_key="source",
+                # A chunk that is as it was may stand on another line now; its vector is in the index.
+                force_update=True,
+                key_encoder=_identity,
+            )
+        removed = [*found.removed, *self.counts.emptied]
+        stale = index.ids_of_source(removed) if removed else []
+        if stale:
+            index.delete(stale)
+        for source in removed:
+            index.drop_source(source)
+        self.counts.removed = len(removed)
+        if self.counts.added or self.counts.updated:
+            index.set_chunking(self.chunking)
+        return {"num_added": result["num_added"], "num_deleted": result["num_deleted"] + len(stale)}
+
+    def _changed_chunks(
+        self, index: HybridIndex, outcomes: Iterable[_Loaded | _Failed], bar: Progress
+    ) -> Iterator[Document]:
+        """The chunks of the files that changed; everything else that an outcome means is done on the way."""
+        counts = self.counts
+        waited = time.perf_counter()
+        for outcome in outcomes:
+            counts.wait_seconds += time.perf_counter() - waited
+            file = outcome.file
+            if isinstance(outcome, _Failed):
+                counts.failed.append(Reported(file.source, outcome.reason))
+                if outcome.is_empty and file.record:
+                    counts.emptied.append(file.source)
+            else:
+                index.set_source(file.source, asdict(outcome.record))
+                if not outcome.chunks:
+                    counts.unchanged += 1
+                elif file.record:
+                    counts.updated += 1
+                else:
+                    counts.added += 1
+                for chunk in outcome.chunks:
+                    bar.handed_over(file.stat.size / len(outcome.chunks))
+                    yield chunk
+            if not getattr(outcome, "chunks", None):
+                bar.done(file.stat.size)
+            waited = time.perf_counter()
+
+    def _load(self, files: Iterable[FoundFile]) -> Iterator[_Loaded | _Failed]:
+        """In the loading thread."""
+        for file in files:
+            started = time.perf_counter()
+            try:
+                outcome: _Loaded | _Failed = self._loaded(file)
+            except DocumentLoadError as error:
+                outcome = _Failed(file, error.reason, isinstance(error, DocumentEmptyError))
+            self.counts.load_seconds += time.perf_counter() - started
+            yield outcome
+
+    def _loaded(self, file: FoundFile) -> _Loaded:
+        read_ns = time.time_ns()
+        stat, data = loaders.read(file.path, max_file_mb=self.settings.max_file_mb)
+        digest = hashlib.sha256(data).hexdigest()
+        known = file.record
+        if known and (known.sha256, known.splitting) == (digest, self.splitting):
+            return _Loaded(file, replace(known, size=stat.size, mtime_ns=stat.mtime_ns, read_ns=read_ns), [])
+        documents = loaders.parse(data, file.source)
+        chunks = splitting.split(documents, self.settings.chunk_size, self.settings.chunk_overlap)
+        record = SourceRecord(
+            file.place, stat.size, stat.mtime_ns, read_ns, digest, self.splitting, len(chunks)
+        )  # fmt: skip
+        return _Loaded(file, record, chunks)
+
+
+def _identity(chunk: Document) -> str:
+    """The id that the splitting gave: made of source, text and place."""
+    return str(chunk.id)
+
+
+@contextmanager
+def _told_of_waiting(index_dir: Path) -> Iterator[threading.Timer]:
+    """Say so when the index is not to be had at once, until the timer is cancelled."""
+    timer = threading.Timer(
+        _QUIET_WAIT_SECONDS,
+        lambda: logger.warning(
+            "Another process is writing the index in %s: waiting for it, %.0f s at most.", index_dir, LOCK_SECONDS
+        ),
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()

@@ -1,0 +1,54 @@
+"""The progress bar of an ingestion: of the bytes of the files that changed."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm.auto import tqdm
+from tqdm.notebook import tqdm_notebook
+
+
+class Progress:
+    """A bar on standard error or in a notebook. A context manager.
+
+    The index takes chunks window by window: they are handed over, then embedded together.
+
+    Args:
+        total: bytes of all files.
+        shown: None: in a notebook, and where standard error is a terminal.
+    """
+
+    def __init__(self, total: int, *, shown: bool | None) -> None:
+        if shown is None:
+            shown = issubclass(tqdm, tqdm_notebook) or sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc="Ingesting", unit="B", unit_scale=True, disable=not shown or not total)
+        self._embedded = 0.0
+        self._window = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def handed_over(self, size: float) -> None:
+        """A chunk of so many bytes waits in the window."""
+        self._window += size
+
+    def within_window(self, share: float) -> None:
+        """So much of the window is embedded, 0 to 1."""
+        if share >= 1:
+            self._embedded += self._window
+            self._window = share = 0
+        self._show(self._embedded + share * self._window)
+
+    def done(self, size: float) -> None:
+        """A file of so many bytes needs no embedding."""
+        self._embedded += size
+        self._show(self._embedded)
+
+    def _show(self, size: float) -> None:
+        self._bar.update(int(size) - self._bar.n)

@@ -1,0 +1,60 @@
+"""What an ingestion did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+
+class Reported(NamedTuple):
+    """A file or folder, and why it was not ingested."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingestion did.
+
+    Args:
+        added, updated, unchanged, removed: counts of files. ``removed`` are those that were deleted or emptied.
+        failed: files that could not be read. Of one that was ingested before, the index keeps that earlier version,
+            unless the file is empty now.
+        skipped: files that a folder walk passed over because they are no documents.
+        chunks: in the index, over all.
+        chunks_added, chunks_removed: by this ingestion. A changed file's chunks that are as they were count in
+            neither.
+        embedded: texts that the embedding model was given.
+        seconds: by stage: ``find`` files, ``load`` (and split, beside the others), ``embed``, ``write``; and ``total``.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: tuple[Reported, ...] = ()
+    skipped: tuple[Reported, ...] = ()
+    chunks: int = 0
+    chunks_added: int = 0
+    chunks_removed: int = 0
+    embedded: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no file failed."""
+        return not self.failed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; ``failed`` and ``skipped`` are lists of ``{"source", "reason"}``."""
+        values = asdict(self)
+        for name in ("failed", "skipped"):
+            values[name] = [entry._asdict() for entry in getattr(self, name)]
+        values["seconds"] = {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
+        return values
+
+    def __str__(self) -> str:
+        counts = [f"{getattr(self, name)} {name}" for name in ("added", "updated", "unchanged", "removed")]
+        return f"{', '.join(counts)}, {len(self.failed)} failed; {self.chunks} chunks, {self.embedded} embedded"
