@@ -56,8 +56,9 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     """A chain whose turns are kept: begin (history and pending question), the chain, commit.
 
     The input is ``{"input": question}``, a text or a human message; the chain gets ``chat_history`` too. Its
-    output is the chain's with ``turn_id``, ``persistence`` and ``milliseconds`` by stage, in a stream as the last
-    chunk. Ids are taken from ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
+    output is the chain's with ``turn_id``, ``persistence``, ``history`` (how much of the session was known:
+    ``whole``, ``partial`` or ``lost``) and ``milliseconds`` by stage, in a stream as the last chunk. Ids are taken
+    from ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
 
     A stream that is closed before its end, and a turn whose task is cancelled, are stored as ``interrupted``
     with what was said; a turn whose chain raised is stored as ``failed`` with the error's class name.
@@ -370,7 +371,12 @@ def _addable(output: Values) -> AddableDict:
 
 
 def _told(turn: Turn, saved: Saved, said: _Said) -> AddableDict:
-    return AddableDict(turn_id=turn.turn_id, persistence=saved.persistence, milliseconds=said.timer.milliseconds)
+    return AddableDict(
+        turn_id=turn.turn_id,
+        persistence=saved.persistence,
+        history=turn.view.knowledge,
+        milliseconds=said.timer.milliseconds,
+    )
 
 
 def _why(error: BaseException) -> Values:

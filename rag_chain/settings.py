@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         validation_alias="RAG_JOURNAL_PATH",
         description="SQLite journal that keeps turns while Redis is away; empty: none",
     )
+    journal_max_mb: float = Field(
+        256, gt=0, validation_alias="RAG_JOURNAL_MAX_MB", description="megabytes that the journal may take"
+    )
     redis_timeout: float = Field(
         1.0, gt=0, le=60, validation_alias="RAG_REDIS_TIMEOUT", description="seconds that a call to Redis may take"
     )
@@ -195,8 +198,7 @@ class Settings(BaseSettings):
     @property
     def redis_address(self) -> str:
         """The Redis URL without credentials, for messages and for naming the store; empty: no Redis."""
-        parts = urlsplit(self.redis_url.get_secret_value().strip())
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return address_of(self.redis_url.get_secret_value())
 
     def _by_keys(self, model: str, otherwise: str) -> str:
         if self.openai_api_key:
@@ -204,6 +206,12 @@ class Settings(BaseSettings):
         if self.azure_openai_api_key:
             return f"azure_openai:{model}"
         return otherwise
+
+
+def address_of(redis_url: str) -> str:
+    """A Redis URL without credentials and options."""
+    parts = urlsplit(redis_url.strip())
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def variable_of(field: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from rag_chain.sessions.history import RedisChatMessageHistory, SessionHistory
+from rag_chain.sessions.manager import RedisSessionManager, SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.messages import ConversationMessage
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.turns import Persistence, Saved, Status, Turn
 from rag_chain.settings import Settings
@@ -23,20 +25,26 @@ def open_history(settings: Settings) -> HistoryFactory:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used.
     """
     sessions = open_sessions(settings)
-    history_of = RedisChatMessageHistory if settings.redis_address else SessionHistory
 
     def history(session_id: str, user_id: str | None = None) -> SessionHistory:
-        return history_of(sessions, sessions.ref(session_id, user_id))
+        if settings.redis_address:
+            return RedisChatMessageHistory(session_id, user_id=user_id, sessions=sessions)
+        return SessionHistory(sessions, sessions.ref(session_id, user_id))
 
     return history
 
 
 __all__ = [
+    "ConversationMessage",
     "HistoryFactory",
     "Persistence",
     "RedisChatMessageHistory",
+    "RedisSessionManager",
     "Saved",
     "SessionHistory",
+    "SessionInfo",
+    "SessionPage",
+    "SessionStats",
     "Sessions",
     "Status",
     "Turn",

@@ -22,10 +22,11 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rag_chain.errors import ConfigurationError
+from rag_chain.errors import ConfigurationError, UsageError
 
 POOL_SIZE = 50
 CONNECT_SECONDS = 0.5
+CALL_SECONDS = 1.0
 Args = tuple[str | bytes | int, ...]
 
 
@@ -76,6 +77,17 @@ class AsyncClient:
         await self.redis.aclose()
 
 
+class ThreadClient(AsyncClient):
+    """A blocking client behind the async interface."""
+
+    def __init__(self, client: SyncClient) -> None:
+        super().__init__(lambda: client.redis)
+        self._client = client
+
+    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
+        return await asyncio.to_thread(self._client.call, script, keys, args)
+
+
 @cache
 def load_script(name: str) -> tuple[str, str]:
     """A script's text and the SHA-1 that the server knows it by."""
@@ -88,39 +100,78 @@ _async: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], Asy
 _lock = threading.Lock()
 
 
-def sync_client(url: str, timeout: float) -> SyncClient:
-    """The process's client for a URL.
+class Target:
+    """A server by its URL, with the clients that all users of the URL in this process share.
 
     Args:
         timeout: seconds that a call may take.
     """
-    with _lock:
-        return _sync.setdefault((url, timeout), SyncClient(lambda: connect(url, timeout)))
 
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
 
-def async_client(url: str, timeout: float) -> AsyncClient:
-    """The running event loop's client for a URL."""
-    with _lock:
+    def sync_client(self) -> SyncClient:
+        """The process's client."""
+        client = _sync.get((self.url, self.timeout))
+        if client is None:
+            with _lock:
+                new = SyncClient(lambda: connect(self.url, self.timeout))
+                client = _sync.setdefault((self.url, self.timeout), new)
+        return client
+
+    def async_client(self) -> AsyncClient:
+        """The running event loop's client."""
         clients = _async.setdefault(asyncio.get_running_loop(), {})
-        if (url, timeout) not in clients:
-            clients[url, timeout] = AsyncClient(lambda: connect(url, timeout, asynchronous=True))
-        return clients[url, timeout]
+        client = clients.get((self.url, self.timeout))
+        if client is None:
+            client = AsyncClient(lambda: connect(self.url, self.timeout, asynchronous=True))
+            clients[self.url, self.timeout] = client
+        return client
+
+    def close(self) -> None:
+        """Close the process's client; the next use makes a new one."""
+        with _lock:
+            client = _sync.pop((self.url, self.timeout), None)
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's client."""
+        client = _async.get(asyncio.get_running_loop(), {}).pop((self.url, self.timeout), None)
+        if client is not None:
+            await client.aclose()
 
 
-def close_sync(url: str, timeout: float) -> None:
-    """Close the process's client for a URL; the next use makes a new one."""
-    with _lock:
-        client = _sync.pop((url, timeout), None)
-    if client is not None:
-        client.close()
+class Injected(Target):
+    """A client that the caller made and closes; a sync one serves async calls in a thread.
 
+    Raises:
+        UsageError: the client decodes replies, or is an async one that a sync call needs.
+    """
 
-async def close_async(url: str, timeout: float) -> None:  # noqa: ASYNC109 - names the client
-    """Close the running loop's client for a URL."""
-    with _lock:
-        client = _async.get(asyncio.get_running_loop(), {}).pop((url, timeout), None)
-    if client is not None:
-        await client.aclose()
+    def __init__(self, client: Any) -> None:
+        super().__init__("", 0.0)
+        kind = type(client)
+        self._client = client
+        self._is_async = kind.__module__.startswith("redis.asyncio")
+        self.is_cluster = kind.__name__ == "RedisCluster"
+        if client.get_encoder().decode_responses:
+            raise UsageError("The Redis client must not decode responses; make it without decode_responses=True.")
+
+    def sync_client(self) -> SyncClient:
+        if self._is_async:
+            raise UsageError("An async Redis client can't serve sync calls; use the async methods, or a sync client.")
+        return SyncClient(lambda: self._client)
+
+    def async_client(self) -> AsyncClient:
+        return AsyncClient(lambda: self._client) if self._is_async else ThreadClient(self.sync_client())
+
+    def close(self) -> None:
+        """Nothing: the client is the caller's."""
+
+    async def aclose(self) -> None:
+        """Nothing: the client is the caller's."""
 
 
 def check_url(url: str) -> None:

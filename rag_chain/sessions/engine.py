@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import BaseMessage, message_to_dict
 
-from rag_chain.errors import HistoryUnavailableError, InvalidQuestionError, SessionBusyError
+from rag_chain.errors import (
+    HistoryUnavailableError,
+    HistoryWriteError,
+    InvalidQuestionError,
+    SessionBusyError,
+    SessionExpiredError,
+    SessionNotFoundError,
+)
 from rag_chain.sessions.breaker import Breaker
-from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item, with_note
+from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item
 from rag_chain.sessions.flow import Disk, Flow, Pause
 from rag_chain.sessions.keys import SessionRef, new_turn_id, valid_id
 from rag_chain.sessions.local_store import LocalStore
 from rag_chain.sessions.owner import is_dead, owner
+from rag_chain.sessions.recovery import Recovery
 from rag_chain.sessions.redis_store import RedisStore
-from rag_chain.sessions.turns import Pending, Saved, Status, Turn, View, now_ms
+from rag_chain.sessions.turns import Account, Pending, Saved, Status, Turn, View, now_ms
 
-log = logging.getLogger("rag_chain.sessions")
+T = TypeVar("T")
+Ask = Callable[[Any], Flow[T]]
+QUEUE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server's sessions, with what finds it again when it is away and brings it what was kept meanwhile."""
+
+    store: RedisStore
+    breaker: Breaker | None = None
+    recovery: Recovery | None = None
 
 
 class Engine:
     """Args:
-    remote: the server's sessions, ``None`` where no Redis is configured.
-    local: the sessions on this machine.
-    breaker: whether the server is asked.
-    probe: asks the server, bounded in time.
+    server: ``None`` where no Redis is configured.
+    local: the sessions on this machine; ``None``: errors of the server go to the caller.
     turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
     turn_timeout: seconds after which a turn of another machine counts as dead.
     """
 
     def __init__(
         self,
-        remote: RedisStore | None,
-        local: LocalStore,
-        breaker: Breaker,
-        probe: Callable[[], None],
+        server: Server | None,
+        local: LocalStore | None,
         *,
-        turn_order: str,
-        turn_timeout: float,
+        turn_order: str = "free",
+        turn_timeout: float = 300.0,
     ) -> None:
-        self._remote = remote
+        self._server = server
         self._local = local
-        self._breaker = breaker
-        self._probe = probe
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
         self._running: set[str] = set()
@@ -67,9 +80,9 @@ class Engine:
                 if view.began:
                     return Turn(ref, turn, question, view.now, view)
                 if self._turn_order == "reject" or waited >= self._turn_timeout:
-                    raise SessionBusyError(f"Another turn of session {ref} is under way; try again when it is over.")
-                yield Pause(0.05)
-                waited += 0.05
+                    raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
+                yield Pause(QUEUE_SECONDS)
+                waited += QUEUE_SECONDS
         except BaseException:
             self._running.discard(turn)
             raise
@@ -83,56 +96,131 @@ class Engine:
         """
         try:
             items = turn.finish(answer, status, **note)
-            saved: Saved = yield from self._serve(lambda store: store.commit(turn, items, status))
+            saved: Saved = yield from self._serve(
+                lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items), write=True
+            )
+            if turn.view.local and self._local is not None and saved.persistence == "durable":
+                yield from self._local.forget_pending(turn.ref, turn.turn_id)
             return saved
         finally:
             self._running.discard(turn.turn_id)
 
     def read(self, ref: SessionRef) -> Flow[View]:
-        """The window of a session, dead turns settled."""
-        return (yield from self._view(ref, None, alone=False))
+        """The window of a session, dead turns settled.
+
+        Raises:
+            HistoryUnavailableError: the server is away and nothing is known here of the session.
+        """
+        view = yield from self._view(ref, None, alone=False)
+        if view.knowledge == "partial" and not view.items:
+            raise _unknown(ref)
+        return view
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Flow[Saved]:
-        """Append messages that are no turn."""
-        items = [Item.of(message) for message in messages]
+        """Append messages that are no turn.
+
+        Raises:
+            HistoryWriteError: they could be kept nowhere.
+        """
+        return (yield from self.append_items(ref, [Item.of(message) for message in messages]))
+
+    def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
+        """Append messages as they are stored."""
         unique = new_turn_id()
-        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, items))
+        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, items), write=True)
         return saved
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
-        """Delete a session, or only its messages; whether there was anything."""
+        """Delete a session from every store, or only its messages; whether there was anything."""
         existed: bool = yield from self._serve(lambda store: store.delete(ref, keep_session=keep_session))
         return existed
 
+    def create(self, ref: SessionRef, data: str) -> Flow[bool]:
+        """Make an empty session with metadata as JSON; whether it is new."""
+        new: bool = yield from self._serve(lambda store: store.create(ref, data))
+        return new
+
+    def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
+        """Set the time to live of a session; whether there is one."""
+        existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms))
+        return existed
+
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+        """The state of a session and ``count`` messages older than the newest ``offset``; -1: all.
+
+        Raises:
+            HistoryUnavailableError: the server is away and nothing is known here of the session.
+        """
+        account: Account = yield from self._serve(lambda store: store.inspect(ref, offset, count))
+        if account.store == "redis":
+            if self._local is not None:
+                account.waiting = yield from self._local.count_waiting(ref)
+        elif self._server is not None and not account.exists:
+            raise _unknown(ref)
+        return account
+
+    def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+        """As ``inspect``, of a session that must exist.
+
+        Raises:
+            SessionExpiredError: its time to live ran out.
+            SessionNotFoundError: there never was one, or it was deleted.
+        """
+        account = yield from self.inspect(ref, offset, count)
+        if account.exists:
+            return account
+        if account.listed:
+            raise SessionExpiredError(f"Session {ref} has expired; start a new one.")
+        raise SessionNotFoundError(f"There is no session {ref}.")
+
+    def listed(
+        self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
+    ) -> Flow[list[tuple[str, int]]]:
+        """A page of a user's sessions, see the stores."""
+        page: list[tuple[str, int]] = yield from self._serve(lambda store: store.listed(prefix, user_id, before, limit))
+        return page
+
     def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[View]:
         view: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone))
-        dead = [one for one in view.pending if self._is_over(one, view.now)]
+        dead = [(one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now)]
         if not dead:
             return view
-        questions = [(one.turn_id, given_up(one)) for one in dead]
-        yield from self._serve(lambda store: store.settle(ref, questions))
-        settled: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone))
-        return settled
+        yield from self._serve(lambda store: store.settle(ref, dead))
+        view = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone))
+        return view
 
-    def _serve(self, ask: Callable[[Any], Flow[Any]]) -> Flow[Any]:
-        if (yield from self._is_up()):
+    def _serve(self, ask: Ask[T], *, write: bool = False) -> Flow[T]:
+        """Have the server do it, or this machine while the server is away."""
+        server, local = self._server, self._local
+        if server is None:
+            return (yield from ask(local))
+        breaker, recovery = server.breaker, server.recovery
+        if local is None or breaker is None or recovery is None:
+            return (yield from self._strictly(server, ask, write=write))
+        if breaker.closed is None:
+            # The first call asks for a sign of life.
+            yield Disk(breaker.check)
+        if breaker.closed:
             try:
-                return (yield from ask(self._remote))
+                result = yield from ask(server.store)
             except HistoryUnavailableError:
-                self._breaker.open()
-        return (yield from ask(self._local))
-
-    def _is_up(self) -> Flow[bool]:
-        if self._remote is None:
-            return False
-        if self._breaker.closed is None:
-            try:
-                yield Disk(self._probe)
-            except HistoryUnavailableError:
-                self._breaker.open()
+                breaker.open()
             else:
-                self._breaker.close()
-        return bool(self._breaker.closed)
+                recovery.look()
+                return result
+        result = yield from ask(local)
+        if breaker.closed:
+            # The server came back while this was being kept here.
+            recovery.soon()
+        return result
+
+    def _strictly(self, server: Server, ask: Ask[T], *, write: bool) -> Flow[T]:
+        try:
+            return (yield from ask(server.store))
+        except HistoryUnavailableError as error:
+            if not write:
+                raise
+            raise HistoryWriteError(f"Nothing was stored: {error}") from error
 
     def _is_over(self, pending: Pending, now: int) -> bool:
         """Whether a pending turn will never be committed by the process that began it."""
@@ -142,15 +230,12 @@ class Engine:
         return dead if dead is not None else now - pending.at > self._turn_timeout * 1000
 
 
-def given_up(pending: Pending) -> Item:
-    """The question of a dead turn as it stands in the list."""
-    question = messages_from_dict([pending.question])[0]
-    about = {"turn_id": pending.turn_id, "at": pending.at, "status": "interrupted", "given_up": True}
-    return Item.of(with_note(question, **about))
+def _unknown(ref: SessionRef) -> HistoryUnavailableError:
+    return HistoryUnavailableError(f"Redis is away, and this machine knows nothing of session {ref}; try again later.")
 
 
 def _checked(question: BaseMessage) -> dict[str, Any]:
-    if not question.content:
+    if not question.content or (isinstance(question.content, str) and not question.content.strip()):
         raise InvalidQuestionError("The question is empty; ask one.")
     size = len(str(question.content))
     if size > MAX_MESSAGE_BYTES:

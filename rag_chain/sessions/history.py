@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 
 from rag_chain.sessions.codec import messages_of
 from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.sessions import Sessions
+from rag_chain.sessions.sessions import Sessions, direct_sessions
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="`langchain-community` is being sunset", category=DeprecationWarning)
@@ -62,6 +62,22 @@ class SessionHistory(BaseChatMessageHistory):
         if messages:
             await self._sessions.aappend(self.ref, messages)
 
+    def page(self, offset: int = 0, limit: int = 100) -> list[BaseMessage]:
+        """Up to ``limit`` messages that are older than the newest ``offset``, oldest first."""
+        return messages_of(self._sessions.inspect(self.ref, offset, limit).items)
+
+    async def apage(self, offset: int = 0, limit: int = 100) -> list[BaseMessage]:
+        """Up to ``limit`` messages that are older than the newest ``offset``, oldest first."""
+        return messages_of((await self._sessions.ainspect(self.ref, offset, limit)).items)
+
+    def all_messages(self) -> list[BaseMessage]:
+        """Every message kept, oldest first."""
+        return self.page(0, -1)
+
+    async def aall_messages(self) -> list[BaseMessage]:
+        """Every message kept, oldest first."""
+        return await self.apage(0, -1)
+
     def clear(self) -> None:
         """Remove all messages; the session itself stays."""
         self._sessions.delete(self.ref, keep_session=True)
@@ -74,13 +90,38 @@ class SessionHistory(BaseChatMessageHistory):
 class RedisChatMessageHistory(SessionHistory, _StockRedisHistory):
     """A session in Redis, readable and writable by langchain-community's class of the same name.
 
-    No I/O happens before the first call.
+    ``open_history`` gives histories that outlive an outage of Redis. Made directly, with the stock class's
+    arguments, its errors go to the caller. No I/O happens before the first call.
+
+    Args:
+        url: as ``REDIS_URL``.
+        ttl: seconds that the session is kept after its last use, ``None``: for ever.
+        user_id: whose session it is.
+        window: how many messages ``messages`` gives.
+        client: a redis-py client, sync or async, instead of the one that all histories of the URL share.
+        sessions: what serves it, instead of all of the above.
+
+    Raises:
+        InvalidIdError: an id can't be used.
+        UsageError: another argument can't be used.
     """
 
-    def __init__(self, sessions: Sessions, ref: SessionRef) -> None:
-        super().__init__(sessions, ref)
-        self.key_prefix = ref.prefix
-        self.ttl = sessions.settings.session_ttl
+    def __init__(
+        self,
+        session_id: str,
+        url: str = "redis://localhost:6379/0",
+        key_prefix: str = "message_store:",
+        ttl: int | None = None,
+        *,
+        user_id: str | None = None,
+        window: int = 20,
+        client: Any = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        sessions = sessions or direct_sessions(url, client, key_prefix, ttl, window)
+        super().__init__(sessions, sessions.ref(session_id, user_id))
+        self.key_prefix = sessions.prefix
+        self.ttl = sessions.ttl
 
     @property
     def key(self) -> str:
@@ -89,5 +130,5 @@ class RedisChatMessageHistory(SessionHistory, _StockRedisHistory):
 
     @property
     def redis_client(self) -> Any:  # type: ignore[override]  # an attribute there
-        """The client that all histories of this URL share."""
+        """The redis-py client of the sync calls."""
         return self._sessions.redis_client

@@ -1,106 +1,243 @@
-"""Sessions on this machine alone: what serves while no server does."""
+"""Sessions on this machine: what serves where no Redis is configured, and while it is away.
+
+Two journals: the one on disk, and one in memory for what the disk does not take. What the second holds is always
+younger than what the first holds, and moves there as soon as the disk takes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from rag_chain.errors import HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions.codec import Item
-from rag_chain.sessions.flow import Flow
+from rag_chain.sessions.flow import Disk, Flow
+from rag_chain.sessions.journal import Entry, Journal, Kept
 from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.redis_store import Limits
-from rag_chain.sessions.turns import Pending, Saved, Turn, View, now_ms
+from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
+
+T = TypeVar("T")
+DISK_PAUSE_SECONDS = 5.0
+log = logging.getLogger("rag_chain.sessions")
 
 
 class LocalStore:
-    """Flows over this process's memory.
+    """Flows over the journals and, where a server is away, what memory holds of its sessions.
 
     Args:
-        stands_in: whether it serves in the place of a server, so that a session that is not in memory may
-            still exist there.
+        disk: the journal on disk, ``None``: there is none.
+        spare: the journal in memory.
+        sessions: how many are kept in memory, where nothing waits for a server.
     """
 
-    def __init__(self, memory: Memory, limits: Limits, *, stands_in: bool) -> None:
+    def __init__(self, memory: Memory, limits: Limits, disk: Journal | None, spare: Journal, sessions: int) -> None:
         self._memory = memory
         self._limits = limits
-        self._stands_in = stands_in
+        self._disk = disk
+        self._spare = spare
+        self._sessions = sessions
+        self._stands_in = spare.waits
+        self._disk_again = 0.0
+
+    @property
+    def journals(self) -> list[Journal]:
+        """Those in use, the older entries' first."""
+        return [one for one in (self._disk, self._spare) if one is not None and one.used]
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
-        yield from ()
-        now = now_ms()
-        with self._memory.lock:
-            copy = self._open(ref) if pending else self._memory.get(ref)
-            if copy is None:
-                return View([], 0, None, now, knowledge="partial" if self._stands_in else "whole")
-            began = pending is not None and not (alone and copy.pending)
-            others = list(copy.pending.values())
-            if pending is not None and began:
-                copy.pending[pending.turn_id] = pending
-            self._touch(copy)
-            window = self._limits.window
-            return View(
-                items=copy.items[-window:] if window else [],
-                total=copy.total,
-                created=copy.created,
-                now=now,
-                pending=others,
-                began=began,
-                knowledge="whole" if copy.known else "partial",
-            )
+        ttl_ms, window = self._limits.lifetime_ms, self._limits.window
+        began = False
+        if pending is None:
+            yield from self._each(lambda journal: journal.renew(ref, ttl_ms))
+        else:
+            question, base = pending, self._base(ref)
+            began = yield from self._write(lambda journal: journal.begin(ref, question, base, ttl_ms, alone=alone))
+        kept, entries, others = yield from self._read(ref, window)
+        others = [one for one in others if pending is None or one.turn_id != pending.turn_id]
+        copy = self._copy(ref, kept)
+        items = [*(copy.items if copy else []), *items_of(entries)]
+        known = copy is not None or kept.deleted > 0 or not self._stands_in
+        return View(
+            items=items[-window:] if window else [],
+            total=(copy.total if copy else 0) + kept.total,
+            created=kept.created,
+            now=max(now_ms(), kept.deleted + 1),
+            pending=others,
+            began=began,
+            knowledge="whole" if known else "partial",
+            local=True,
+        )
 
-    def commit(self, turn: Turn, items: Sequence[Item], status: str) -> Flow[Saved]:
-        """Append the turn's messages, once."""
-        yield from ()
-        with self._memory.lock:
-            copy = self._open(turn.ref)
-            copy.pending.pop(turn.turn_id, None)
-            return self._append(copy, turn.turn_id, items, status)
+    def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item]) -> Flow[Saved]:
+        """Keep the turn's messages, once."""
+        return (yield from self._put(ref, "turn", turn_id, begun, items))
 
     def append(self, ref: SessionRef, append_id: str, items: Sequence[Item]) -> Flow[Saved]:
-        """Append messages that are no turn, once."""
-        yield from ()
-        with self._memory.lock:
-            return self._append(self._open(ref), append_id, items, "")
+        """Keep messages that are no turn, once."""
+        return (yield from self._put(ref, "append", append_id, 0, items))
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
-        """Put the questions of dead turns into the list."""
-        yield from ()
-        with self._memory.lock:
-            copy = self._open(ref)
-            for turn_id, item in dead:
-                if copy.pending.pop(turn_id, None):
-                    self._append(copy, turn_id, [item], "interrupted")
+        """Put the questions of dead turns into the session."""
+        yield from self._each(lambda journal: journal.settle(ref, dead))
+
+    def forget_pending(self, ref: SessionRef, turn_id: str) -> Flow[None]:
+        """A question that was noted here was answered on the server."""
+        yield from self._each(lambda journal: journal.forget_pending(ref, turn_id))
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
         """Delete the session, or only its messages; whether there was anything."""
-        yield from ()
-        with self._memory.lock:
-            copy = self._memory.get(ref)
-            self._memory.drop(ref)
-            if copy is not None and keep_session:
-                self._open(ref).created = copy.created
-            return copy is not None
+        ttl_ms = self._limits.lifetime_ms
+        found = yield Disk(lambda: [journal.erase(ref, keep_session=keep_session) for journal in self.journals])
+        existed = any(found) or (self._stands_in and self._memory.get(ref) is not None)
+        self._memory.drop(ref)
+        if self._stands_in:
+            yield from self._write(lambda journal: journal.pass_on_deletion(ref, ttl_ms, keep_session=keep_session))
+        return existed
 
-    def _open(self, ref: SessionRef) -> Copy:
-        copy = self._memory.get(ref)
-        if copy is None:
-            now = now_ms()
-            copy = Copy(ref, created=now, active=now, known=not self._stands_in)
-            copy.expires = now + self._limits.lifetime
-            self._memory.put(copy)
-        return copy
+    def create(self, ref: SessionRef, data: str) -> Flow[bool]:
+        """Note a session without messages; whether it is new here."""
+        account = yield from self.inspect(ref)
+        if account.exists:
+            return False
+        return (yield from self._write(lambda journal: journal.create(ref, data, self._limits.lifetime_ms)))
 
-    def _append(self, copy: Copy, unique: str, items: Sequence[Item], status: str) -> Saved:
-        self._touch(copy)
-        if unique in copy.turns:
-            return Saved("volatile", "repeated")
-        copy.turns[unique] = None
-        copy.append(items, self._limits.maximum)
-        if status:
-            copy.counts[status] += 1
-        return Saved("volatile")
+    def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
+        """Set the time to live of a session that is kept here alone; whether there is one.
 
-    def _touch(self, copy: Copy) -> None:
-        copy.active = now_ms()
-        copy.expires = max(copy.expires, copy.active + self._limits.lifetime)
+        Raises:
+            HistoryUnavailableError: the session is the server's, which is away.
+        """
+        if self._stands_in:
+            raise HistoryUnavailableError("A session can't be extended while Redis is away; try again later.")
+        return any((yield from self._each(lambda journal: journal.extend(ref, ttl_ms))))
+
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+        """The state of a session as far as it is known here, and ``count`` messages; -1: all."""
+        kept, entries, pending = yield from self._read(ref, 0)
+        copy = self._copy(ref, kept)
+        items = [*(copy.items if copy else []), *items_of(entries)]
+        end = len(items) - offset
+        first = 0 if count < 0 else max(0, end - count)
+        total = (copy.total if copy else 0) + kept.total
+        return Account(
+            exists=copy is not None or kept.created is not None,
+            created=(copy.created if copy else 0) or kept.created,
+            active=kept.active or None,
+            ttl_ms=max(0, max(kept.expires, copy.expires if copy else 0) - now_ms()),
+            length=len(items),
+            dropped=max(0, total - len(items)),
+            under_way=len(pending),
+            waiting=len(entries) if self._stands_in else 0,
+            listed=any((yield from self._each(lambda journal: journal.expired(ref)))),
+            data=kept.data,
+            store="journal" if self._disk is not None else "memory",
+            items=items[first : max(0, end)] if count else [],
+        )
+
+    def count_waiting(self, ref: SessionRef) -> Flow[int]:
+        """What waits for the server of a session."""
+        if not self.journals:
+            return 0
+        return sum((yield from self._each(lambda journal: journal.count_waiting(ref))))
+
+    def listed(
+        self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
+    ) -> Flow[list[tuple[str, int]]]:
+        """A page of a user's sessions: ids and when they were last active (ms), newest first.
+
+        Raises:
+            HistoryUnavailableError: the list is the server's, which is away.
+        """
+        if self._stands_in:
+            raise HistoryUnavailableError("Sessions can't be listed while Redis is away; try again later.")
+        pages = yield from self._each(lambda journal: journal.listed(user_id, before, limit))
+        found: dict[str, int] = {}
+        for session, active in (one for page in pages for one in page):
+            found[session] = max(active, found.get(session, 0))
+        return sorted(found.items(), key=lambda one: (one[1], one[0]), reverse=True)[:limit]
+
+    def close(self) -> None:
+        for journal in self.journals:
+            journal.close()
+
+    def _put(self, ref: SessionRef, kind: str, name: str, at: int, items: Sequence[Item]) -> Flow[Saved]:
+        base, limits = self._base(ref), self._limits
+
+        def put(journal: Journal) -> tuple[Outcome, bool]:
+            outcome = journal.put(ref, kind, name, at or now_ms(), base, items, limits.lifetime_ms, limits.maximum)
+            if not journal.durable and not self._stands_in:
+                journal.evict(self._sessions)
+            return outcome, journal.durable
+
+        outcome, durable = yield from self._write(put)
+        return Saved("journaled" if durable else "volatile", outcome)
+
+    def _base(self, ref: SessionRef) -> int:
+        """Messages that the server is known to have of the session."""
+        copy = self._memory.get(ref) if self._stands_in else None
+        return copy.total if copy else 0
+
+    def _copy(self, ref: SessionRef, kept: Kept) -> Copy | None:
+        """What memory holds of the server's session, unless that was deleted here since."""
+        copy = self._memory.get(ref) if self._stands_in else None
+        return copy if copy is not None and (not kept.deleted or copy.created > kept.deleted) else None
+
+    def _read(self, ref: SessionRef, limit: int) -> Flow[tuple[Kept, list[Entry], list[Pending]]]:
+        kept, entries, pending = Kept(), [], []  # type: Kept, list[Entry], list[Pending]
+        for one, some, more in (yield from self._each(lambda journal: journal.read(ref, limit))):
+            entries += some
+            pending += more
+            kept = Kept(
+                created=min(one.created, kept.created) if one.created and kept.created else one.created or kept.created,
+                active=max(one.active, kept.active),
+                expires=max(one.expires, kept.expires),
+                deleted=max(one.deleted, kept.deleted),
+                total=one.total + kept.total,
+                data=one.data or kept.data,
+            )
+        return kept, entries, pending
+
+    def _write(self, work: Callable[[Journal], T]) -> Flow[T]:
+        """Do it in the journal on disk; where that fails, say so once and do it in memory."""
+
+        def write() -> T:
+            if self._disk is not None and time.monotonic() >= self._disk_again:
+                try:
+                    if not self._spare.empty:
+                        self._disk.take_over(self._spare)
+                    return work(self._disk)
+                except HistoryWriteError as error:
+                    log.error("%s Until then this process's memory keeps what can't wait.", error)
+                    self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
+            return work(self._spare)
+
+        result: T = yield Disk(write)
+        return result
+
+    def _each(self, work: Callable[[Journal], T]) -> Flow[list[T]]:
+        """Do it in every journal in use; one that fails is left out, and was complained of when it was written."""
+
+        def every() -> list[T]:
+            done = []
+            for journal in self.journals:
+                if journal is self._disk and time.monotonic() < self._disk_again:
+                    continue
+                try:
+                    done.append(work(journal))
+                except HistoryWriteError as error:
+                    log.error("%s", error)
+                    self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
+            return done
+
+        results: list[T] = yield Disk(every)
+        return results
+
+
+def items_of(entries: Sequence[Entry]) -> list[Item]:
+    """The messages of entries that hold some."""
+    return [item for entry in entries if entry.kind in ("turn", "append", "given_up") for item in entry.items]

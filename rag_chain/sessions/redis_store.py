@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from rag_chain.errors import HistoryUnavailableError
+from rag_chain.sessions.clients import Args
 from rag_chain.sessions.codec import Item
-from rag_chain.sessions.failures import FOREIGN, translate
+from rag_chain.sessions.failures import FOREIGN, refuses_writes, translate
 from rag_chain.sessions.flow import Call, Flow
-from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.keys import SessionRef, index_key
+from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.turns import Pending, Saved, Turn, View, now_ms
+from rag_chain.sessions.turns import Account, Pending, Saved, View, now_ms
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What every store keeps to. ``ttl`` in seconds, ``None``: no expiry; the others in messages, 0: all."""
-
-    ttl: int | None
-    window: int
-    maximum: int
-
-    @property
-    def ttl_ms(self) -> int:
-        return -1 if self.ttl is None else self.ttl * 1000
-
-    @property
-    def lifetime(self) -> int:
-        """How long this process may hold a session, in ms."""
-        return (self.ttl or 30 * 86400) * 1000
+log = logging.getLogger("rag_chain.sessions")
+_INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
+_TOUCH_MS = 60_000
 
 
 class RedisStore:
@@ -37,60 +28,51 @@ class RedisStore:
 
     Args:
         address: the server without credentials, for messages.
-        indexed: whether the scripts may touch the user's index too; false in a cluster.
+        one_slot: whether a script may touch the user's index together with the session; not in a cluster.
     """
 
-    def __init__(self, address: str, memory: Memory, limits: Limits, *, indexed: bool) -> None:
-        self._address = address
+    def __init__(self, address: str, memory: Memory, limits: Limits, *, one_slot: bool) -> None:
+        self.address = address
         self._memory = memory
         self._limits = limits
-        self._indexed = indexed
+        self._one_slot = one_slot
+        self._touched: dict[str, int] = {}
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
-        limits = self._limits
         held = self._memory.get(ref)
-        total, count, digest = held.claim(limits.window) if held is not None else (0, 0, "")
-        kept = held.items[-count:] if held is not None and count else []
-        turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", "")
-        reply = yield from self._ask(
-            "begin", ref,
-            (limits.window, limits.ttl_ms, total, count, digest, turn_id, question, int(alone), ref.session_id),
-        )  # fmt: skip
-        began, now, created, deleted, new_total, matched, raw_items, raw_pending = reply
-        items = [Item(raw) for raw in reversed(raw_items)]
-        if matched:
-            items = (kept + items)[-limits.window :] if limits.window else []
-        view = View(
-            items=items,
-            total=new_total,
-            created=int(created) if created else None,
-            now=max(now, int(deleted) + 1) if deleted else now,
-            pending=_pending(raw_pending),
-            began=bool(began),
-        )
+        try:
+            view, deleted = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
+        except HistoryUnavailableError as error:
+            # A server that only refuses writes still tells what it holds, which then serves from memory.
+            if refuses_writes(error.__cause__ or error) and held is None:
+                yield from self.peek(ref)
+            raise
+        if held is not None and _went_back(held, view, deleted):
+            view = yield from self._put_back(ref, held, view)
         self._remember(ref, view)
         return view
 
-    def commit(self, turn: Turn, items: Sequence[Item], status: str) -> Flow[Saved]:
-        """Append the turn's messages, once."""
-        limits = self._limits
-        outcome, total, _ = yield from self._ask(
-            "commit", turn.ref,
-            (turn.turn_id, status, turn.begun, limits.ttl_ms, limits.maximum, turn.ref.session_id,
-             *(item.raw for item in items)),
-        )  # fmt: skip
-        return self._saved(turn.ref, outcome, total, items)
+    def peek(self, ref: SessionRef) -> Flow[None]:
+        """Bring a session into memory without writing anything."""
+        view, _ = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
+        self._remember(ref, view)
 
-    def append(self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int | None = None) -> Flow[Saved]:
+    def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0) -> Flow[Saved]:
+        """Append the turn's messages, once. ``base``: messages that the session is known to have had."""
+        limits = self._limits
+        args = (turn_id, begun, limits.ttl_ms, limits.maximum, ref.session_id, base)
+        outcome, total, _ = yield from self._ask("commit", ref, (*args, *(item.raw for item in items)))
+        return (yield from self._saved(ref, outcome, total, items))
+
+    def append(
+        self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int | None = None, base: int = 0
+    ) -> Flow[Saved]:
         """Append messages that are no turn, once. ``at``: when it was asked for (ms), if not now."""
         limits = self._limits
-        outcome, total, _ = yield from self._ask(
-            "append", ref,
-            (append_id, "" if at is None else at, limits.ttl_ms, limits.maximum, ref.session_id,
-             *(item.raw for item in items)),
-        )  # fmt: skip
-        return self._saved(ref, outcome, total, items)
+        args = (append_id, "" if at is None else at, limits.ttl_ms, limits.maximum, ref.session_id, base)
+        outcome, total, _ = yield from self._ask("append", ref, (*args, *(item.raw for item in items)))
+        return (yield from self._saved(ref, outcome, total, items))
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
         """Put the questions of dead turns into the list."""
@@ -99,43 +81,179 @@ class RedisStore:
 
     def delete(self, ref: SessionRef, *, at: int | None = None, keep_session: bool = False) -> Flow[bool]:
         """Delete the session, or only its messages; whether there was anything."""
-        existed = yield from self._ask(
-            "delete", ref,
-            ("" if at is None else at, self._limits.lifetime, int(keep_session), ref.session_id),
-        )  # fmt: skip
+        args = ("" if at is None else at, self._limits.lifetime_ms, int(keep_session), ref.session_id)
+        existed = yield from self._ask("delete", ref, args)
         self._memory.drop(ref)
+        if not keep_session:
+            yield from self._index(ref, "remove")
         return bool(existed)
 
-    def _ask(self, script: str, ref: SessionRef, args: tuple[str | bytes | int, ...]) -> Flow[Any]:
+    def create(self, ref: SessionRef, data: str) -> Flow[bool]:
+        """Make an empty session; whether it is new."""
+        new = yield from self._ask("create", ref, (data, self._limits.ttl_ms, ref.session_id))
+        if new:
+            yield from self._index(ref, "add")
+        return bool(new)
+
+    def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
+        """Set the time to live of a session; whether there is one."""
+        return bool((yield from self._ask("extend", ref, (ttl_ms,))))
+
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+        """The state of a session and ``count`` messages after the newest ``offset``; -1: all."""
+        first, last = (1, 0) if count == 0 else (offset, -1 if count < 0 else offset + count - 1)
+        reply = yield from self._ask("inspect", ref, (first, last, ref.session_id))
+        created, active, _, lost, data, length, dropped, ttl, listed, under_way, raw = reply
+        if not listed and not self._one_slot:
+            listed = yield from self._index(ref, "score")
+        return Account(
+            exists=bool(created) or length > 0,
+            created=int(created) if created else None,
+            active=int(active) if active else None,
+            ttl_ms=ttl if ttl >= 0 else None,
+            length=length,
+            dropped=dropped,
+            lost=int(lost or 0),
+            under_way=under_way,
+            listed=bool(listed),
+            data=(data or b"").decode(errors="replace"),
+            items=[Item(one) for one in reversed(raw)],
+        )
+
+    def listed(
+        self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
+    ) -> Flow[list[tuple[str, int]]]:
+        """A page of the user's index: session ids and when they were last active (ms), newest first.
+
+        Expired sessions may be among them.
+        """
+        score, member = before or ("", "")
+        key = index_key(prefix, user_id)
+        try:
+            raw = yield Call("list", (key,), (score, member, limit, self._limits.listed_ms))
+        except FOREIGN as error:
+            raise translate(error, self.address, key) from error
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        return [(session.decode(), int(float(active))) for session, active in pairs]
+
+    def _begin(
+        self, ref: SessionRef, held: Copy | None, pending: Pending | None, *, alone: bool, ttl_ms: int
+    ) -> Flow[tuple[View, int]]:
+        limits = self._limits
+        total, count, digest = held.claim() if held is not None else (0, 0, "")
+        turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", "")
+        reply = yield from self._ask(
+            "begin", ref,
+            (limits.window, ttl_ms, total, count, digest, turn_id, question, int(alone), ref.session_id,
+             limits.listed_ms),
+        )  # fmt: skip
+        began, now, created, deleted, lost, new_total, matched, raw_items, raw_pending = reply
+        if began:
+            yield from self._index(ref, "add")
+        items = [Item(raw) for raw in reversed(raw_items)]
+        if matched and held is not None:
+            items = (held.items + items)[-limits.window :]
+        deleted = int(deleted or 0)
+        view = View(
+            items=items,
+            total=new_total,
+            created=int(created) if created else None,
+            now=max(now, deleted + 1),
+            pending=_pending(raw_pending),
+            began=bool(began),
+            knowledge="lost" if lost else "whole",
+        )
+        return view, deleted
+
+    def _put_back(self, ref: SessionRef, held: Copy, view: View) -> Flow[View]:
+        """The server has lost the session: give it what this process still holds, and say what stays lost."""
+        missing = max(0, held.total - len(held.items))
+        while True:
+            there = (yield from self.inspect(ref, 0, -1)).items
+            whole = merged(there, held.items)
+            if len(whole) == len(there):
+                return view
+            digest = hashlib.sha1(b"".join(item.raw for item in reversed(there)), usedforsecurity=False)
+            args: Args = (digest.hexdigest(), held.created, missing, self._limits.ttl_ms, *(one.raw for one in whole))
+            if (yield from self._ask("restore", ref, args)):
+                break
+        if missing:
+            log.error("Redis at %s has lost %d messages of session %s.", self.address, missing, ref)
+        return replace(
+            view,
+            items=whole[-self._limits.window :] if self._limits.window else [],
+            total=missing + len(whole),
+            created=held.created,
+            knowledge="lost" if missing else "whole",
+        )
+
+    def _ask(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
-        if self._indexed and script != "settle":
+        if self._one_slot and script in _INDEXED:
             keys += (ref.index_key,)
         try:
             return (yield Call(script, keys, args))
         except FOREIGN as error:
-            raise translate(error, self._address, ref.messages_key) from error
+            raise translate(error, self.address, ref.messages_key) from error
+
+    def _index(self, ref: SessionRef, action: str) -> Flow[Any]:
+        """Keep the index in a cluster, where it is in another slot: by the minute, not by the turn."""
+        if self._one_slot:
+            return None
+        now = now_ms()
+        if action == "add":
+            if self._touched.get(ref.messages_key, 0) > now - _TOUCH_MS:
+                return None
+            if len(self._touched) > 10_000:
+                self._touched.clear()
+            self._touched[ref.messages_key] = now
+        elif action == "remove":
+            self._touched.pop(ref.messages_key, None)
+        try:
+            return (yield Call("index", (ref.index_key,), (action, ref.session_id, self._limits.listed_ms)))
+        except FOREIGN as error:
+            raise translate(error, self.address, ref.index_key) from error
 
     def _remember(self, ref: SessionRef, view: View) -> None:
-        now = now_ms()
-        self._memory.put(
-            Copy(
-                ref, items=list(view.items), total=view.total, created=view.created or view.now,
-                active=now, expires=now + self._limits.lifetime,
-            )
-        )  # fmt: skip
+        # Of a session that others made, nothing tells a loss from their clearing it: 0.
+        created = view.created or (view.now if view.began else 0)
+        expires = now_ms() + self._limits.lifetime_ms
+        self._memory.put(Copy(ref, list(view.items), view.total, created, expires))
 
-    def _saved(self, ref: SessionRef, outcome: int, total: int, items: Sequence[Item]) -> Saved:
-        with self._memory.lock:
-            copy = self._memory.get(ref)
-            # Where another writer came between, the next read brings what is missing.
-            if outcome == 1 and copy is not None and copy.total + len(items) == total:
-                copy.append(items, self._limits.window)
-                copy.active = now_ms()
-                copy.expires = copy.active + self._limits.lifetime
-        return Saved("durable", {1: "saved", 0: "repeated", -1: "deleted"}[outcome])  # type: ignore[arg-type]
+    def _saved(self, ref: SessionRef, outcome: int, total: int, items: Sequence[Item]) -> Flow[Saved]:
+        copy = self._memory.get(ref)
+        window = self._limits.window
+        # Where another writer came between, the next read brings what is missing.
+        if outcome == 1 and copy is not None and copy.total + len(items) == total:
+            newest = [*copy.items, *items][-window:] if window else []
+            expires = now_ms() + self._limits.lifetime_ms
+            self._memory.put(replace(copy, items=newest, total=total, expires=expires), instead_of=copy)
+        yield from ()
+        return Saved("durable", {1: "saved", 0: "repeated", -1: "deleted"}[outcome])  # type: ignore[arg-type]  # of those
 
 
-def _pending(raw: list[bytes]) -> list[Pending]:
-    pairs = zip(raw[::2], raw[1::2], strict=True)
+def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
+    """Both sequences in one, each in its order, what they share once; oldest first."""
+    known = {item.raw for item in there}
+    result: list[Item] = []
+    rest = list(there)
+    for item in held:
+        if item.raw not in known:
+            result.append(item)
+            continue
+        while rest:
+            result.append(rest.pop(0))
+            if result[-1].raw == item.raw:
+                break
+    return result + rest
+
+
+def _went_back(held: Copy, view: View, deleted: int) -> bool:
+    """Whether the server knows less of the session than it did, and no deletion explains it."""
+    return view.total < held.total and view.created != held.created and deleted < held.created
+
+
+def _pending(raw: Sequence[bytes]) -> list[Pending]:
+    pairs: Iterable[tuple[bytes, bytes]] = zip(raw[::2], raw[1::2], strict=True)
     found = (Pending.load(turn_id.decode(errors="replace"), value) for turn_id, value in pairs)
     return sorted((one for one in found if one), key=lambda one: one.at)

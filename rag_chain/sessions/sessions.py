@@ -2,53 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from rag_chain.errors import UsageError
 from rag_chain.sessions import clients
 from rag_chain.sessions.breaker import Breaker
-from rag_chain.sessions.engine import Engine
+from rag_chain.sessions.clients import Injected, Target
+from rag_chain.sessions.engine import Engine, Server
 from rag_chain.sessions.failures import FOREIGN, translate
 from rag_chain.sessions.flow import Flow, T, arun, run
+from rag_chain.sessions.journal import Journal
 from rag_chain.sessions.keys import SessionRef, ref, valid_prefix
+from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.local_store import LocalStore
 from rag_chain.sessions.memory import Memory
-from rag_chain.sessions.redis_store import Limits, RedisStore
-from rag_chain.sessions.turns import Saved, Status, Turn, View
-from rag_chain.settings import Settings
+from rag_chain.sessions.recovery import Recovery
+from rag_chain.sessions.redis_store import RedisStore
+from rag_chain.sessions.turns import Account, Saved, Status, Turn, View
+from rag_chain.settings import Settings, address_of
 
 PROBE_SECONDS = 0.5
+SPARE_BYTES = 64_000_000
 
 
 class Sessions:
-    """All sessions of one store, for sync and async callers of one process. Get it with ``open_sessions``."""
+    """All sessions of one store, for sync and async callers of one process. Get it with ``open_sessions``.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.prefix = valid_prefix(settings.key_prefix)
-        self._url = settings.redis_url.get_secret_value().strip()
-        self._timeout = settings.redis_timeout
-        if self._url:
-            clients.check_url(self._url)
-        limits = Limits(settings.session_ttl, settings.history_window, settings.history_max)
-        memory = Memory(settings.memory_sessions)
-        remote = None
-        if self._url:
-            remote = RedisStore(settings.redis_address, memory, limits, indexed=not clients.is_cluster(self._url))
-        breaker = Breaker(self._probe, self._recover, settings.redis_address)
-        self._breaker = breaker
-        self._engine = Engine(
-            remote,
-            LocalStore(memory, limits, stands_in=remote is not None),
-            breaker,
-            self._probe,
-            turn_order=settings.turn_order,
-            turn_timeout=settings.turn_timeout,
-        )
+    Args:
+        engine: what serves them.
+        target: the server, which is never asked for a client where there is none.
+        prefix: of the sessions' keys.
+        limits: what the stores keep to.
+        closing: what ``close`` does besides, in this order.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Target,
+        prefix: str,
+        limits: Limits,
+        closing: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self.engine = engine
+        self.prefix = prefix
+        self.ttl, self.maximum = limits.ttl, limits.maximum
+        self._target = target
+        self._closing = closing
 
     def ref(self, session_id: object, user_id: object = None) -> SessionRef:
         """The checked identity of a session.
@@ -61,68 +66,66 @@ class Sessions:
     @property
     def redis_client(self) -> Any:
         """The redis-py client that the sync calls share."""
-        return clients.sync_client(self._url, self._timeout).redis
+        return self._target.sync_client().redis
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow of the engine with blocking calls."""
+        return run(flow, self._target.sync_client)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow of the engine on the running event loop."""
+        return await arun(flow, self._target.async_client)
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
-        return self._run(self._engine.begin(ref, question, turn_id))
+        return self.run(self.engine.begin(ref, question, turn_id))
 
     async def abegin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
-        return await self._arun(self._engine.begin(ref, question, turn_id))
+        return await self.arun(self.engine.begin(ref, question, turn_id))
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
-        return self._run(self._engine.commit(turn, answer, status, **note))
+        return self.run(self.engine.commit(turn, answer, status, **note))
 
     async def acommit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
-        return await self._arun(self._engine.commit(turn, answer, status, **note))
+        return await self.arun(self.engine.commit(turn, answer, status, **note))
 
     def read(self, ref: SessionRef) -> View:
-        return self._run(self._engine.read(ref))
+        return self.run(self.engine.read(ref))
 
     async def aread(self, ref: SessionRef) -> View:
-        return await self._arun(self._engine.read(ref))
+        return await self.arun(self.engine.read(ref))
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
-        return self._run(self._engine.append(ref, messages))
+        return self.run(self.engine.append(ref, messages))
 
     async def aappend(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
-        return await self._arun(self._engine.append(ref, messages))
+        return await self.arun(self.engine.append(ref, messages))
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
-        return self._run(self._engine.delete(ref, keep_session=keep_session))
+        return self.run(self.engine.delete(ref, keep_session=keep_session))
 
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
-        return await self._arun(self._engine.delete(ref, keep_session=keep_session))
+        return await self.arun(self.engine.delete(ref, keep_session=keep_session))
+
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:
+        return self.run(self.engine.inspect(ref, offset, count))
+
+    async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:
+        return await self.arun(self.engine.inspect(ref, offset, count))
 
     def close(self) -> None:
-        """Stop probing and close the connections of sync calls."""
-        self._breaker.stop()
-        _forget(self)
-        clients.close_sync(self._url, self._timeout)
+        """Stop probing, close the journal and the connections of sync calls."""
+        with _lock:
+            for identity, one in list(_open.items()):
+                if one is self:
+                    del _open[identity]
+        for work in self._closing:
+            work()
+        self._target.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, then all that ``close`` closes."""
-        await clients.close_async(self._url, self._timeout)
-        self.close()
-
-    def _run(self, flow: Flow[T]) -> T:
-        return run(flow, partial(clients.sync_client, self._url, self._timeout))
-
-    async def _arun(self, flow: Flow[T]) -> T:
-        return await arun(flow, partial(clients.async_client, self._url, self._timeout))
-
-    def _probe(self) -> None:
-        """Ask the server for a sign of life, in at most half a second in all."""
-        try:
-            client = clients.connect(self._url, PROBE_SECONDS / 2)
-            try:
-                client.ping()
-            finally:
-                client.close()
-        except FOREIGN as error:
-            raise translate(error, self.settings.redis_address, self.prefix) from error
-
-    def _recover(self) -> None:
-        self._breaker.close()
+        await self._target.aclose()
+        await asyncio.to_thread(self.close)
 
 
 _open: dict[tuple[Any, ...], Sessions] = {}
@@ -135,23 +138,76 @@ def open_sessions(settings: Settings) -> Sessions:
     Raises:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used.
     """
-    identity = _identity(settings)
+    identity = (
+        settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
+        settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
+        settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
+    )  # fmt: skip
     with _lock:
         if identity not in _open:
-            _open[identity] = Sessions(settings)
+            _open[identity] = _compose(settings)
         return _open[identity]
 
 
-def _identity(settings: Settings) -> tuple[Any, ...]:
-    return (
-        settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
-        settings.history_window, settings.history_max, settings.journal_path, settings.redis_timeout,
-        settings.turn_order, settings.turn_timeout, settings.memory_sessions,
-    )  # fmt: skip
+def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window: int) -> Sessions:
+    """Sessions straight on one server: no journal, and its errors go to the caller. No I/O.
+
+    Args:
+        client: a redis-py client, sync or async, to use instead of one for ``url``; ``None``: none.
+
+    Raises:
+        ConfigurationError: the URL, prefix or client can't be used.
+        UsageError: ``ttl`` or ``window`` is out of range.
+    """
+    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int) or ttl <= 0):
+        raise UsageError(f"ttl must be a whole number of seconds above 0, or None for no expiry, not {ttl!r}.")
+    if window < 0:
+        raise UsageError(f"window must be 0 or more messages, not {window!r}.")
+    if client is None:
+        clients.check_url(url)
+        target, address, one_slot = Target(url, clients.CALL_SECONDS), address_of(url), not clients.is_cluster(url)
+    else:
+        injected = Injected(client)
+        target, address, one_slot = injected, "the given client", not injected.is_cluster
+    limits = Limits(ttl, window, 0)
+    store = RedisStore(address, Memory(1000), limits, one_slot=one_slot)
+    return Sessions(Engine(Server(store), None), target, valid_prefix(prefix), limits)
 
 
-def _forget(sessions: Sessions) -> None:
-    with _lock:
-        for identity, one in list(_open.items()):
-            if one is sessions:
-                del _open[identity]
+def _compose(settings: Settings) -> Sessions:
+    url = settings.redis_url.get_secret_value().strip()
+    target = Target(url, settings.redis_timeout)
+    prefix, address = valid_prefix(settings.key_prefix), settings.redis_address
+    limits = Limits(settings.session_ttl, settings.history_window, settings.history_max)
+    memory = Memory(settings.memory_sessions)
+    disk = None
+    if settings.journal_path is not None:
+        disk = Journal(settings.journal_path, address, prefix, int(settings.journal_max_mb * 1_000_000))
+    local = LocalStore(memory, limits, disk, Journal(None, address, prefix, SPARE_BYTES), settings.memory_sessions)
+    server = None
+    closing = [local.close]
+    if url:
+        clients.check_url(url)
+        store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster(url))
+        recovery = Recovery(store, memory, lambda: local.journals, lambda flow: run(flow, target.sync_client))
+        breaker = Breaker(lambda: _probe(url, address, prefix), recovery.replay, address)
+        server = Server(store, breaker, recovery)
+        closing = [breaker.stop, local.close]
+    engine = Engine(server, local, turn_order=settings.turn_order, turn_timeout=settings.turn_timeout)
+    return Sessions(engine, target, prefix, limits, closing)
+
+
+# Setting a key that expires at once fails where the server is read-only or out of memory.
+_TAKES_WRITES = "return redis.call('SET', KEYS[1], '1', 'PX', 1)"
+
+
+def _probe(url: str, address: str, prefix: str) -> None:
+    """Ask the server for a sign of life, and whether it takes writes, in at most half a second in all."""
+    try:
+        client = clients.connect(url, PROBE_SECONDS / 3)
+        try:
+            client.execute_command("EVAL", _TAKES_WRITES, 1, f"meta:{{{prefix}}}")
+        finally:
+            client.close()
+    except FOREIGN as error:
+        raise translate(error, address, prefix) from error

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, messages_from_dict
 
 from rag_chain.sessions.codec import Item, messages_of, with_note
 from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.window import shown
 
 Status = Literal["complete", "interrupted", "failed"]
+Outcome = Literal["saved", "repeated", "deleted"]
 Persistence = Literal["durable", "journaled", "volatile"]
 Knowledge = Literal["whole", "partial", "lost"]
 """How much of a session is known: all; only what this machine kept, because the store is away; or what was left
@@ -46,10 +47,19 @@ class Pending:
         except (ValueError, TypeError, KeyError):
             return None
 
+    def given_up(self) -> Item:
+        """The question as it stands in the session when its turn is known to be dead."""
+        question = messages_from_dict([self.question])[0]
+        about = {"turn_id": self.turn_id, "at": self.at, "status": "interrupted", "given_up": True}
+        return Item.of(with_note(question, **about))
+
 
 @dataclass(slots=True)
 class View:
-    """What a store knows of a session at one moment, newest messages last."""
+    """What a store knows of a session at one moment, newest messages last.
+
+    ``local``: it is what this machine alone knows.
+    """
 
     items: list[Item]
     total: int
@@ -58,6 +68,7 @@ class View:
     pending: list[Pending] = field(default_factory=list)
     began: bool = False
     knowledge: Knowledge = "whole"
+    local: bool = False
 
 
 @dataclass(slots=True)
@@ -97,4 +108,28 @@ class Saved:
     """What became of a turn. ``outcome``: a repeated commit changes nothing, a deleted session takes no turn."""
 
     persistence: Persistence
-    outcome: Literal["saved", "repeated", "deleted"] = "saved"
+    outcome: Outcome = "saved"
+
+
+@dataclass(slots=True)
+class Account:
+    """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
+
+    ``length`` counts the messages kept, ``dropped`` those trimmed, ``lost`` those that the store lost, ``under_way``
+    the questions being answered, ``waiting`` what waits for the server on this machine. ``ttl_ms``: ``None`` for
+    ever. ``listed``: an index still names it, so that it has expired if it does not exist.
+    """
+
+    exists: bool
+    created: int | None = None
+    active: int | None = None
+    ttl_ms: int | None = None
+    length: int = 0
+    dropped: int = 0
+    lost: int = 0
+    under_way: int = 0
+    waiting: int = 0
+    listed: bool = False
+    data: str = ""
+    store: Literal["redis", "journal", "memory"] = "redis"
+    items: list[Item] = field(default_factory=list)

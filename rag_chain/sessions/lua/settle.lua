@@ -1,7 +1,7 @@
 -- Put the questions of turns that died into the list, as interrupted: one round trip, only when there are any.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it
--- ARGV[1] messages kept at most, 0: all   ARGV[2] time to live in ms
+-- ARGV[1] messages kept at most, 0: all   ARGV[2] time to live in ms, -1: for ever
 -- ARGV[3...] turn id, message as JSON, turn id, message as JSON, ... in the order of asking
 --
 -- Reply: how many were put. A turn that was settled or committed meanwhile is left alone.
@@ -12,7 +12,6 @@ for i = 3, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[2], field) == 1 then
     redis.call('LPUSH', KEYS[1], ARGV[i + 1])
     redis.call('HDEL', KEYS[2], field)
-    redis.call('HINCRBY', KEYS[2], 'interrupted', 1)
     put = put + 1
   end
 end

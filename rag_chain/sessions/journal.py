@@ -1,0 +1,479 @@
+"""The journal: sessions and waiting turns in SQLite, on this machine's disk or, without a path, in memory.
+
+A turn is on the disk before it is reported: WAL with ``synchronous=FULL``
+(https://www.sqlite.org/pragma.html#pragma_synchronous). One file serves all processes of the machine and all
+stores. The size is bounded by ``max_page_count``; what does not fit is refused, nothing is thrown away for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag_chain.errors import HistoryWriteError
+from rag_chain.sessions.codec import Item
+from rag_chain.sessions.keys import SessionRef, new_turn_id
+from rag_chain.sessions.owner import is_dead, owner
+from rag_chain.sessions.turns import Outcome, Pending, now_ms
+
+PAGE_BYTES = 4096
+LOCK_SECONDS = 2.0
+LEASE_MS = 30_000
+REMEMBER_MS = 30 * 86_400_000
+"""How long an expired session is told from one that never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: a turn, or another change, that is kept here. See ``schema.sql``."""
+
+    id: int
+    ref: SessionRef
+    kind: str
+    name: str
+    at: int
+    base: int
+    body: bytes
+
+    @property
+    def items(self) -> list[Item]:
+        return [Item(raw) for raw in self.body.split(b"\n") if raw]
+
+
+@dataclass(slots=True)
+class Kept:
+    """What the journal knows of one session. ``total`` counts the messages ever put into it here."""
+
+    created: int | None = None
+    active: int = 0
+    expires: int = 0
+    deleted: int = 0
+    total: int = 0
+    data: str = ""
+
+
+class Journal:
+    """Args:
+    path: the file, ``None``: in this process's memory.
+    address: the server that the entries wait for, without credentials; empty: they stay here.
+    prefix: of the sessions' keys.
+    limit: bytes that it may take.
+    """
+
+    def __init__(self, path: Path | None, address: str, prefix: str, limit: int) -> None:
+        self.path = path
+        self.store = f"{address or 'here'} {prefix}"
+        self.waits = bool(address)
+        self._limit = limit
+        self._prefix = prefix
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    @property
+    def durable(self) -> bool:
+        """Whether it outlives this process."""
+        return self.path is not None
+
+    @property
+    def used(self) -> bool:
+        """Whether there can be anything in it; no file is made to find out."""
+        return self._connection is not None or (self.path is not None and self.path.exists())
+
+    def read(self, ref: SessionRef, limit: int) -> tuple[Kept, list[Entry], list[Pending]]:
+        """The session, its newest entries that hold ``limit`` messages or more (0: all), and what is pending.
+
+        Entries are oldest first. Entries from before the last deletion are gone; the deletion may be among them.
+        """
+        with self._transaction(write=False) as db:
+            return self._kept(db, ref), *self._entries(db, ref, limit)
+
+    def begin(self, ref: SessionRef, pending: Pending, base: int, ttl_ms: int, *, alone: bool) -> bool:
+        """Note a question, unless ``alone`` and another one is pending; whether it was noted."""
+        with self._transaction() as db:
+            _, others = self._entries(db, ref, 1)
+            if alone and any(one.turn_id != pending.turn_id for one in others):
+                return False
+            self._touch(db, ref, ttl_ms, 0)
+            db.execute(
+                "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
+                " VALUES (?, ?, 'pending', ?, ?, ?, 0, ?)",
+                (self.store, ref.messages_key, pending.turn_id, pending.at, base, pending.dump()),
+            )
+            return True
+
+    def put(
+        self, ref: SessionRef, kind: str, name: str, at: int, base: int, items: Sequence[Item], ttl_ms: int, keep: int
+    ) -> Outcome:
+        """Keep a turn or an append, once; ``keep`` messages at most stay (0: all).
+
+        Returns:
+            ``saved``, ``repeated`` (it was there) or ``deleted`` (the session was, after the turn began).
+        """
+        with self._transaction() as db:
+            if self._kept(db, ref).deleted >= at:
+                self._end_pending(db, ref, name)
+                return "deleted"
+            known = db.execute(
+                "SELECT kind FROM entries WHERE store = ? AND key = ? AND name = ?",
+                (self.store, ref.messages_key, name),
+            ).fetchone()
+            if known and known[0] not in ("pending", "given_up"):
+                return "repeated"
+            if known:
+                db.execute(
+                    "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?",
+                    (self.store, ref.messages_key, name),
+                )
+            self._touch(db, ref, ttl_ms, len(items))
+            self._insert(db, ref, kind, name, at, base, items)
+            if keep and not self.waits:
+                self._trim(db, ref, keep)
+            return "saved"
+
+    def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> None:
+        """Turn pending questions of dead turns into entries."""
+        with self._transaction() as db:
+            for name, item in dead:
+                row = db.execute(
+                    "SELECT at, base FROM entries WHERE store = ? AND key = ? AND name = ? AND kind = 'pending'",
+                    (self.store, ref.messages_key, name),
+                ).fetchone()
+                if row:
+                    self._end_pending(db, ref, name)
+                    self._insert(db, ref, "given_up", name, row[0], row[1], [item])
+                    db.execute(
+                        "UPDATE sessions SET total = total + 1 WHERE store = ? AND key = ?",
+                        (self.store, ref.messages_key),
+                    )
+
+    def forget_pending(self, ref: SessionRef, name: str) -> None:
+        """A question that was noted here was answered elsewhere."""
+        with self._transaction() as db:
+            self._end_pending(db, ref, name)
+
+    def erase(self, ref: SessionRef, *, keep_session: bool) -> bool:
+        """Erase what is kept of a session, or only its messages; whether there was anything."""
+        with self._transaction() as db:
+            kept = self._kept(db, ref)
+            gone = db.execute(
+                "DELETE FROM entries WHERE store = ? AND key = ?", (self.store, ref.messages_key)
+            ).rowcount
+            db.execute(
+                "UPDATE sessions SET deleted = ?, total = 0, created = ? WHERE store = ? AND key = ?",
+                (now_ms(), kept.created if keep_session else None, self.store, ref.messages_key),
+            )
+            return gone > 0 or kept.created is not None
+
+    def pass_on_deletion(self, ref: SessionRef, ttl_ms: int, *, keep_session: bool) -> None:
+        """Keep that the session, or only its messages, are to be deleted on the server."""
+        with self._transaction() as db:
+            now = now_ms()
+            self._touch(db, ref, ttl_ms, 0)
+            db.execute(
+                "UPDATE sessions SET deleted = ?, created = CASE WHEN ? THEN created END WHERE store = ? AND key = ?",
+                (now, keep_session, self.store, ref.messages_key),
+            )
+            self._insert(db, ref, "clear" if keep_session else "delete", new_turn_id(), now, 0, [])
+
+    def create(self, ref: SessionRef, data: str, ttl_ms: int) -> bool:
+        """Note a session without messages; whether it is new here."""
+        with self._transaction() as db:
+            kept, now = self._kept(db, ref), now_ms()
+            self._touch(db, ref, ttl_ms, 0)
+            if kept.created is not None:
+                return False
+            db.execute("UPDATE sessions SET data = ? WHERE store = ? AND key = ?", (data, self.store, ref.messages_key))
+            if self.waits:
+                self._insert(db, ref, "create", new_turn_id(), now, 0, [Item(data.encode())])
+            return True
+
+    def extend(self, ref: SessionRef, ttl_ms: int) -> bool:
+        """Set the time to live of a session that is here."""
+        with self._transaction() as db:
+            return (
+                db.execute(
+                    "UPDATE sessions SET expires = ? WHERE store = ? AND key = ? AND created IS NOT NULL"
+                    " AND expires >= ?",
+                    (now_ms() + ttl_ms, self.store, ref.messages_key, now_ms()),
+                ).rowcount
+                > 0
+            )
+
+    def renew(self, ref: SessionRef, ttl_ms: int) -> None:
+        """Renew the time to live of a session that is here, unless that was done a moment ago."""
+        with self._transaction(write=False) as db:
+            kept = self._kept(db, ref)
+        if kept.created is not None and now_ms() + ttl_ms - kept.expires > ttl_ms // 20:
+            with self._transaction() as db:
+                self._touch(db, ref, ttl_ms, 0)
+
+    def expired(self, ref: SessionRef) -> bool:
+        """Whether the session was here and its time ran out."""
+        with self._transaction(write=False) as db:
+            row = db.execute(
+                "SELECT created, expires FROM sessions WHERE store = ? AND key = ?",
+                (self.store, ref.messages_key),
+            ).fetchone()
+            return row is not None and row[0] is not None and row[1] < now_ms()
+
+    def listed(self, user_id: str | None, before: tuple[int, str] | None, limit: int) -> list[tuple[str, int]]:
+        """Live sessions of a user and when they were last active, newest first."""
+        active, session = before or (1 << 62, "")
+        with self._transaction(write=False) as db:
+            return db.execute(
+                "SELECT session, active FROM sessions WHERE store = ? AND owner = ? AND created IS NOT NULL"
+                " AND expires >= ? AND (active, session) < (?, ?)"
+                " ORDER BY active DESC, session DESC LIMIT ?",
+                (self.store, user_id or "", now_ms(), active, session, limit),
+            ).fetchall()
+
+    def waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
+        """What is to be handed to the server, in order: all but the questions of turns that are under way."""
+        self._give_up_dead()
+        with self._transaction(write=False) as db:
+            rows = db.execute(
+                "SELECT e.id, e.kind, e.name, e.at, e.base, e.body, s.session, s.owner FROM entries e"
+                " JOIN sessions s USING (store, key)"
+                " WHERE e.store = ? AND e.id > ? AND e.kind != 'pending' ORDER BY e.id LIMIT ?",
+                (self.store, after, limit),
+            ).fetchall()
+        return [_entry(row[:6], SessionRef(self._prefix, row[6], row[7] or None)) for row in rows]
+
+    def count_waiting(self, ref: SessionRef | None = None) -> int:
+        """Entries that wait for the server, of one session or all."""
+        if not self.waits or not self.used:
+            return 0
+        with self._transaction(write=False) as db:
+            found = db.execute(
+                "SELECT count(*) FROM entries WHERE store = ? AND kind != 'pending' AND (? OR key = ?)",
+                (self.store, ref is None, ref.messages_key if ref else ""),
+            ).fetchone()
+        return int(found[0])
+
+    def done(self, entry: Entry) -> None:
+        """The server has it."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM entries WHERE id = ?", (entry.id,))
+
+    def lease(self) -> bool:
+        """Take or keep the right to hand entries over; false while a live process has it."""
+        with self._transaction() as db:
+            row = db.execute("SELECT owner, until FROM leases WHERE store = ?", (self.store,)).fetchone()
+            if row and row[0] != owner() and row[1] >= now_ms() and not is_dead(row[0]):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO leases (store, owner, until) VALUES (?, ?, ?)",
+                (self.store, owner(), now_ms() + LEASE_MS),
+            )
+            return True
+
+    def release(self) -> None:
+        """Give the right back."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self.store, owner()))
+
+    def purge(self) -> int:
+        """Erase sessions whose time ran out, and remember for a while that they were; how many entries went."""
+        with self._transaction() as db:
+            now = now_ms()
+            gone = db.execute(
+                "DELETE FROM entries WHERE (store, key) IN (SELECT store, key FROM sessions WHERE expires < ?)",
+                (now,),
+            ).rowcount
+            db.execute("DELETE FROM sessions WHERE expires < ?", (now - REMEMBER_MS,))
+            return gone
+
+    def evict(self, sessions: int) -> None:
+        """Erase the least recently active sessions beyond so many; not for entries that wait for a server."""
+        with self._transaction() as db:
+            keys = db.execute(
+                "SELECT store, key FROM sessions WHERE store = ? ORDER BY active DESC LIMIT -1 OFFSET ?",
+                (self.store, sessions),
+            ).fetchall()
+            db.executemany("DELETE FROM entries WHERE store = ? AND key = ?", keys)
+            db.executemany("DELETE FROM sessions WHERE store = ? AND key = ?", keys)
+
+    def take_over(self, other: Journal) -> None:
+        """Move all that another journal of the same store holds behind what is here."""
+        with other._transaction() as source, self._transaction() as db:
+            for row in source.execute("SELECT * FROM sessions"):
+                db.execute(
+                    "INSERT INTO sessions VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (store, key) DO UPDATE SET"
+                    " created = coalesce(created, excluded.created), active = max(active, excluded.active),"
+                    " expires = max(expires, excluded.expires), deleted = max(deleted, excluded.deleted),"
+                    " total = total + excluded.total",
+                    row,
+                )
+            for row in source.execute("SELECT store, key, kind, name, at, base, size, body FROM entries ORDER BY id"):
+                db.execute(
+                    "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
+                    " VALUES (?,?,?,?,?,?,?,?)",
+                    row,
+                )
+            source.execute("DELETE FROM entries")
+            source.execute("DELETE FROM sessions")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is kept here."""
+        if not self.used:
+            return True
+        with self._transaction(write=False) as db:
+            return not db.execute("SELECT EXISTS (SELECT 1 FROM entries)").fetchone()[0]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and (self.path is not None or self._pid == os.getpid()):
+                self._connection.close()
+            self._connection = None
+
+    def _kept(self, db: sqlite3.Connection, ref: SessionRef) -> Kept:
+        row = db.execute(
+            "SELECT created, active, expires, deleted, total, data FROM sessions WHERE store = ? AND key = ?",
+            (self.store, ref.messages_key),
+        ).fetchone()
+        if row is None:
+            return Kept()
+        kept = Kept(*row)
+        return kept if kept.expires >= now_ms() else Kept(deleted=kept.deleted)
+
+    def _entries(self, db: sqlite3.Connection, ref: SessionRef, limit: int) -> tuple[list[Entry], list[Pending]]:
+        entries: list[Entry] = []
+        pending: list[Pending] = []
+        found = 0
+        rows = db.execute(
+            "SELECT id, kind, name, at, base, body, size FROM entries WHERE store = ? AND key = ?"
+            " AND (SELECT expires FROM sessions s WHERE s.store = entries.store AND s.key = entries.key) >= ?"
+            " ORDER BY id DESC",
+            (self.store, ref.messages_key, now_ms()),
+        )
+        for row in rows:
+            if row[1] == "pending":
+                if one := Pending.load(row[2], row[5]):
+                    pending.append(one)
+            elif not limit or found < limit:
+                entries.append(_entry(row[:6], ref))
+                found += row[6]
+        return entries[::-1], pending[::-1]
+
+    def _touch(self, db: sqlite3.Connection, ref: SessionRef, ttl_ms: int, added: int) -> None:
+        now = now_ms()
+        if self._kept(db, ref).created is None:
+            # New, deleted or expired: what was kept of an earlier session of this name is over.
+            db.execute(
+                "DELETE FROM entries WHERE store = ? AND key = ? AND EXISTS (SELECT 1 FROM sessions s"
+                " WHERE s.store = entries.store AND s.key = entries.key AND s.expires < ?)",
+                (self.store, ref.messages_key, now),
+            )
+            db.execute(
+                "INSERT INTO sessions (store, key, session, owner, created, active, expires)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT (store, key) DO UPDATE SET"
+                " created = excluded.created, total = 0, data = '', expires = excluded.expires",
+                (self.store, ref.messages_key, ref.session_id, ref.user_id or "", now, now + ttl_ms),
+            )
+        db.execute(
+            "UPDATE sessions SET active = ?, expires = max(expires, ?), total = total + ? WHERE store = ? AND key = ?",
+            (now, now + ttl_ms, added, self.store, ref.messages_key),
+        )
+
+    def _insert(
+        self, db: sqlite3.Connection, ref: SessionRef, kind: str, name: str, at: int, base: int, items: Sequence[Item]
+    ) -> None:
+        db.execute(
+            "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self.store, ref.messages_key, kind, name, at, base, len(items), b"\n".join(i.raw for i in items)),
+        )
+
+    def _end_pending(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> None:
+        db.execute(
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ? AND kind = 'pending'",
+            (self.store, ref.messages_key, name),
+        )
+
+    def _trim(self, db: sqlite3.Connection, ref: SessionRef, keep: int) -> None:
+        """Drop the oldest entries while the others hold ``keep`` messages or more."""
+        db.execute(
+            "DELETE FROM entries WHERE id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) - size"
+            " AS newer FROM entries WHERE store = ? AND key = ? AND kind != 'pending') WHERE newer >= ?)",
+            (self.store, ref.messages_key, keep),
+        )
+
+    def _give_up_dead(self) -> None:
+        with self._transaction(write=False) as db:
+            rows = db.execute(
+                "SELECT s.session, s.owner, e.name, e.body FROM entries e JOIN sessions s USING (store, key)"
+                " WHERE e.store = ? AND e.kind = 'pending'",
+                (self.store,),
+            ).fetchall()
+        for session, user, name, body in rows:
+            pending = Pending.load(name, body)
+            if pending is not None and is_dead(pending.owner):
+                self.settle(SessionRef(self._prefix, session, user or None), [(name, pending.given_up())])
+
+    @contextmanager
+    def _transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
+                db = self._connect()
+                db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                try:
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise HistoryWriteError(self._complaint(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+        connection = sqlite3.connect(
+            self.path or ":memory:", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(f"PRAGMA max_page_count = {max(64, self._limit // PAGE_BYTES)}")
+            connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._pid = connection, os.getpid()
+        return connection
+
+    def _complaint(self, error: Exception) -> str:
+        text = str(error)
+        where = f"The journal {self.path}" if self.path else "The journal in memory"
+        if "full" in text:
+            megabytes = self._limit // 1_000_000
+            return f"{where} is full ({megabytes} MB, or the disk is); free the disk or raise RAG_JOURNAL_MAX_MB."
+        if "locked" in text or "busy" in text:
+            return f"{where} has been locked by another process for {LOCK_SECONDS:.0f} s; end that process."
+        if "not a database" in text or "malformed" in text or "no such column" in text or "has no column" in text:
+            return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
+        return f"{where} can't be written ({text}); check the disk's rights, or set another RAG_JOURNAL_PATH."
+
+
+def _entry(row: Sequence[Any], ref: SessionRef) -> Entry:
+    number, kind, name, at, base, body = row
+    return Entry(number, ref, kind, name, at, base, body if isinstance(body, bytes) else str(body).encode())
+
+
+def metadata(data: str) -> dict[str, Any]:
+    """The metadata of a session as it was given."""
+    value = json.loads(data) if data else {}
+    return value if isinstance(value, dict) else {}

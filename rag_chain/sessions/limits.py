@@ -1,0 +1,31 @@
+"""What every store keeps to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``ttl`` in seconds, ``None``: for ever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all."""
+
+    ttl: int | None
+    window: int
+    maximum: int
+
+    @property
+    def ttl_ms(self) -> int:
+        """For the scripts: -1 means for ever."""
+        return -1 if self.ttl is None else self.ttl * 1000
+
+    @property
+    def lifetime_ms(self) -> int:
+        """How long this machine may hold a session."""
+        return 30 * DAY_MS if self.ttl is None else self.ttl * 1000
+
+    @property
+    def listed_ms(self) -> int:
+        """How long an idle session stays in the index, where it tells an expired session from one that never was."""
+        return max(30 * DAY_MS, 2 * self.lifetime_ms)

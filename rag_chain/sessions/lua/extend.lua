@@ -1,0 +1,12 @@
+-- Give a session a new time to live, which later reads and writes renew but do not shorten.
+--
+-- KEYS[1] list of messages   KEYS[2] hash beside it   ARGV[1] time to live in ms
+--
+-- Reply: 1 if there is such a session, else 0.
+
+if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('HEXISTS', KEYS[2], 'created') == 0 then
+  return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+return 1

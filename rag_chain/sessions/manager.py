@@ -1,0 +1,392 @@
+"""``RedisSessionManager``: sessions by name, for people and programs that look after them.
+
+Each method has an async twin with an ``a`` before its name; both drive one flow of ``_Flows``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from rag_chain.errors import UsageError
+from rag_chain.sessions import transfer
+from rag_chain.sessions.codec import Item, messages_of, note_of
+from rag_chain.sessions.flow import Flow
+from rag_chain.sessions.keys import SessionRef, ref
+from rag_chain.sessions.messages import ConversationMessage
+from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.turns import Account
+from rag_chain.settings import Settings
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: for ever."""
+
+    session_id: str
+    user_id: str | None
+    created: datetime | None
+    last_active: datetime | None
+    ttl: float | None
+    messages: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """What a session holds.
+
+    ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
+    ``trimmed``: beyond RAG_HISTORY_MAX; ``lost``: known to be lost by the store; ``pending``: turns under way;
+    ``waiting``: turns in this machine's journal that the server does not have yet; ``store``: what serves now.
+    """
+
+    session_id: str
+    user_id: str | None
+    messages: int
+    turns: dict[str, int]
+    bytes: int
+    bad_items: int
+    trimmed: int
+    lost: int
+    pending: int
+    waiting: int
+    created: datetime | None
+    last_active: datetime | None
+    ttl: float | None
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none."""
+
+    sessions: list[SessionInfo]
+    cursor: str | None
+
+
+class RedisSessionManager:
+    """Makes, lists, reads, carries and erases sessions, in whichever store the settings name.
+
+    Every method raises ``InvalidIdError`` for an id that can't be used and ``HistoryError`` where the store fails.
+
+    Args:
+        settings: by default from the environment.
+        sessions: what ``open_sessions`` gave, instead of opening it by the settings.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, sessions: Sessions | None = None) -> None:
+        self._sessions = sessions or open_sessions(settings or Settings())
+        self._flows = _Flows(self._sessions)
+
+    def create_session(
+        self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> str:
+        """Make an empty session; without an id it gets one. Returns its id.
+
+        Raises:
+            UsageError: there is such a session, or the metadata is no JSON.
+        """
+        return self._sessions.run(self._flows.create(session_id, user_id, metadata))
+
+    async def acreate_session(
+        self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> str:
+        return await self._sessions.arun(self._flows.create(session_id, user_id, metadata))
+
+    def get_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
+        """A session that must exist.
+
+        Raises:
+            SessionExpiredError: its time to live ran out.
+            SessionNotFoundError: there never was one, or it was deleted.
+        """
+        return self._sessions.run(self._flows.get(session_id, user_id))
+
+    async def aget_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
+        return await self._sessions.arun(self._flows.get(session_id, user_id))
+
+    def add_message(
+        self,
+        session_id: str,
+        role: str,
+        content: str | list[str | dict[str, Any]],
+        *,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> ConversationMessage:
+        """Append one message, stamped with the time; the session is made if there is none.
+
+        Raises:
+            UsageError: there is no such role, or the content can't be stored.
+        """
+        return self._sessions.run(self._flows.add(session_id, user_id, role, content, metadata))
+
+    async def aadd_message(
+        self,
+        session_id: str,
+        role: str,
+        content: str | list[str | dict[str, Any]],
+        *,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> ConversationMessage:
+        return await self._sessions.arun(self._flows.add(session_id, user_id, role, content, metadata))
+
+    def get_conversation_history(
+        self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[ConversationMessage]:
+        """Messages, oldest first: ``limit`` of those older than the newest ``offset``; ``None``: all."""
+        return self._sessions.run(self._flows.history(session_id, user_id, limit, offset))
+
+    async def aget_conversation_history(
+        self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[ConversationMessage]:
+        return await self._sessions.arun(self._flows.history(session_id, user_id, limit, offset))
+
+    def format_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
+        """The newest messages as text, one ``Role: text`` a message, for a prompt."""
+        return self._sessions.run(self._flows.context(session_id, user_id, limit))
+
+    async def aformat_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
+        return await self._sessions.arun(self._flows.context(session_id, user_id, limit))
+
+    def get_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
+        """What a session holds; it must exist, as for ``get_session``. Reads all of it."""
+        return self._sessions.run(self._flows.stats(session_id, user_id))
+
+    async def aget_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
+        return await self._sessions.arun(self._flows.stats(session_id, user_id))
+
+    def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
+        """A page of a user's sessions (``None``: those without a user), the most recently active first.
+
+        Sessions idle for longer than 30 days, or twice RAG_SESSION_TTL if that is more, are left out.
+
+        Raises:
+            HistoryUnavailableError: Redis is away.
+            UsageError: the cursor or the limit can't be used.
+        """
+        return self._sessions.run(self._flows.page(user_id, cursor, limit))
+
+    async def alist_sessions(
+        self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20
+    ) -> SessionPage:
+        return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
+
+    def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Whether there is such a session."""
+        return self._sessions.run(self._flows.exists(session_id, user_id))
+
+    async def asession_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
+        return await self._sessions.arun(self._flows.exists(session_id, user_id))
+
+    def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
+        """Keep a session for so many seconds from now (default RAG_SESSION_TTL); whether there is one.
+
+        Later use renews the time to live and does not shorten it.
+        """
+        return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
+
+    async def aextend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
+        return await self._sessions.arun(self._flows.extend(session_id, user_id, seconds))
+
+    def clear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Remove a session's messages and keep the session; whether there was anything."""
+        return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=True))
+
+    async def aclear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=True))
+
+    def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Erase a session from Redis, memory and journal; whether there was one."""
+        return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=False))
+
+    async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
+
+    def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
+        """A session that must exist as JSON Lines, see ``transfer.py``."""
+        return self._sessions.run(self._flows.export(session_id, user_id))
+
+    async def aexport_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
+        return await self._sessions.arun(self._flows.export(session_id, user_id))
+
+    def import_session(
+        self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
+    ) -> SessionInfo:
+        """Make a session of exported lines, under its own ids or under others.
+
+        Raises:
+            UsageError: the lines are no export, are cut off, or there is such a session.
+        """
+        return self._sessions.run(self._flows.load(lines, session_id, user_id))
+
+    async def aimport_session(
+        self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
+    ) -> SessionInfo:
+        return await self._sessions.arun(self._flows.load(lines, session_id, user_id))
+
+    def close(self) -> None:
+        """Close what the sessions hold open; other users of the same settings open it again."""
+        self._sessions.close()
+
+    async def aclose(self) -> None:
+        await self._sessions.aclose()
+
+
+class _Flows:
+    """The manager's work, once for sync and async."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._engine = sessions.engine
+
+    def create(self, session_id: str | None, user_id: str | None, metadata: dict[str, Any] | None) -> Flow[str]:
+        key = self._sessions.ref(uuid4().hex if session_id is None else session_id, user_id)
+        yield from self._make(key, metadata or {})
+        return key.session_id
+
+    def get(self, session_id: str, user_id: str | None) -> Flow[SessionInfo]:
+        key = self._sessions.ref(session_id, user_id)
+        return _info(key, (yield from self._engine.require(key)))
+
+    def exists(self, session_id: str, user_id: str | None) -> Flow[bool]:
+        return (yield from self._engine.inspect(self._sessions.ref(session_id, user_id))).exists
+
+    def add(
+        self,
+        session_id: str,
+        user_id: str | None,
+        role: str,
+        content: str | list[str | dict[str, Any]],
+        metadata: dict[str, Any] | None,
+    ) -> Flow[ConversationMessage]:
+        # To the millisecond, as it is stored.
+        now = datetime.fromtimestamp(round(datetime.now(UTC).timestamp(), 3), UTC)
+        message = ConversationMessage(role, content, now, metadata or {})
+        yield from self._engine.append(self._sessions.ref(session_id, user_id), [message.to_langchain()])
+        return message
+
+    def history(
+        self, session_id: str, user_id: str | None, limit: int | None, offset: int
+    ) -> Flow[list[ConversationMessage]]:
+        if offset < 0 or (limit is not None and limit < 0):
+            raise UsageError("limit and offset count messages: 0 or more.")
+        count = -1 if limit is None else limit
+        account = yield from self._engine.inspect(self._sessions.ref(session_id, user_id), offset, count)
+        return [ConversationMessage.from_langchain(message) for message in messages_of(account.items)]
+
+    def context(self, session_id: str, user_id: str | None, limit: int) -> Flow[str]:
+        messages = yield from self.history(session_id, user_id, limit, 0)
+        return "\n".join(f"{one.role.capitalize()}: {one.to_langchain().text}" for one in messages)
+
+    def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
+        key = self._sessions.ref(session_id, user_id)
+        account = yield from self._engine.require(key, 0, -1)
+        info = _info(key, account)
+        return SessionStats(
+            session_id=info.session_id,
+            user_id=info.user_id,
+            messages=info.messages,
+            turns=_turns(account.items),
+            bytes=sum(len(item.raw) for item in account.items),
+            bad_items=sum(item.message is None for item in account.items),
+            trimmed=account.dropped - account.lost,
+            lost=account.lost,
+            pending=account.under_way,
+            waiting=account.waiting,
+            created=info.created,
+            last_active=info.last_active,
+            ttl=info.ttl,
+            store=account.store,
+        )
+
+    def page(self, user_id: str | None, cursor: str | None, limit: int) -> Flow[SessionPage]:
+        if not 1 <= limit <= MAX_PAGE:
+            raise UsageError(f"limit must be 1 to {MAX_PAGE} sessions, not {limit!r}.")
+        prefix, before = self._sessions.prefix, _position(cursor)
+        found: list[SessionInfo] = []
+        while len(found) < limit:
+            # One more than wanted, to know whether there is another page.
+            wanted = limit - len(found) + 1
+            candidates = yield from self._engine.listed(prefix, user_id, before, wanted)
+            for session_id, active in candidates:
+                if len(found) == limit:
+                    return SessionPage(found, "{}:{}".format(*before) if before else None)
+                key = ref(prefix, session_id, user_id)
+                account = yield from self._engine.inspect(key)
+                if account.exists:
+                    found.append(_info(key, account))
+                before = (active, session_id)
+            if len(candidates) < wanted:
+                return SessionPage(found, None)
+        return SessionPage(found, "{}:{}".format(*before) if before else None)
+
+    def extend(self, session_id: str, user_id: str | None, seconds: int | None) -> Flow[bool]:
+        seconds = self._sessions.ttl if seconds is None else seconds
+        if seconds is None or seconds <= 0:
+            raise UsageError(f"seconds must be above 0, not {seconds!r}.")
+        return (yield from self._engine.extend(self._sessions.ref(session_id, user_id), seconds * 1000))
+
+    def delete(self, session_id: str, user_id: str | None, *, keep_session: bool) -> Flow[bool]:
+        return (yield from self._engine.delete(self._sessions.ref(session_id, user_id), keep_session=keep_session))
+
+    def export(self, session_id: str, user_id: str | None) -> Flow[list[str]]:
+        key = self._sessions.ref(session_id, user_id)
+        return list(transfer.dump(key, (yield from self._engine.require(key, 0, -1))))
+
+    def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
+        header, items = transfer.load(lines)
+        key = self._sessions.ref(session_id or header.get("session_id"), user_id or header.get("user_id"))
+        transfer.check_room(items, self._sessions.maximum)
+        yield from self._make(key, header.get("metadata") or {})
+        if items:
+            yield from self._engine.append_items(key, items)
+        return _info(key, (yield from self._engine.inspect(key)))
+
+    def _make(self, key: SessionRef, metadata: dict[str, Any]) -> Flow[None]:
+        try:
+            data = json.dumps(metadata)
+        except (TypeError, ValueError) as error:
+            raise UsageError("The metadata of a session must be what JSON can hold.") from error
+        if not (yield from self._engine.create(key, data)):
+            raise UsageError(f"There is a session {key} already; use it, or take another id.")
+
+
+def _info(key: SessionRef, account: Account) -> SessionInfo:
+    return SessionInfo(
+        session_id=key.session_id,
+        user_id=key.user_id,
+        created=_time(account.created),
+        last_active=_time(account.active),
+        ttl=None if account.ttl_ms is None else account.ttl_ms / 1000,
+        messages=account.length,
+        metadata=transfer.metadata_of(account),
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _turns(items: Iterable[Item]) -> dict[str, int]:
+    """Turns by status: it stands in the answer, or in a question that got none."""
+    statuses = (note_of(message).get("status") for message in messages_of(list(items)))
+    return dict(Counter(status for status in statuses if isinstance(status, str)))
+
+
+def _position(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    score, colon, member = cursor.partition(":")
+    if not colon or not score.isdecimal() or not member:
+        raise UsageError(f"The cursor {cursor[:40]!a} is none that list_sessions gave.")
+    return int(score), member

@@ -1,0 +1,61 @@
+"""``ConversationMessage``: a message as people speak of it, to and from LangChain's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_core.messages import BaseMessage, messages_from_dict
+
+from rag_chain.errors import UsageError
+from rag_chain.sessions.codec import NOTE, note_of
+
+_ROLES = {"user": "human", "assistant": "ai", "system": "system"}
+_TYPES = {kind: role for role, kind in _ROLES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationMessage:
+    """One message of a conversation.
+
+    Args:
+        role: ``user``, ``assistant``, ``system``; else the name of LangChain's type, such as ``tool``.
+        content: a text, or LangChain's content blocks.
+        timestamp: when it was said, in UTC; ``None``: unknown.
+        metadata: all else that LangChain's message holds (id, tool calls, usage and so on).
+    """
+
+    role: str
+    content: str | list[str | dict[str, Any]]
+    timestamp: datetime | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_langchain(cls, message: BaseMessage) -> ConversationMessage:
+        """A LangChain message; ``to_langchain`` gives an equal one back."""
+        at = note_of(message).get("at")
+        return cls(
+            role=_TYPES.get(message.type, message.type),
+            content=message.content,
+            timestamp=datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None,
+            metadata=message.model_dump(exclude={"content", "type"}, exclude_unset=True),
+        )
+
+    def to_langchain(self) -> BaseMessage:
+        """The message for a chain or a history.
+
+        Raises:
+            UsageError: there is no message of this role, or it can't hold this content and metadata.
+        """
+        data = {**self.metadata, "content": self.content}
+        if self.timestamp is not None:
+            known = data.get("additional_kwargs") or {}
+            at = round(self.timestamp.timestamp() * 1000)
+            data["additional_kwargs"] = {**known, NOTE: {**known.get(NOTE, {}), "at": at}}
+        try:
+            return messages_from_dict([{"type": _ROLES.get(self.role, self.role), "data": data}])[0]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"No message of role {self.role!r} can be made of this; use user, assistant or system and a text."
+            ) from error

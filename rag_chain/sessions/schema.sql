@@ -1,0 +1,38 @@
+-- The journal: what is kept on this machine. Times are in ms since 1970.
+
+CREATE TABLE IF NOT EXISTS sessions (
+  store   TEXT NOT NULL,              -- address and prefix of the server that it is for; '': this machine
+  key     TEXT NOT NULL,              -- the session's messages key
+  session TEXT NOT NULL,
+  owner   TEXT NOT NULL,              -- user id; '': none
+  created INTEGER,                    -- NULL: deleted
+  active  INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  deleted INTEGER NOT NULL DEFAULT 0, -- when it was last deleted
+  total   INTEGER NOT NULL DEFAULT 0, -- messages ever put into it here
+  data    TEXT NOT NULL DEFAULT '',   -- metadata as JSON
+  PRIMARY KEY (store, key)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS sessions_by_activity ON sessions (store, owner, active, session);
+
+CREATE TABLE IF NOT EXISTS entries (
+  id    INTEGER PRIMARY KEY AUTOINCREMENT,
+  store TEXT NOT NULL,
+  key   TEXT NOT NULL,
+  kind  TEXT NOT NULL,                -- pending, turn, append, create, clear, delete
+  name  TEXT NOT NULL,                -- turn id, or the id of what else it is
+  at    INTEGER NOT NULL,             -- when the turn began, when the rest was asked for
+  base  INTEGER NOT NULL,             -- messages that the session was known to have had on its server
+  size  INTEGER NOT NULL,             -- messages in it
+  body  BLOB NOT NULL,                -- messages as JSON, oldest first, a line each; or a pending question
+  UNIQUE (store, key, name)
+);
+
+CREATE INDEX IF NOT EXISTS entries_by_session ON entries (store, key, id);
+
+CREATE TABLE IF NOT EXISTS leases (
+  store TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,                -- the process that hands the entries over
+  until INTEGER NOT NULL
+) WITHOUT ROWID;

@@ -1,0 +1,475 @@
+"""What every store of sessions keeps to, for sync and for async callers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from servers import RedisServer, free_port
+
+from rag_chain.errors import (
+    HistoryUnavailableError,
+    InvalidQuestionError,
+    SessionBusyError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    UsageError,
+)
+from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, open_sessions
+from rag_chain.sessions import owner as owners
+from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
+from rag_chain.settings import Settings
+
+STORES = {
+    "redis": "durable",
+    "memory": "volatile",
+    "journal": "journaled",
+    "down": "journaled",
+    "down-without-journal": "volatile",
+    "recovering": "journaled",
+}
+ALONE = {"memory", "journal"}
+AWAY = {"down", "down-without-journal", "recovering"}
+
+Call = Callable[..., Awaitable[Any]]
+
+
+@dataclass
+class Store:
+    """One store under test. ``call(object, "method", ...)`` is the sync method or its async twin."""
+
+    name: str
+    persistence: str
+    call: Call
+    open: Callable[..., Sessions]
+
+
+async def _sync(target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    return await asyncio.to_thread(getattr(target, method), *args, **kwargs)
+
+
+async def _async(target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    return await getattr(target, f"a{method}")(*args, **kwargs)
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Call:
+    return _sync if request.param == "sync" else _async
+
+
+@pytest.fixture(params=STORES)
+async def store(
+    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path, call: Call
+) -> AsyncIterator[Store]:
+    name = request.param
+    opened: list[Sessions] = []
+    url = {"redis": redis_server.url, "recovering": redis_server.url}.get(name, "")
+    if name.startswith("down"):
+        url = f"redis://127.0.0.1:{free_port()}/0"
+    journal = None if name in ("memory", "down-without-journal") else tmp_path / "journal.sqlite3"
+
+    def open_store(**settings: Any) -> Sessions:
+        # A prefix of its own keeps the tests apart on the shared server.
+        prefix = f"{tmp_path.name}:"
+        sessions = open_sessions(
+            Settings(redis_url=url, journal_path=journal, key_prefix=prefix, redis_timeout=10, **settings)
+        )
+        opened.append(sessions)
+        if name == "recovering":
+            breaker = sessions.engine._server.breaker
+            breaker._recover = lambda: False
+            breaker.open()
+        return sessions
+
+    yield Store(name, STORES[name], call, open_store)
+    for one in opened:
+        await one.aclose()
+
+
+def history_of(sessions: Sessions, session_id: str = "s1", user_id: str | None = None) -> SessionHistory:
+    return SessionHistory(sessions, sessions.ref(session_id, user_id))
+
+
+async def turn(store: Store, sessions: Sessions, question: str, answer: str, session_id: str = "s1") -> Any:
+    """A whole turn; what committing it told."""
+    begun = await store.call(sessions, "begin", sessions.ref(session_id), HumanMessage(question))
+    return await store.call(sessions, "commit", begun, AIMessage(answer), "complete")
+
+
+async def shown(store: Store, sessions: Sessions, session_id: str = "s1") -> list[tuple[str, Any]]:
+    """What the chain is shown when the next turn begins (which then fails)."""
+    begun = await store.call(sessions, "begin", sessions.ref(session_id), HumanMessage("next"))
+    messages = begun.messages
+    await store.call(sessions, "commit", begun, None, "failed", error="StopIteration")
+    return [(message.type, message.content) for message in messages]
+
+
+EVERY_KIND: list[BaseMessage] = [
+    SystemMessage("Be brief."),
+    HumanMessage("Grüße — 你好 🚲 \n\t\x00 \u2028 end", id="h1", name="Zoë"),
+    AIMessage(
+        "",
+        id="a1",
+        tool_calls=[{"name": "search", "args": {"q": "x", "n": [1, 2.5, None]}, "id": "t1", "type": "tool_call"}],
+        usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7},
+        response_metadata={"model_name": "m", "logprobs": None},
+    ),
+    ToolMessage("found", tool_call_id="t1", artifact={"rows": [1]}, status="success"),
+    AIMessage([{"type": "text", "text": "one"}, {"type": "image", "url": "https://example.com/a.png"}]),
+    ChatMessage("custom", role="critic"),
+    HumanMessage("a lone surrogate: \ud800"),
+]
+
+
+async def test_every_kind_of_message_comes_back_equal(store: Store) -> None:
+    history = history_of(store.open())
+    await store.call(history, "add_messages", EVERY_KIND)
+    messages = await store.call(history, "all_messages")
+    assert messages == EVERY_KIND
+    assert [type(one) for one in messages] == [type(one) for one in EVERY_KIND]
+
+
+async def test_messages_are_the_window_and_pages_reach_the_rest(store: Store) -> None:
+    history = history_of(store.open(history_window=4))
+    messages = [HumanMessage(str(number)) for number in range(10)]
+    for message in messages:
+        await store.call(history, "add_messages", [message])
+    assert await history.aget_messages() == await asyncio.to_thread(lambda: history.messages) == messages[-4:]
+    assert await store.call(history, "page", 4, 3) == messages[3:6]
+    assert await store.call(history, "page", 9, 5) == messages[:1]
+    assert await store.call(history, "page", 10, 5) == []
+    assert await store.call(history, "all_messages") == messages
+
+
+async def test_a_turn_is_kept_and_tells_how(store: Store) -> None:
+    sessions = store.open()
+    saved = await turn(store, sessions, "q1", "a1")
+    assert saved.persistence == store.persistence
+    assert saved.outcome == "saved"
+    await turn(store, sessions, "q2", "a2")
+    assert await shown(store, sessions) == [("human", "q1"), ("ai", "a1"), ("human", "q2"), ("ai", "a2")]
+
+
+async def test_what_is_noted_of_a_turn(store: Store) -> None:
+    sessions = store.open()
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "turn-1")
+    await store.call(sessions, "commit", begun, AIMessage("a"), "complete", citations=[{"number": 1}])
+    question, answer = await store.call(history_of(sessions), "all_messages")
+    assert question.additional_kwargs["rag_chain"] == {"turn_id": "turn-1", "at": begun.begun}
+    assert answer.additional_kwargs["rag_chain"] == {
+        "turn_id": "turn-1", "status": "complete", "citations": [{"number": 1}],
+    }  # fmt: skip
+
+
+async def test_a_repeated_commit_changes_nothing(store: Store) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q0", "a0")
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"))
+    await store.call(sessions, "commit", begun, AIMessage("a"), "complete")
+    await turn(store, sessions, "q1", "a1")
+    again = await store.call(sessions, "commit", begun, AIMessage("a"), "complete")
+    assert again.outcome == "repeated"
+    contents = [one.content for one in await store.call(history_of(sessions), "all_messages")]
+    assert contents == ["q0", "a0", "q", "a", "q1", "a1"]
+
+
+async def test_a_turn_without_a_whole_answer_is_shown_as_such(store: Store) -> None:
+    sessions = store.open()
+    ref = sessions.ref("s1")
+    for question, answer, status in [
+        ("q1", "half", "interrupted"),
+        ("q2", None, "interrupted"),
+        ("q3", None, "failed"),
+    ]:
+        begun = await store.call(sessions, "begin", ref, HumanMessage(question))
+        await store.call(sessions, "commit", begun, AIMessage(answer) if answer else None, status)
+    assert await shown(store, sessions) == [
+        ("human", "q1"), ("ai", f"half {INTERRUPTED}"),
+        ("human", "q2"), ("ai", UNANSWERED),
+        ("human", "q3"), ("ai", FAILED),
+    ]  # fmt: skip
+    stored = await store.call(history_of(sessions), "all_messages")
+    assert [one.content for one in stored][:4] == ["q1", "half", "q2", "q3"]
+
+
+async def test_a_question_whose_process_died_is_found_as_interrupted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q0", "a0")
+    # A real process of this machine, which then ends without having committed.
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220 - at once
+    name = f"{owners._machine()}|{process.pid}|{owners._start(process.pid)}"
+    with monkeypatch.context() as patch:
+        patch.setattr("rag_chain.sessions.engine.owner", lambda: name)
+        await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("left alone"))
+    assert len(await store.call(history_of(sessions), "all_messages")) == 2, "it is under way while the process lives"
+    process.communicate()
+    messages = await shown(store, sessions)
+    assert messages[-2:] == [("human", "left alone"), ("ai", UNANSWERED)]
+    stored = (await store.call(history_of(sessions), "all_messages"))[2]
+    assert stored.additional_kwargs["rag_chain"]["status"] == "interrupted"
+
+
+async def test_an_answer_that_comes_after_its_turn_was_given_up_takes_its_place(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = store.open(turn_timeout=300)
+    with monkeypatch.context() as patch:
+        patch.setattr("rag_chain.sessions.engine.owner", lambda: "another machine|1|2")
+        patch.setattr("rag_chain.sessions.engine.now_ms", lambda: 1)
+        late = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("slow"))
+    assert await shown(store, sessions) == [("human", "slow"), ("ai", UNANSWERED)]
+    saved = await store.call(sessions, "commit", late, AIMessage("at last"), "complete")
+    assert saved.outcome == "saved"
+    contents = [one.content for one in await store.call(history_of(sessions), "all_messages")]
+    assert contents == ["next", "slow", "at last"]
+
+
+async def test_turns_of_many_writers_never_interleave(store: Store) -> None:
+    sessions = store.open(history_max=0)
+
+    async def one(number: int) -> None:
+        await turn(store, sessions, f"q{number}", f"a{number}")
+
+    await asyncio.gather(*(one(number) for number in range(30)))
+    contents = [message.content for message in await store.call(history_of(sessions), "all_messages")]
+    assert sorted(contents[::2]) == sorted(f"q{number}" for number in range(30))
+    assert contents[1::2] == [question.replace("q", "a") for question in contents[::2]]
+
+
+async def test_queued_turns_see_each_other(store: Store) -> None:
+    sessions = store.open(turn_order="queue")
+    lengths: list[int] = []
+
+    async def one(number: int) -> None:
+        begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(f"q{number}"))
+        lengths.append(len(begun.messages))
+        await store.call(sessions, "commit", begun, AIMessage("a"), "complete")
+
+    await asyncio.gather(*(one(number) for number in range(5)))
+    assert lengths == [0, 2, 4, 6, 8]
+
+
+async def test_a_second_turn_is_rejected_where_that_is_asked_for(store: Store) -> None:
+    sessions = store.open(turn_order="reject")
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("first"))
+    with pytest.raises(SessionBusyError):
+        await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("second"))
+    await store.call(sessions, "begin", sessions.ref("s2"), HumanMessage("of another session"))
+    await store.call(sessions, "commit", begun, AIMessage("a"), "complete")
+    assert await shown(store, sessions) == [("human", "first"), ("ai", "a")]
+
+
+async def test_a_deleted_session_takes_no_turn_that_began_before(store: Store) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q1", "a1")
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q2"))
+    assert await store.call(sessions, "delete", sessions.ref("s1")) is True
+    saved = await store.call(sessions, "commit", begun, AIMessage("a2"), "complete")
+    assert saved.outcome == "deleted"
+    assert await shown(store, sessions) == []
+    await store.call(sessions, "delete", sessions.ref("s1"))
+    await turn(store, sessions, "q3", "a3")
+    assert await shown(store, sessions) == [("human", "q3"), ("ai", "a3")]
+
+
+async def test_clearing_removes_the_messages_alone(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    await store.call(manager, "create_session", "s1", metadata={"topic": "x"})
+    await turn(store, sessions, "q", "a")
+    history = history_of(sessions)
+    await store.call(history, "clear")
+    assert await store.call(history, "all_messages") == []
+    assert (await store.call(manager, "get_session", "s1")).metadata == {"topic": "x"}
+
+
+async def test_the_oldest_messages_leave_beyond_the_maximum(store: Store) -> None:
+    if store.name in AWAY:
+        pytest.skip("nothing that waits for a server is trimmed before it gets there")
+    sessions = store.open(history_max=6, history_window=4)
+    for number in range(6):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    contents = [one.content for one in await store.call(history_of(sessions), "all_messages")]
+    assert contents == ["q3", "a3", "q4", "a4", "q5", "a5"]
+    stats = await store.call(RedisSessionManager(sessions=sessions), "get_session_stats", "s1")
+    assert (stats.messages, stats.trimmed) == (6, 6)
+    assert [content for _, content in await shown(store, sessions)] == ["q4", "a4", "q5", "a5"]
+
+
+async def test_nothing_is_shown_with_a_window_of_nothing(store: Store) -> None:
+    sessions = store.open(history_window=0)
+    await turn(store, sessions, "q", "a")
+    assert await shown(store, sessions) == []
+
+
+async def test_sessions_of_two_users_are_two(store: Store) -> None:
+    sessions = store.open()
+    for user in (None, "u1", "u2"):
+        await store.call(history_of(sessions, "s1", user), "add_messages", [HumanMessage(f"of {user}")])
+    for user in (None, "u1", "u2"):
+        messages = await store.call(history_of(sessions, "s1", user), "all_messages")
+        assert [one.content for one in messages] == [f"of {user}"]
+    await store.call(sessions, "delete", sessions.ref("s1", "u1"))
+    assert len(await store.call(history_of(sessions, "s1", "u2"), "all_messages")) == 1
+
+
+@pytest.mark.parametrize("question", ["", " \n", "x" * 1_000_001])
+async def test_a_question_that_is_none(store: Store, question: str) -> None:
+    sessions = store.open()
+    with pytest.raises(InvalidQuestionError):
+        await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(question))
+
+
+async def test_handed_out_messages_are_the_callers_own(store: Store) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q", "a")
+    first = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("next"))
+    for message in first.messages:
+        message.content = "changed"
+    await store.call(sessions, "commit", first, None, "failed")
+    assert [content for _, content in (await shown(store, sessions))[:2]] == ["q", "a"]
+
+
+async def test_a_session_is_made_once(store: Store) -> None:
+    manager = RedisSessionManager(sessions=store.open())
+    made = await store.call(manager, "create_session", metadata={"a": [1]})
+    assert (await store.call(manager, "get_session", made)).metadata == {"a": [1]}
+    assert await store.call(manager, "session_exists", made)
+    with pytest.raises(UsageError, match="already"):
+        await store.call(manager, "create_session", made)
+
+
+async def test_a_session_that_never_was(store: Store) -> None:
+    manager = RedisSessionManager(sessions=store.open())
+    unknown = HistoryUnavailableError if store.name in AWAY else SessionNotFoundError
+    with pytest.raises(unknown):
+        await store.call(manager, "get_session", "never")
+    await store.call(manager, "create_session", "once")
+    assert await store.call(manager, "delete_session", "once") is True
+    if store.name not in AWAY:
+        assert await store.call(manager, "delete_session", "once") is False
+        assert await store.call(manager, "session_exists", "once") is False
+
+
+async def test_an_expired_session_is_told_from_one_that_never_was(store: Store) -> None:
+    if store.name in AWAY:
+        pytest.skip("only the server knows")
+    sessions = store.open(session_ttl=1)
+    manager = RedisSessionManager(sessions=sessions)
+    await turn(store, sessions, "q", "a")
+    assert (await store.call(manager, "get_session", "s1")).messages == 2
+    while await store.call(manager, "session_exists", "s1"):  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.05)
+    with pytest.raises(SessionExpiredError):
+        await store.call(manager, "get_session", "s1")
+    assert await shown(store, sessions) == []
+
+
+async def test_extending_a_session(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    await turn(store, sessions, "q", "a")
+    if store.name in AWAY:
+        with pytest.raises(HistoryUnavailableError):
+            await store.call(manager, "extend_session", "s1", 7200)
+        return
+    assert await store.call(manager, "extend_session", "s1", 7200) is True
+    await turn(store, sessions, "q", "a")
+    assert 7000 < (await store.call(manager, "get_session", "s1")).ttl <= 7200
+    assert await store.call(manager, "extend_session", "never", 7200) is False
+    with pytest.raises(UsageError):
+        await store.call(manager, "extend_session", "s1", 0)
+
+
+async def test_listing_pages_through_all_newest_first(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    for number in range(5):
+        await store.call(manager, "create_session", f"s{number}", user_id="u1")
+        await asyncio.sleep(0.002)
+    await store.call(manager, "create_session", "other", user_id="u2")
+    if store.name in AWAY:
+        with pytest.raises(HistoryUnavailableError):
+            await store.call(manager, "list_sessions", user_id="u1")
+        return
+    await asyncio.sleep(0.002)
+    await store.call(manager, "add_message", "s1", "user", "hello", user_id="u1")
+    listed, cursor = [], None
+    while True:
+        page = await store.call(manager, "list_sessions", user_id="u1", cursor=cursor, limit=2)
+        listed += [one.session_id for one in page.sessions]
+        if (cursor := page.cursor) is None:
+            break
+        assert len(page.sessions) == 2
+    assert listed == ["s1", "s4", "s3", "s2", "s0"]
+    assert (await store.call(manager, "list_sessions")).sessions == []
+    with pytest.raises(UsageError):
+        await store.call(manager, "list_sessions", cursor="nonsense")
+
+
+async def test_stats(store: Store) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q", "a")
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"))
+    await store.call(sessions, "commit", begun, None, "failed", error="ValueError")
+    await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("under way"))
+    stats = await store.call(RedisSessionManager(sessions=sessions), "get_session_stats", "s1")
+    assert (stats.messages, stats.turns, stats.pending) == (3, {"complete": 1, "failed": 1}, 1)
+    assert stats.bytes > 300
+    assert (stats.bad_items, stats.trimmed, stats.lost) == (0, 0, 0)
+    assert 3500 < stats.ttl <= 3600
+    assert stats.waiting == (2 if store.name in AWAY else 0)
+    assert stats.store == {"redis": "redis", "memory": "memory", "down-without-journal": "memory"}.get(
+        store.name, "journal"
+    )
+    assert stats.created is not None
+    assert stats.created <= stats.last_active
+
+
+async def test_history_by_the_manager(store: Store) -> None:
+    manager = RedisSessionManager(sessions=store.open())
+    said = await store.call(manager, "add_message", "s1", "user", "Hello")
+    await store.call(manager, "add_message", "s1", "assistant", "Hi", metadata={"id": "m2"})
+    history = await store.call(manager, "get_conversation_history", "s1")
+    assert [(one.role, one.content) for one in history] == [("user", "Hello"), ("assistant", "Hi")]
+    assert history[0].timestamp == said.timestamp
+    assert history[1].metadata["id"] == "m2"
+    assert await store.call(manager, "format_history_as_context", "s1") == "User: Hello\nAssistant: Hi"
+    assert len(await store.call(manager, "get_conversation_history", "s1", limit=1)) == 1
+    with pytest.raises(UsageError):
+        await store.call(manager, "add_message", "s1", "nobody", "Hi", metadata={"id": 3.5})
+
+
+async def test_export_and_import_lose_nothing(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    await store.call(manager, "create_session", "s1", user_id="u1", metadata={"topic": "é"})
+    history = history_of(sessions, "s1", "u1")
+    await store.call(history, "add_messages", EVERY_KIND)
+    lines = await store.call(manager, "export_session", "s1", user_id="u1")
+    assert all("\n" not in line for line in lines)
+    with pytest.raises(UsageError, match="already"):
+        await store.call(manager, "import_session", lines)
+    info = await store.call(manager, "import_session", [f"{line}\n" for line in lines], session_id="s2")
+    assert (info.session_id, info.user_id, info.messages, info.metadata) == ("s2", "u1", 7, {"topic": "é"})
+    assert await store.call(history_of(sessions, "s2", "u1"), "all_messages") == EVERY_KIND
+    again = await store.call(manager, "export_session", "s2", user_id="u1")
+    assert again[1:] == lines[1:]
+    with pytest.raises(UsageError, match="cut off"):
+        await store.call(manager, "import_session", lines[:-1], session_id="s3")
