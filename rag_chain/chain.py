@@ -10,6 +10,7 @@ cut                   dict: how many messages and sources were left out, and how
 answer                str
 citations             list of ``Citation``: the sources that the answer names
 unknown_citations     list of int: marks in the answer that name no source
+unsupported           list of str: sentences that no source supports, where they are checked (``RAG_GROUNDING``)
 message               ``AIMessage``: all that the model said, its metadata included
 ===================== ==================================================================================
 
@@ -18,6 +19,7 @@ A stream gives these in that order: the sources come before the first token of t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -30,8 +32,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableGenerator, RunnableLambda
 
 from rag_chain.answer import Answer
-from rag_chain.citations import cite
-from rag_chain.prompts import ANSWER_PROMPT, render_request
+from rag_chain.citations import cite, without_marks
+from rag_chain.prompts import ANSWER_PROMPT, REFUSAL, render_request
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +65,18 @@ class Assembled(Protocol):
 Assemble = Callable[[dict[str, Any]], Assembled]
 """``{"input", "chat_history", "query", "found"}`` (``found`` are the chunks) -> what goes into the prompt."""
 
+Check = Callable[[str, list[Document]], list[tuple[str, bool]]]
+"""Answer and sources -> each sentence with its marks, and whether the sources support it."""
+
 
 def rag_chain(
     query: Runnable[dict[str, Any], Query],
     retriever: Runnable[Any, list[Document]],
     model: Runnable[Any, BaseMessage],
     assemble: Assemble,
+    *,
+    check: Check | None = None,
+    strict: bool = False,
     prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Runnable[dict[str, Any], Answer]:
     """Join the parts to a chain.
@@ -78,6 +86,8 @@ def rag_chain(
         retriever: that -> chunks, best first.
         model: a chat model.
         assemble: the turn's values and its chunks -> what of history and chunks goes into the prompt.
+        check: tells which sentences of the answer the sources support; ``unsupported`` lists the others.
+        strict: leave those out. The answer then comes in one piece, when it was checked.
         prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
     """
     search = RunnableLambda(itemgetter("query"), name="query") | retriever
@@ -87,7 +97,7 @@ def rag_chain(
         _Assign("query", query.with_config(run_name="standalone_question"))
         | _Assign("context", retrieve.with_config(run_name="retrieve"))
         | _Assign("message", ask.with_config(run_name="generate"))
-        | RunnableGenerator(_answers, _aanswers, name="cite")
+        | _citing(check, strict=strict)
     ).with_config(run_name="rag_chain")
 
 
@@ -137,49 +147,66 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
 
 
 class _Collector:
-    """Turns the chain's chunks into an answer's; both loops below drive it."""
+    """Turns the chain's chunks into an answer's; the sync and the async loop drive it.
 
-    def __init__(self) -> None:
-        self._context: list[Document] = []
-        self._text = ""
+    Args:
+        strict: hold the text back until it was checked.
+    """
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self.context: list[Document] = []
+        self.text = ""
         self._message: BaseMessage | None = None
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Answer]:
         if "query" in chunk:
             yield Answer(standalone_question=chunk["query"].standalone)
         if "context" in chunk:
-            self._context = chunk["context"].documents
-            yield Answer(context=self._context, cut=chunk["context"].cut)
+            self.context = chunk["context"].documents
+            yield Answer(context=self.context, cut=chunk["context"].cut)
         if "message" in chunk:
             message: BaseMessage = chunk["message"]
             # A model that does not stream gives one whole message, which can't be added to.
             self._message = message if self._message is None else self._message + message  # type: ignore[assignment]
-            self._text += message.text
-            if message.text:
+            self.text += message.text
+            if message.text and not self._strict:
                 yield Answer(answer=str(message.text))
 
-    def end(self) -> Iterator[Answer]:
-        citations, unknown = cite(self._text, self._context)
-        if unknown:
-            logger.warning("The answer cites sources that were not there: %s of %d.", unknown, len(self._context))
+    def end(self, checked: list[tuple[str, bool]] | None) -> Iterator[Answer]:
         message = self._message if self._message is not None else AIMessage("")
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
-        empty = {} if self._text else {"answer": ""}
-        yield Answer(**empty, citations=citations, unknown_citations=unknown, message=message)
+        if self._strict:
+            supported = " ".join(sentence for sentence, is_supported in checked or [] if is_supported)
+            self.text = supported or f"{REFUSAL}."
+            message = message.model_copy(update={"content": self.text})
+        if self._strict or not self.text:
+            yield Answer(answer=self.text)
+        citations, unknown = cite(self.text, self.context)
+        if unknown:
+            logger.warning("The answer cites sources that were not there: %s of %d.", unknown, len(self.context))
+        unsupported = [without_marks(sentence) for sentence, is_supported in checked or [] if not is_supported]
+        told = {} if checked is None else {"unsupported": unsupported}
+        yield Answer(citations=citations, unknown_citations=unknown, **told, message=message)
 
 
-def _answers(chunks: Iterator[dict[str, Any]]) -> Iterator[Answer]:
-    collector = _Collector()
-    for chunk in chunks:
-        yield from collector.take(chunk)
-    yield from collector.end()
+def _citing(check: Check | None, *, strict: bool) -> Runnable[dict[str, Any], Answer]:
+    """The last stage: the model's messages to the answer and its citations."""
 
+    def answers(chunks: Iterator[dict[str, Any]]) -> Iterator[Answer]:
+        collector = _Collector(strict=strict)
+        for chunk in chunks:
+            yield from collector.take(chunk)
+        yield from collector.end(check(collector.text, collector.context) if check else None)
 
-async def _aanswers(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
-    collector = _Collector()
-    async for chunk in chunks:
-        for answer in collector.take(chunk):
+    async def aanswers(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
+        collector = _Collector(strict=strict)
+        async for chunk in chunks:
+            for answer in collector.take(chunk):
+                yield answer
+        checked = await asyncio.to_thread(check, collector.text, collector.context) if check else None
+        for answer in collector.end(checked):
             yield answer
-    for answer in collector.end():
-        yield answer
+
+    return RunnableGenerator(answers, aanswers, name="cite")

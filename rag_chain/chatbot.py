@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 from langchain_core.messages import BaseMessage
@@ -66,11 +66,12 @@ class ChatbotWithRedisSession:
 
         Closing the iterator early keeps what was said so far.
         """
-        yield from self.chain.stream({"input": message}, self._config(options))
+        yield from cast("Iterator[Answer]", self.chain.stream({"input": message}, self._config(options)))
 
     async def astream(self, message: str, **options: Any) -> AsyncIterator[Answer]:
         """See ``stream``."""
-        async with aclosing(self.chain.astream({"input": message}, self._config(options))) as parts:
+        stream = cast("AsyncGenerator[Answer]", self.chain.astream({"input": message}, self._config(options)))
+        async with aclosing(stream) as parts:
             async for part in parts:
                 yield part
 
@@ -100,4 +101,4 @@ class ChatbotWithRedisSession:
 
     def _config(self, options: dict[str, Any]) -> RunnableConfig:
         ids = {"session_id": self.session_id} | ({"user_id": self.user_id} if self.user_id else {})
-        return RunnableConfig(configurable=ids, **options)
+        return cast("RunnableConfig", {**options, "configurable": ids})

@@ -40,6 +40,11 @@ def marks(answer: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
+def without_marks(text: str) -> str:
+    """``text`` without its marks and the blanks before them."""
+    return re.sub(rf"\s*{_MARK.pattern}", "", text).strip()
+
+
 def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], list[int]]:
     """The citations of an answer, and the marks that name no source.
 

@@ -12,10 +12,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 
 from rag_chain import ingestion, models, sessions
-from rag_chain.chain import rag_chain
+from rag_chain.chain import Check, rag_chain
 from rag_chain.context import Context, context_limit, fit, token_counter
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import DocumentIndexError
+from rag_chain.grounding import check_sentences
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
@@ -43,7 +44,7 @@ def build_chain(
     settings = settings or Settings()
     index = index or open_index(settings)
     model = model or models.chat_model(settings)
-    retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy)
+    retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy, model=model)
 
     def query(turn: dict[str, Any]) -> Any:
         _take_up_newer(index)
@@ -60,7 +61,10 @@ def build_chain(
         return fit(turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count)
 
     retrieve = RunnableLambda(retriever.retrieve, retriever.aretrieve)
-    chain = rag_chain(RunnableLambda(query, aquery), retrieve, model, assemble)
+    strict = settings.grounding == "strict"
+    chain = rag_chain(
+        RunnableLambda(query, aquery), retrieve, model, assemble, check=_grounding_check(settings), strict=strict
+    )
     return ConversationChain(chain, sessions.open_sessions(settings))
 
 
@@ -85,6 +89,15 @@ def ingest(paths: Sequence[str | Path], settings: Settings | None = None, **opti
 def open_history(settings: Settings | None = None) -> Any:
     """``(session_id, user_id=None)`` -> the session's ``BaseChatMessageHistory``; see ``rag_chain.sessions``."""
     return sessions.open_history(settings or Settings())
+
+
+def _grounding_check(settings: Settings) -> Check | None:
+    if settings.grounding == "off":
+        return None
+    from rag_chain.local.minilm import MiniLMEmbeddings  # with whatever embeddings the index was made
+
+    embed = MiniLMEmbeddings().embed
+    return lambda answer, documents: check_sentences(answer, documents, embed)
 
 
 def _take_up_newer(index: HybridIndex) -> None:

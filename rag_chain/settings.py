@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         validation_alias="RAG_ANSWER_TOKENS",
         description="tokens of the model's context that are left free for the answer",
     )
+    grounding: Literal["off", "flag", "strict"] = Field(
+        "off",
+        validation_alias="RAG_GROUNDING",
+        description="sentences that no source supports: off (unchecked), flag (listed) or strict (left out)",
+    )
     # Retrieval
     retrieval_k: int = Field(
         5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks handed to the model"

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "answer": set(),
     "chain": {"answer", "citations", "prompts"},
     "context": {"errors", "prompts"},
+    "grounding": {"citations", "local", "prompts"},
     "sessions": {"errors", "settings"},
     "retrieval": {"errors", "settings", "prompts"},
     "local": {"errors", "settings", "prompts"},
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "conversation": {"errors", "settings", "sessions", "operations"},
     "factory": {
         "errors", "settings", "models", "retrieval", "ingestion", "sessions", "chain", "context", "conversation",
+        "grounding", "local",
     },
     "chatbot": {"errors", "settings", "factory", "conversation", "answer"},
 }  # fmt: skip

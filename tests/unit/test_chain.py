@@ -185,3 +185,38 @@ def test_html_is_escaped() -> None:
     assert html.count("&lt;script&gt;") == 4
     assert "persistence: durable" in html
     assert html.count("<p>") == 2
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_unsupported_sentences_are_listed_or_left_out(strict: bool) -> None:
+    def check(answer: str, documents: list[Document]) -> list[tuple[str, bool]]:
+        assert documents == DOCUMENTS
+        return [(sentence, "hour" in sentence) for sentence in ("An hour [1].", "Invented [2].") if sentence in answer]
+
+    chain = rag_chain(
+        RunnableLambda(lambda v: SimpleNamespace(standalone=v["input"])),
+        RunnableLambda(lambda _: DOCUMENTS),
+        Recorder(["An hour [1]. ", "Invented [2]."]).runnable(),
+        everything,
+        check=check,
+        strict=strict,
+    )
+    for out in (chain.invoke({"input": "q"}), await chain.ainvoke({"input": "q"})):
+        assert out["unsupported"] == ["Invented."]
+        assert out["answer"] == ("An hour [1]." if strict else "An hour [1]. Invented [2].")
+        assert out["message"].text == out["answer"]
+        assert [c.number for c in out["citations"]] == ([1] if strict else [1, 2])
+    texts = [part["answer"] for part in chain.stream({"input": "q"}) if "answer" in part]
+    assert len(texts) == (1 if strict else 2)
+
+
+def test_a_strict_answer_without_support_is_a_refusal() -> None:
+    chain = rag_chain(
+        RunnableLambda(lambda v: SimpleNamespace(standalone=v["input"])),
+        RunnableLambda(lambda _: DOCUMENTS),
+        Recorder(["Invented."]).runnable(),
+        everything,
+        check=lambda answer, _: [(answer, False)],
+        strict=True,
+    )
+    assert chain.invoke({"input": "q"})["answer"] == "The documents do not tell."
