@@ -1,0 +1,123 @@
+"""The measures of scripts/evaluate.py, against values worked out by hand, and the reading of labelled sets."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage
+
+from rag_chain.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+try:
+    from evaluation import interval, measures, ranks, read_corpus, read_questions, summary
+finally:
+    sys.path.pop(0)
+
+
+def chunks(*ids: str) -> list[Document]:
+    """Chunks such as ``guide.md#2``, of the source before the number sign."""
+    return [Document(id=i, page_content="", metadata={"source": i.partition("#")[0]}) for i in ids]
+
+
+def test_measures_by_hand():
+    found, relevant = chunks("x", "a", "y", "b", "z", "c"), frozenset({"a", "b", "c"})
+    values = measures(found, relevant, [1, 5, 10])
+    assert values["R@1"] == values["nDCG@1"] == 0
+    assert values["R@5"] == pytest.approx(2 / 3)
+    assert values["R@10"] == 1
+    ideal = 1 + 1 / math.log2(3) + 1 / 2
+    assert values["nDCG@5"] == pytest.approx((1 / math.log2(3) + 1 / math.log2(5)) / ideal)
+    assert values["nDCG@10"] == pytest.approx((1 / math.log2(3) + 1 / math.log2(5) + 1 / math.log2(7)) / ideal)
+    assert values["MRR"] == 1 / 2
+
+
+def test_with_more_relevant_than_places_a_full_list_is_ideal():
+    values = measures(chunks("a", "b"), frozenset("abcd"), [2])
+    assert values == {"R@2": 0.5, "nDCG@2": 1, "MRR": 1}
+
+
+def test_nothing_found():
+    assert measures([], frozenset("a"), [5]) == {"R@5": 0, "nDCG@5": 0, "MRR": 0}
+
+
+def test_a_source_counts_once():
+    found = chunks("guide.md#1", "guide.md#2", "faq.md#1")
+    assert ranks(found, frozenset({"guide.md", "faq.md"})) == [1, 3]
+    assert ranks(found, frozenset({"guide.md#2"})) == [2]
+
+
+@given(st.permutations("abcdefgh"), st.sets(st.sampled_from("abcdefgh"), min_size=1))
+def test_measures_are_bounded_and_grow_with_the_cut(order, relevant):
+    values = measures(chunks(*order), frozenset(relevant), [1, 3, 8])
+    assert all(0 <= value <= 1 + 1e-12 for value in values.values())
+    assert values["R@1"] <= values["R@3"] <= values["R@8"] == 1
+
+
+def test_the_interval_knows_that_questions_of_a_conversation_are_alike():
+    values = np.repeat([0.0, 1.0], 50)
+    apart = interval(values, [str(i) for i in range(100)])
+    together = interval(values, ["a"] * 25 + ["b"] * 25 + ["c"] * 25 + ["d"] * 25)
+    assert apart[0] == pytest.approx(0.4, abs=0.03)
+    assert apart[1] == pytest.approx(0.6, abs=0.03)
+    assert together[0] < apart[0] < 0.5 < apart[1] < together[1]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abcde")), min_size=1, max_size=30))
+def test_the_interval_lies_within_the_values(pairs):
+    values, groups = np.array([v for v, _ in pairs]), [g for _, g in pairs]
+    told = summary(values, groups)
+    assert values.min() - 1e-9 <= told["low"] <= told["high"] <= values.max() + 1e-9
+    assert told == summary(values, groups)
+
+
+def written(path: Path, *records: object) -> Path:
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in records), encoding="utf-8")
+    return path
+
+
+def test_a_question_with_all_fields(tmp_path):
+    history = [{"role": "human", "content": "a"}, {"role": "ai", "content": "b"}]
+    record = {"id": "talk<::>2", "question": "q?", "relevant": ["x"], "history": history, "type": ["Follow-up"]}
+    [question] = read_questions(written(tmp_path / "q.jsonl", record, ""))
+    assert question.conversation == "talk"
+    assert question.turn == 2
+    assert question.as_turn == {"input": "q?", "chat_history": [HumanMessage("a"), AIMessage("b")]}
+    assert question.types == ("Follow-up",)
+    assert question.rewrite == question.reference == ""
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("{", "line 1: not valid JSON"),
+        ("[]", "one JSON object"),
+        ({"question": "q"}, '"id"'),
+        ({"id": "1", "question": " "}, '"question"'),
+        ({"id": "1", "question": "q", "relevant": "x"}, '"relevant"'),
+        ({"id": "1", "question": "q", "history": ["x"]}, '"history"'),
+        ({"id": "1", "question": "q", "history": [{"role": "robot", "content": "x"}]}, '"history"'),
+        ("", "no questions"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, record, said):
+    with pytest.raises(UsageError, match=said):
+        read_questions(written(tmp_path / "q.jsonl", record))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"nowhere\.jsonl can't be read"):
+        read_questions(tmp_path / "nowhere.jsonl")
+
+
+def test_passages_keep_their_ids(tmp_path):
+    [passage] = read_corpus(written(tmp_path / "c.jsonl", {"_id": "p1", "title": "T", "text": "x"}))
+    assert (passage.id, passage.page_content, passage.metadata) == ("p1", "x", {"source": "p1", "title": "T"})
+    with pytest.raises(UsageError, match='"_id"'):
+        list(read_corpus(written(tmp_path / "c.jsonl", {"id": "p1", "text": "x"})))
