@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError
+from rag_chain.sessions.failures import refuses_writes
 
 FIRST_SECONDS, LAST_SECONDS = 0.25, 5.0
 log = logging.getLogger("rag_chain.sessions")
@@ -33,6 +34,8 @@ class Breaker:
         self._closed: bool | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self.readable = False
+        """Whether the server, while away, still tells what it holds, because it only refuses writes."""
 
     @property
     def closed(self) -> bool | None:
@@ -48,19 +51,21 @@ class Breaker:
         try:
             self._probe()
             ready = self._recover()
-        except HistoryUnavailableError:
-            ready = False
+        except HistoryUnavailableError as error:
+            self.open(error)
+            return
         if ready:
             self._close()
         else:
             self.open()
 
-    def open(self) -> None:
+    def open(self, error: HistoryUnavailableError | None = None) -> None:
         """The server is away; said once in the log, probed until it is back."""
         with self._lock:
             if self._closed is False or self._stopped.is_set():
                 return
             self._closed = False
+            self.readable = error is not None and refuses_writes(error.__cause__)
             self._thread = threading.Thread(target=self._watch, name="rag_chain-probe", daemon=True)
         log.warning("Redis at %s is away; sessions are kept on this machine until it is back.", self._address)
         self._thread.start()

@@ -151,7 +151,7 @@ class Engine:
         Raises:
             HistoryUnavailableError: the server is away and nothing is known here of the session.
         """
-        account: Account = yield from self._serve(lambda store: store.inspect(ref, offset, count))
+        account: Account = yield from self._serve(lambda store: store.inspect(ref, offset, count), ref)
         if account.store == "redis":
             if self._local is not None:
                 account.waiting = yield from self._local.count_waiting(ref)
@@ -181,16 +181,19 @@ class Engine:
         return page
 
     def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[View]:
-        view: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone))
+        view: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
         dead = [(one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now)]
         if not dead:
             return view
         yield from self._serve(lambda store: store.settle(ref, dead))
-        view = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone))
+        view = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
         return view
 
-    def _serve(self, ask: Ask[T], *, write: bool = False) -> Flow[T]:
-        """Have the server do it, or this machine while the server is away."""
+    def _serve(self, ask: Ask[T], ref: SessionRef | None = None, *, write: bool = False) -> Flow[T]:
+        """Have the server do it, or this machine while the server is away.
+
+        ``ref``: the session whose messages are needed for it.
+        """
         server, local = self._server, self._local
         if server is None:
             return (yield from ask(local))
@@ -203,11 +206,16 @@ class Engine:
         if breaker.closed:
             try:
                 result = yield from ask(server.store)
-            except HistoryUnavailableError:
-                breaker.open()
+            except HistoryUnavailableError as error:
+                breaker.open(error)
             else:
                 recovery.look()
                 return result
+        if breaker.readable and ref is not None:
+            try:
+                yield from server.store.peek(ref)
+            except HistoryUnavailableError:
+                breaker.readable = False
         result = yield from ask(local)
         if breaker.closed:
             # The server came back while this was being kept here.

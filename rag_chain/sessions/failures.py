@@ -70,7 +70,7 @@ def translate(error: BaseException, address: str, key: str) -> HistoryError:
     return HistoryError(f"Redis at {address} refused a call for the session under {key!r}: {text[:200]}")
 
 
-def refuses_writes(error: BaseException) -> bool:
+def refuses_writes(error: BaseException | None) -> bool:
     """Whether the server still reads: read-only, out of memory, disk failing, replicas missing."""
     return isinstance(error, foreign.ReadOnlyError | foreign.OutOfMemoryError) or _has(str(error), _REFUSES_WRITES)
 

@@ -1,30 +1,23 @@
 """The journal: sessions and waiting turns in SQLite, on this machine's disk or, without a path, in memory.
 
-A turn is on the disk before it is reported: WAL with ``synchronous=FULL``
-(https://www.sqlite.org/pragma.html#pragma_synchronous). One file serves all processes of the machine and all
-stores. The size is bounded by ``max_page_count``; what does not fit is refused, nothing is thrown away for it.
+One file serves all processes of the machine and all stores. See ``schema.sql`` for its tables and
+``database.py`` for what it promises.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions.codec import Item
+from rag_chain.sessions.database import Database
 from rag_chain.sessions.keys import SessionRef, new_turn_id
 from rag_chain.sessions.owner import is_dead, owner
 from rag_chain.sessions.turns import Outcome, Pending, now_ms
 
-PAGE_BYTES = 4096
-LOCK_SECONDS = 2.0
 LEASE_MS = 30_000
 REMEMBER_MS = 30 * 86_400_000
 """How long an expired session is told from one that never was."""
@@ -68,36 +61,32 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, address: str, prefix: str, limit: int) -> None:
-        self.path = path
         self.store = f"{address or 'here'} {prefix}"
         self.waits = bool(address)
-        self._limit = limit
+        self._database = Database(path, limit)
         self._prefix = prefix
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
 
     @property
     def durable(self) -> bool:
         """Whether it outlives this process."""
-        return self.path is not None
+        return self._database.path is not None
 
     @property
     def used(self) -> bool:
         """Whether there can be anything in it; no file is made to find out."""
-        return self._connection is not None or (self.path is not None and self.path.exists())
+        return self._database.used
 
     def read(self, ref: SessionRef, limit: int) -> tuple[Kept, list[Entry], list[Pending]]:
         """The session, its newest entries that hold ``limit`` messages or more (0: all), and what is pending.
 
         Entries are oldest first. Entries from before the last deletion are gone; the deletion may be among them.
         """
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             return self._kept(db, ref), *self._entries(db, ref, limit)
 
     def begin(self, ref: SessionRef, pending: Pending, base: int, ttl_ms: int, *, alone: bool) -> bool:
         """Note a question, unless ``alone`` and another one is pending; whether it was noted."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             _, others = self._entries(db, ref, 1)
             if alone and any(one.turn_id != pending.turn_id for one in others):
                 return False
@@ -117,7 +106,7 @@ class Journal:
         Returns:
             ``saved``, ``repeated`` (it was there) or ``deleted`` (the session was, after the turn began).
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             if self._kept(db, ref).deleted >= at:
                 self._end_pending(db, ref, name)
                 return "deleted"
@@ -140,7 +129,7 @@ class Journal:
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> None:
         """Turn pending questions of dead turns into entries."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             for name, item in dead:
                 row = db.execute(
                     "SELECT at, base FROM entries WHERE store = ? AND key = ? AND name = ? AND kind = 'pending'",
@@ -156,12 +145,12 @@ class Journal:
 
     def forget_pending(self, ref: SessionRef, name: str) -> None:
         """A question that was noted here was answered elsewhere."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             self._end_pending(db, ref, name)
 
     def erase(self, ref: SessionRef, *, keep_session: bool) -> bool:
         """Erase what is kept of a session, or only its messages; whether there was anything."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             kept = self._kept(db, ref)
             gone = db.execute(
                 "DELETE FROM entries WHERE store = ? AND key = ?", (self.store, ref.messages_key)
@@ -174,7 +163,7 @@ class Journal:
 
     def pass_on_deletion(self, ref: SessionRef, ttl_ms: int, *, keep_session: bool) -> None:
         """Keep that the session, or only its messages, are to be deleted on the server."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             now = now_ms()
             self._touch(db, ref, ttl_ms, 0)
             db.execute(
@@ -185,7 +174,7 @@ class Journal:
 
     def create(self, ref: SessionRef, data: str, ttl_ms: int) -> bool:
         """Note a session without messages; whether it is new here."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             kept, now = self._kept(db, ref), now_ms()
             self._touch(db, ref, ttl_ms, 0)
             if kept.created is not None:
@@ -197,7 +186,7 @@ class Journal:
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> bool:
         """Set the time to live of a session that is here."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             return (
                 db.execute(
                     "UPDATE sessions SET expires = ? WHERE store = ? AND key = ? AND created IS NOT NULL"
@@ -209,15 +198,15 @@ class Journal:
 
     def renew(self, ref: SessionRef, ttl_ms: int) -> None:
         """Renew the time to live of a session that is here, unless that was done a moment ago."""
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             kept = self._kept(db, ref)
         if kept.created is not None and now_ms() + ttl_ms - kept.expires > ttl_ms // 20:
-            with self._transaction() as db:
+            with self._database.transaction() as db:
                 self._touch(db, ref, ttl_ms, 0)
 
     def expired(self, ref: SessionRef) -> bool:
         """Whether the session was here and its time ran out."""
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             row = db.execute(
                 "SELECT created, expires FROM sessions WHERE store = ? AND key = ?",
                 (self.store, ref.messages_key),
@@ -227,7 +216,7 @@ class Journal:
     def listed(self, user_id: str | None, before: tuple[int, str] | None, limit: int) -> list[tuple[str, int]]:
         """Live sessions of a user and when they were last active, newest first."""
         active, session = before or (1 << 62, "")
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             return db.execute(
                 "SELECT session, active FROM sessions WHERE store = ? AND owner = ? AND created IS NOT NULL"
                 " AND expires >= ? AND (active, session) < (?, ?)"
@@ -238,7 +227,7 @@ class Journal:
     def waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
         """What is to be handed to the server, in order: all but the questions of turns that are under way."""
         self._give_up_dead()
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             rows = db.execute(
                 "SELECT e.id, e.kind, e.name, e.at, e.base, e.body, s.session, s.owner FROM entries e"
                 " JOIN sessions s USING (store, key)"
@@ -251,7 +240,7 @@ class Journal:
         """Entries that wait for the server, of one session or all."""
         if not self.waits or not self.used:
             return 0
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             found = db.execute(
                 "SELECT count(*) FROM entries WHERE store = ? AND kind != 'pending' AND (? OR key = ?)",
                 (self.store, ref is None, ref.messages_key if ref else ""),
@@ -260,12 +249,12 @@ class Journal:
 
     def done(self, entry: Entry) -> None:
         """The server has it."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             db.execute("DELETE FROM entries WHERE id = ?", (entry.id,))
 
     def lease(self) -> bool:
         """Take or keep the right to hand entries over; false while a live process has it."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             row = db.execute("SELECT owner, until FROM leases WHERE store = ?", (self.store,)).fetchone()
             if row and row[0] != owner() and row[1] >= now_ms() and not is_dead(row[0]):
                 return False
@@ -277,12 +266,12 @@ class Journal:
 
     def release(self) -> None:
         """Give the right back."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self.store, owner()))
 
     def purge(self) -> int:
         """Erase sessions whose time ran out, and remember for a while that they were; how many entries went."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             now = now_ms()
             gone = db.execute(
                 "DELETE FROM entries WHERE (store, key) IN (SELECT store, key FROM sessions WHERE expires < ?)",
@@ -293,7 +282,7 @@ class Journal:
 
     def evict(self, sessions: int) -> None:
         """Erase the least recently active sessions beyond so many; not for entries that wait for a server."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             keys = db.execute(
                 "SELECT store, key FROM sessions WHERE store = ? ORDER BY active DESC LIMIT -1 OFFSET ?",
                 (self.store, sessions),
@@ -303,7 +292,7 @@ class Journal:
 
     def take_over(self, other: Journal) -> None:
         """Move all that another journal of the same store holds behind what is here."""
-        with other._transaction() as source, self._transaction() as db:
+        with other._database.transaction() as source, self._database.transaction() as db:
             for row in source.execute("SELECT * FROM sessions"):
                 db.execute(
                     "INSERT INTO sessions VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (store, key) DO UPDATE SET"
@@ -326,14 +315,12 @@ class Journal:
         """Whether nothing is kept here."""
         if not self.used:
             return True
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             return not db.execute("SELECT EXISTS (SELECT 1 FROM entries)").fetchone()[0]
 
     def close(self) -> None:
-        with self._lock:
-            if self._connection is not None and (self.path is not None or self._pid == os.getpid()):
-                self._connection.close()
-            self._connection = None
+        """Close the file; the next use opens it again."""
+        self._database.close()
 
     def _kept(self, db: sqlite3.Connection, ref: SessionRef) -> Kept:
         row = db.execute(
@@ -407,7 +394,7 @@ class Journal:
         )
 
     def _give_up_dead(self) -> None:
-        with self._transaction(write=False) as db:
+        with self._database.transaction(write=False) as db:
             rows = db.execute(
                 "SELECT s.session, s.owner, e.name, e.body FROM entries e JOIN sessions s USING (store, key)"
                 " WHERE e.store = ? AND e.kind = 'pending'",
@@ -418,62 +405,7 @@ class Journal:
             if pending is not None and is_dead(pending.owner):
                 self.settle(SessionRef(self._prefix, session, user or None), [(name, pending.given_up())])
 
-    @contextmanager
-    def _transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._lock:
-                db = self._connect()
-                db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                try:
-                    yield db
-                except BaseException:
-                    db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise HistoryWriteError(self._complaint(error)) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
-            return self._connection
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self.path.exists():
-                self.path.touch(mode=0o600)
-        connection = sqlite3.connect(
-            self.path or ":memory:", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute(f"PRAGMA max_page_count = {max(64, self._limit // PAGE_BYTES)}")
-            connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._pid = connection, os.getpid()
-        return connection
-
-    def _complaint(self, error: Exception) -> str:
-        text = str(error)
-        where = f"The journal {self.path}" if self.path else "The journal in memory"
-        if "full" in text:
-            megabytes = self._limit // 1_000_000
-            return f"{where} is full ({megabytes} MB, or the disk is); free the disk or raise RAG_JOURNAL_MAX_MB."
-        if "locked" in text or "busy" in text:
-            return f"{where} has been locked by another process for {LOCK_SECONDS:.0f} s; end that process."
-        if "not a database" in text or "malformed" in text or "no such column" in text or "has no column" in text:
-            return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
-        return f"{where} can't be written ({text}); check the disk's rights, or set another RAG_JOURNAL_PATH."
-
 
 def _entry(row: Sequence[Any], ref: SessionRef) -> Entry:
     number, kind, name, at, base, body = row
     return Entry(number, ref, kind, name, at, base, body if isinstance(body, bytes) else str(body).encode())
-
-
-def metadata(data: str) -> dict[str, Any]:
-    """The metadata of a session as it was given."""
-    value = json.loads(data) if data else {}
-    return value if isinstance(value, dict) else {}

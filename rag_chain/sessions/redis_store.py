@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rag_chain.errors import HistoryUnavailableError
 from rag_chain.sessions.clients import Args
 from rag_chain.sessions.codec import Item
-from rag_chain.sessions.failures import FOREIGN, refuses_writes, translate
+from rag_chain.sessions.failures import FOREIGN, translate
 from rag_chain.sessions.flow import Call, Flow
 from rag_chain.sessions.keys import SessionRef, index_key
 from rag_chain.sessions.limits import Limits
@@ -41,22 +40,17 @@ class RedisStore:
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
         held = self._memory.get(ref)
-        try:
-            view, deleted = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
-        except HistoryUnavailableError as error:
-            # A server that only refuses writes still tells what it holds, which then serves from memory.
-            if refuses_writes(error.__cause__ or error) and held is None:
-                yield from self.peek(ref)
-            raise
+        view, deleted = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
         if held is not None and _went_back(held, view, deleted):
             view = yield from self._put_back(ref, held, view)
         self._remember(ref, view)
         return view
 
     def peek(self, ref: SessionRef) -> Flow[None]:
-        """Bring a session into memory without writing anything."""
-        view, _ = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
-        self._remember(ref, view)
+        """Bring a session that is not there into memory, without writing anything."""
+        if self._memory.get(ref) is None:
+            view, _ = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
+            self._remember(ref, view)
 
     def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0) -> Flow[Saved]:
         """Append the turn's messages, once. ``base``: messages that the session is known to have had."""
