@@ -180,6 +180,7 @@ class _Run:
             return None
 
     def _created(self) -> HybridIndex:
+        _ = self.cache.model  # a missing key or package is told before there is an empty index
         return HybridIndex.create(
             self.settings.index_dir,
             self.cache,

@@ -6,7 +6,9 @@ import sys
 from types import TracebackType
 
 from tqdm.auto import tqdm
-from tqdm.notebook import tqdm_notebook
+
+# Importing the notebook's bar to compare with it would load ipywidgets into every terminal.
+_IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
 
 
 class Progress:
@@ -21,8 +23,9 @@ class Progress:
 
     def __init__(self, total: int, *, shown: bool | None) -> None:
         if shown is None:
-            shown = issubclass(tqdm, tqdm_notebook) or sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc="Ingesting", unit="B", unit_scale=True, disable=not shown or not total)
+            shown = _IN_NOTEBOOK or sys.stderr.isatty()
+        shown = shown and total > 0
+        self._bar = tqdm(total=total, desc="Ingesting", unit="B", unit_scale=True) if shown else None
         self._embedded = 0.0
         self._window = 0.0
 
@@ -32,7 +35,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def handed_over(self, size: float) -> None:
         """A chunk of so many bytes waits in the window."""
@@ -51,4 +55,5 @@ class Progress:
         self._show(self._embedded)
 
     def _show(self, size: float) -> None:
-        self._bar.update(int(size) - self._bar.n)
+        if self._bar is not None:
+            self._bar.update(int(size) - self._bar.n)
