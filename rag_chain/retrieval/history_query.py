@@ -41,6 +41,15 @@ BORROWED_WEIGHT = 0.25
 
 _WORD = re.compile(r"\w+")
 
+_FUNCTION_WORDS = frozenset(
+    """a about all also am an and any are as at be been being but by can cannot could did do does doing done for from
+    had happen happens has have having he her here him his how i if in into is it its just let like long many may me
+    might more most much my no not of often on one or other our out should so some tell than that the their them then
+    there these they this those to too up us use very was we were what when where which who whom whose why will with
+    would you your""".split()  # noqa: SIM905 - a list of one word a line is no easier to read
+)
+"""Words of English that say nothing without the rest of their sentence. In a small index they are not common."""
+
 _REFERRING = re.compile(
     r"\b(it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|there|then|such|same"
     r"|one|ones|others?|another|else|former|latter|previous|above)\b"
@@ -55,18 +64,23 @@ class HistoryQuery:
 
     Args:
         question: as the user put it, without the blanks around it, or as a model rewrote it.
-        standalone: the question with the borrowed words in brackets behind it.
+        expanded: the question with the borrowed words in brackets behind it.
         terms: stem -> weight, for the lexical search.
     """
 
     question: str
-    standalone: str
+    expanded: str
     terms: Mapping[str, float]
 
     @property
     def texts(self) -> tuple[str, ...]:
         """What to embed in one batch; the vectors are summed."""
-        return (self.question,) if self.standalone == self.question else (self.question, self.standalone)
+        return (self.question,) if self.expanded == self.question else (self.question, self.expanded)
+
+    @property
+    def standalone(self) -> str:
+        """What a reader is told that was asked: the borrowed words only where the question leans on them."""
+        return self.expanded if leans_on_history(self.question) else self.question
 
 
 def checked_question(question: object) -> str:
@@ -113,8 +127,8 @@ def history_query(
     stems = dict.fromkeys(analyze(question))
     borrowed = _borrowed(stems, history, analyze, is_common)
     terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, BORROWED_WEIGHT)
-    standalone = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
-    return HistoryQuery(question, standalone, terms)
+    expanded = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
+    return HistoryQuery(question, expanded, terms)
 
 
 def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
@@ -143,6 +157,8 @@ def _borrowed(
     room = MAX_BORROWED
     for earlier in earlier_questions(history):
         for word in _WORD.findall(earlier):
+            if word.lower() in _FUNCTION_WORDS:
+                continue
             for stem in analyze(word):
                 if stem in known or stem in borrowed or is_common(stem):
                     continue

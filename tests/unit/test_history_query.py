@@ -40,8 +40,8 @@ def test_without_a_history_the_question_is_all_there_is():
 
 def test_new_words_of_the_earlier_question_are_borrowed():
     query = history_query("When did the wall fall?", HISTORY, words, common)
-    assert query.standalone == "When did the wall fall? (built Berlin)"
-    assert query.texts == (query.question, query.standalone)
+    assert query.expanded == "When did the wall fall? (built Berlin)"
+    assert query.texts == (query.question, query.expanded)
     borrowed = {"built": BORROWED_WEIGHT, "berlin": BORROWED_WEIGHT}
     assert query.terms == {"when": 1, "did": 1, "the": 1, "wall": 1, "fall": 1, **borrowed}
 
@@ -54,7 +54,7 @@ def test_a_question_that_repeats_the_earlier_one_borrows_nothing():
 def test_newest_questions_lend_first_and_only_so_much():
     history = [HumanMessage(f"{word * 30}{i}?") for i, word in enumerate("abcdefgh")]
     query = history_query("why?", history, words)
-    borrowed = query.standalone.removeprefix("why? (").removesuffix(")").split()
+    borrowed = query.expanded.removeprefix("why? (").removesuffix(")").split()
     assert borrowed == ["h" * 30 + "7", "g" * 30 + "6", "f" * 30 + "5", "e" * 30 + "4"]
     assert sum(len(word) + 1 for word in borrowed) <= MAX_BORROWED
 
@@ -124,8 +124,8 @@ messages = st.lists(
 def test_any_conversation_gives_a_query(question, history):
     query = history_query(question, history, words, common)
     assert query.question == question.strip()
-    assert query.standalone.startswith(query.question)
-    assert len(query.standalone) <= len(query.question) + MAX_BORROWED + 3
+    assert query.expanded.startswith(query.question)
+    assert len(query.expanded) <= len(query.question) + MAX_BORROWED + 3
     assert all(query.terms[term] == 1 for term in words(query.question))
     assert set(query.terms.values()) <= {1, BORROWED_WEIGHT}
     asked = {word for text in earlier_questions(history) for word in words(text)}
