@@ -1,4 +1,4 @@
-"""Retrieval for a conversation: one dense and one lexical search, fused. LCEL: a Runnable from a turn to chunks."""
+"""The two retrievers: for a turn of a conversation, and for a question alone."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import Field
 
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
 from rag_chain.retrieval.condense import condenser
-from rag_chain.retrieval.dense import unit
-from rag_chain.retrieval.fusion import fuse, max_norm, min_max
+from rag_chain.retrieval.dense import Vectors
 from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query, leans_on_history
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.query_vectors import QueryVectors
+from rag_chain.retrieval.search import HybridSearch
 from rag_chain.settings import QueryStrategy
-
-DENSE_DEPTH, LEXICAL_DEPTH = 200, 500
-"""Passages taken from each of the two searches. The lexical one reaches deeper: most of what the dense one finds
-should have its true BM25 and not 0 for want of a place."""
-
-LEXICAL_WEIGHT = 0.5
-"""Weight of the lexical scores, where the dense ones have 1. Anything from 0.3 to 0.7 does."""
 
 COMMON_SHARE, COMMON_CHUNKS = 0.1, 5
 """A stem in more than this share of all chunks, and in more than so many, is too common to be borrowed."""
@@ -41,29 +38,31 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
     Args:
         index: where to search.
-        k: chunks a turn.
         strategy: ``fusion`` uses the history without a model call; ``condense`` lets ``model`` rewrite a question
             that leans on the history, and is ``fusion`` where it does not or the call fails; ``last`` is the dense
             search for the question alone.
         model: a chat model, for ``condense``.
+        options: ``k`` and what else ``HybridSearch`` takes.
 
     Raises:
         ConfigurationError: ``condense`` without a model.
+        UsageError: see ``HybridSearch``.
     """
 
     def __init__(
         self,
         index: HybridIndex,
         *,
-        k: int = 5,
         strategy: QueryStrategy = "fusion",
         model: BaseChatModel | None = None,
+        **options: Any,
     ) -> None:
         if strategy == "condense" and model is None:
             raise ConfigurationError("RAG_QUERY_STRATEGY=condense needs a chat model: set RAG_CHAT_MODEL.")
         self.index = index
-        self.k = k
         self.strategy = strategy
+        self.search = HybridSearch(index=index, **options)
+        self._vectors = QueryVectors(index.embeddings)
         self._condense = condenser(model) if strategy == "condense" and model else None
 
     def query(self, turn: Turn) -> HistoryQuery:
@@ -85,13 +84,14 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         return self._query(question, history)
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
-        """The best chunks for a query, best first; fewer than ``k`` where the index holds fewer."""
-        return self._search(query, self.index.embeddings.embed_documents(list(query.texts)))
+        """The best chunks for a query, best first; fewer than ``k`` where there are fewer."""
+        found = self._search(query, self._vectors.embed(query.texts))
+        return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
-        """See ``retrieve``; the embedding model is awaited, the search is another thread's."""
-        vectors = await self.index.embeddings.aembed_documents(list(query.texts))
-        return await asyncio.to_thread(self._search, query, vectors)
+        """See ``retrieve``; models are awaited, the search is another thread's."""
+        found = await asyncio.to_thread(self._search, query, await self._vectors.aembed(query.texts))
+        return await self.search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """The best chunks for a turn, best first.
@@ -121,14 +121,40 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         earlier = [] if self.strategy == "last" else history
         return history_query(question, earlier, index.analyze, lambda stem: index.doc_freq(stem) > common)
 
-    def _search(self, query: HistoryQuery, vectors: Sequence[Sequence[float]]) -> list[Document]:
-        index = self.index.frozen()
-        rows, cosines = index.dense_search(unit(vectors).sum(axis=0), DENSE_DEPTH)
-        if self.strategy == "last":
-            return index.documents(rows[0][: self.k])
-        found, bm25 = index.lexical_search(query.terms, LEXICAL_DEPTH)
-        fused, _ = fuse([(rows[0], min_max(cosines[0])), (found, max_norm(bm25))], [1.0, LEXICAL_WEIGHT])
-        return index.documents(fused[: self.k])
+    def _search(self, query: HistoryQuery, vector: Vectors) -> list[Document]:
+        return self.search.dense(vector) if self.strategy == "last" else self.search.hybrid(vector, query.terms)
+
+
+class HybridRetriever(BaseRetriever):
+    """``invoke(question)`` -> the best chunks by the dense and the lexical search together, best first.
+
+    For chains that know no history.
+
+    Args:
+        index: where to search.
+        k: chunks wanted; also by call, ``invoke(question, k=3)``.
+        options: what else ``HybridSearch`` takes.
+    """
+
+    index: HybridIndex
+    k: int = 5
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        return self._retriever(**kwargs).retrieve(self._query(query))
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        return await self._retriever(**kwargs).aretrieve(self._query(query))
+
+    def _retriever(self, **kwargs: Any) -> HistoryAwareRetriever:
+        return HistoryAwareRetriever(self.index, **{"k": self.k, **self.options, **kwargs})
+
+    def _query(self, question: str) -> HistoryQuery:
+        return history_query(question, [], self.index.analyze)
 
 
 def _parts(turn: Turn) -> tuple[str, list[BaseMessage]]:

@@ -1,0 +1,57 @@
+"""Embedding what is searched for: in one call where the model embeds questions and passages alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from rag_chain.retrieval.dense import Vectors, unit
+
+ALIKE = 0.999
+"""Cosine from which a text's two vectors are the same but for rounding."""
+
+
+class QueryVectors:
+    """The vector of one or more texts: the sum of their unit vectors, (dimension,).
+
+    LangChain embeds many texts as passages, and one as a question. Most models know no difference, and take all texts
+    of a turn in one call. With those that do, each text is a call. Which it is shows at the first turn that has two.
+    """
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+        self._alike: bool | None = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed ``texts``, at least one."""
+        model = self._embeddings
+        if len(texts) > 1 and self._alike is not False:
+            batch = model.embed_documents(list(texts))
+            if self._alike is None:
+                self._alike = _alike(batch[0], model.embed_query(texts[0]))
+            if self._alike:
+                return _sum(batch)
+        return _sum([model.embed_query(text) for text in texts])
+
+    async def aembed(self, texts: Sequence[str]) -> Vectors:
+        """See ``embed``."""
+        model = self._embeddings
+        if len(texts) > 1 and self._alike is not False:
+            batch = await model.aembed_documents(list(texts))
+            if self._alike is None:
+                self._alike = _alike(batch[0], await model.aembed_query(texts[0]))
+            if self._alike:
+                return _sum(batch)
+        return _sum(await asyncio.gather(*(model.aembed_query(text) for text in texts)))
+
+
+def _sum(vectors: Sequence[Sequence[float]]) -> Vectors:
+    total: Vectors = unit(vectors).sum(axis=0)
+    return total
+
+
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    return bool(np.dot(unit(one), unit(other)) >= ALIKE)
