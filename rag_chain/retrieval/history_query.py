@@ -55,7 +55,7 @@ _REFERRING = re.compile(
     r"|one|ones|others?|another|else|former|latter|previous|above)\b"
 )
 _CARRIES_ON = re.compile(r"(and|or|but|so|what about|how about)\b")
-_FEW_WORDS = 4
+_FEW_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,13 @@ def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
 def leans_on_history(question: str) -> bool:
     """Whether an English question seems to need the conversation to be understood.
 
-    It refers to something ("it", "those"), carries on ("and ...", "what about ..."), or is a few words alone.
+    It refers to something ("it", "those"), carries on ("and ...", "what about ..."), or is two words alone or words
+    that mean nothing alone ("why?", "the second", "and how?").
     """
     text = question.strip().lower()
-    return len(_WORD.findall(text)) <= _FEW_WORDS or bool(_REFERRING.search(text) or _CARRIES_ON.match(text))
+    words = _WORD.findall(text)
+    alone = len(words) <= _FEW_WORDS or _FUNCTION_WORDS.issuperset(words)
+    return alone or bool(_REFERRING.search(text) or _CARRIES_ON.match(text))
 
 
 def _borrowed(
