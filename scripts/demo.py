@@ -5,7 +5,8 @@ they were installed. Each conversation is a process of its own; the session outl
 
 Example:
 
-    python scripts/demo.py          # what `make demo` runs
+    python scripts/demo.py                  # what `make demo` runs; it works in .demo
+    python scripts/demo.py --work /tmp/d    # works elsewhere
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from redis_server import redis_server
 from rich.console import Console
 from rich.rule import Rule
@@ -24,23 +27,24 @@ from rich.rule import Rule
 from rag_chain import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / ".demo"
 SCRIPT = ROOT / "examples" / "demo.yaml"
 AFTERWARDS = ROOT / "examples" / "demo_afterwards.yaml"
 
 console = Console()
 
 
-def main() -> int:
-    """Run the demonstration; 0 if every answer was as the scripts expect."""
-    documents = WORK / "documents"
+def main(
+    work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo",
+) -> None:
+    documents = work / "documents"
     written = write_descriptions(documents)
-    environment = os.environ | {"RAG_INDEX_DIR": str(WORK / "index"), "RAG_JOURNAL_PATH": ""}
-    sources = [str(path.relative_to(ROOT)) for path in (ROOT / "README.md", ROOT / "docs", documents)]
+    environment = os.environ | {"RAG_INDEX_DIR": str(work / "index"), "RAG_JOURNAL_PATH": ""}
+    shown = documents.relative_to(ROOT) if documents.is_relative_to(ROOT) else documents
+    sources = ["README.md", "docs", str(shown)]
 
     console.print(Rule(f"1. Index this project's Markdown and {written} package descriptions"))
     if run(["ingest.py", *sources], environment):
-        return 1
+        raise typer.Exit(1)
     with redis_server(Settings()) as (url, started):
         environment["REDIS_URL"] = url
         where = "started for this demonstration" if started else "which was running"
@@ -51,7 +55,7 @@ def main() -> int:
         failed += run(["sessions.py", "show", "demo"], environment)
         failed += run(["chat.py", "--script", str(AFTERWARDS)], environment)
         run(["sessions.py", "delete", "demo"], environment)
-    return 1 if failed else 0
+    raise typer.Exit(1 if failed else 0)
 
 
 def write_descriptions(folder: Path) -> int:
@@ -80,4 +84,6 @@ def run(command: list[str], environment: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=__doc__)(main)
+    app()
