@@ -1,19 +1,31 @@
-"""The dense index: unit vectors under the rows' numbers, searched exactly by inner product (which is the cosine)."""
+"""The dense index: unit vectors under the rows' numbers, searched by inner product (which is the cosine).
+
+Of two kinds. **Exact**: float32, every vector compared. **Inverted**: vectors in lists around centroids (FAISS
+IVF), 8 bits a component; a search compares the lists nearest to the query. ``rag_chain.retrieval.dense_build``
+chooses between them.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
+import faiss as _faiss
 import numpy as np
 import numpy.typing as npt
 
 from rag_chain.errors import IndexDamagedError
 
+faiss: Any = _faiss  # its types leave out what its Python wrappers add
+
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
+
+BLOCK = 16_384
+"""Vectors that are handled at once: 24 MiB of 384 components."""
 
 
 def unit(vectors: npt.ArrayLike) -> Vectors:
@@ -25,13 +37,13 @@ def unit(vectors: npt.ArrayLike) -> Vectors:
 
 
 class DenseIndex:
-    """FAISS behind four verbs. Instances that readers share are never altered: a writer takes a ``copy``."""
+    """FAISS behind a few verbs. Instances that readers share are never altered: a writer loads its own."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
-    def empty(cls, dimension: int) -> DenseIndex:
+    def exact(cls, dimension: int) -> DenseIndex:
         """No vectors yet, of ``dimension`` components."""
         return cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dimension)))
 
@@ -51,10 +63,6 @@ class DenseIndex:
         """Write all vectors to ``file``."""
         faiss.write_index(self._index, str(file))
 
-    def copy(self) -> DenseIndex:
-        """An index of its own with the same vectors."""
-        return DenseIndex(faiss.clone_index(self._index))
-
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
@@ -63,13 +71,37 @@ class DenseIndex:
         """Components of a vector."""
         return int(self._index.d)
 
+    @property
+    def lists(self) -> int:
+        """Lists of the inverted kind; 0: the index is exact."""
+        return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, in order."""
+        if not self.lists:
+            return np.sort(faiss.vector_to_array(self._index.id_map))
+        lists = self._index.invlists
+        return np.sort(
+            np.concatenate([faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)) for i in range(self.lists)])
+        )
+
+    def blocks(self, without: Rows) -> Iterator[tuple[Rows, Vectors]]:
+        """All rows but ``without``, with their vectors, a block at a time."""
+        rows = np.setdiff1d(self.rows, without)
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            yield part, self.vectors(part)
+
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add unit vectors (n, dimension) under new row numbers (n,)."""
         self._index.add_with_ids(np.ascontiguousarray(vectors), rows)
 
     def remove(self, rows: Rows) -> None:
         """Forget rows; unknown ones are ignored."""
-        self._index.remove_ids(rows)
+        # With its direct map the inverted kind takes an array alone, and takes a step a row; the exact one looks
+        # through all its vectors in any case, and wants a set.
+        self._index.remove_ids(faiss.IDSelectorArray(rows) if self.lists else faiss.IDSelectorBatch(rows))
 
     def search(self, queries: Vectors, k: int, allowed: Rows | None = None) -> tuple[Rows, Scores]:
         """The ``k`` rows of highest cosine for each query vector (q, dimension), best first.
@@ -80,20 +112,38 @@ class DenseIndex:
         Returns:
             Rows and scores, (q, k') each, where k' is ``k`` or the number of rows there are, if smaller.
         """
-        k = min(k, len(self) if allowed is None else len(allowed))
-        if k == 0:
+        candidates = len(self) if allowed is None else len(allowed)
+        k = min(k, candidates)
+        if k <= 0:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        parameters = _selection(allowed) if allowed is not None else None
-        scores, rows = self._index.search(np.ascontiguousarray(queries), k, params=parameters)
+        queries = np.ascontiguousarray(queries)
+        selector = _selector(allowed) if allowed is not None else None
+        if not self.lists:
+            parameters: Any = faiss.SearchParameters(sel=selector) if selector else None
+            scores, rows = self._index.search(queries, k, params=parameters)
+            return rows, scores
+        # A filter thins out the lists: as many allowed vectors are compared as without one.
+        probes = min(self.lists, math.ceil(self._index.nprobe * len(self) / candidates))
+        scores, rows = self.probe(queries, k, probes, selector)
+        if probes < self.lists and (rows < 0).any():
+            scores, rows = self.probe(queries, k, self.lists, selector)
         return rows, scores
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The unit vectors of rows that are in the index, (n, dimension)."""
+        """The unit vectors of rows that are in the index, (n, dimension); of the inverted kind, to 8 bits."""
         if not len(rows):
             return np.empty((0, self.dimension), np.float32)
-        return np.asarray(self._index.reconstruct_batch(rows), dtype=np.float32)
+        return unit(self._index.reconstruct_batch(rows))
+
+    def probe(self, queries: Vectors, k: int, probes: int, selector: Any = None) -> tuple[Scores, Rows]:
+        """Scores and rows (q, k) out of the ``probes`` lists nearest to each query; row -1 where they hold fewer."""
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        scores, rows = self._index.search(queries, k, params=parameters)
+        return scores, rows
 
 
-def _selection(rows: Rows) -> Any:
-    parameters: Any = faiss.SearchParameters  # FAISS's own types leave its keyword arguments out
-    return parameters(sel=faiss.IDSelectorBatch(rows))
+def _selector(rows: Rows) -> Any:
+    """A bit a row: looked up for every vector that is compared."""
+    bits = np.zeros(int(rows.max()) + 1, bool)
+    bits[rows] = True
+    return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))

@@ -113,6 +113,13 @@ class LexicalIndex:
         """All rows whose metadata has these values; a list in the metadata has each of its items."""
         return self._matching(self._facets(where))
 
+    def rows_between(self, first: int, end: int) -> Rows:
+        """All rows from ``first`` to before ``end`` that are there, in order."""
+        query = tantivy.Query.range_query(
+            self._schema, "row", tantivy.FieldType.Unsigned, first, end, include_upper=False
+        )
+        return np.sort(self._matching(query))
+
     def rows_of_ids(self, ids: Sequence[str]) -> Rows:
         """The rows of those ids that are there, in no order."""
         return self._matching(tantivy.Query.term_set_query(self._schema, "id", list(ids)))
@@ -173,7 +180,7 @@ class LexicalWriter:
         exists = tantivy.Index.exists(str(folder))
         self._index = tantivy.Index.open(str(folder)) if exists else tantivy.Index(_schema(), path=str(folder))
         self._index.register_tokenizer(_ANALYZER, analyzer(language))
-        self._writer = self._index.writer(_HEAP, 1)
+        self._writer: Any = self._index.writer(_HEAP, 1)
 
     def add(self, row: int, chunk_id: str, document: Document, content_hash: str) -> None:
         """Add one chunk.
@@ -203,4 +210,15 @@ class LexicalWriter:
     def commit(self) -> None:
         """Write everything to the disk and end; nothing is there before."""
         self._writer.commit()
+        self._end()
+
+    def discard(self) -> None:
+        """End without writing anything; nothing after ``commit``."""
+        if self._writer is not None:
+            self._writer.rollback()
+            self._end()
+
+    def _end(self) -> None:
+        # Its threads may be making files yet.
         self._writer.wait_merging_threads()
+        self._writer = None

@@ -24,7 +24,7 @@ from rag_chain.retrieval import generations
 from rag_chain.retrieval.dense import DenseIndex, Rows, Scores, Vectors, unit
 from rag_chain.retrieval.generations import Manifest
 from rag_chain.retrieval.lexical import LexicalIndex
-from rag_chain.retrieval.writer import IndexWriter, read_sources
+from rag_chain.retrieval.writer import IndexWriter, load_dense, read_sources
 
 Filter = Mapping[str, Any] | Callable[[Document], bool]
 """Metadata that a chunk must have (a list in the metadata has each of its items), or a test of the chunk."""
@@ -57,7 +57,7 @@ class Snapshot:
                 )
             try:
                 generations.verify(root, folder, manifest, limit=generations.VERIFY_BYTES)
-                dense = DenseIndex.load(folder / "vectors.faiss") if manifest.dimension else None
+                dense = load_dense(folder) if manifest.dimension else None
                 return cls(line, folder, manifest, dense, LexicalIndex(folder / "lexical", manifest.language))
             except IndexDamagedError:
                 if generations.current_name(root) == line:

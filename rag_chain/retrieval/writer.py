@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from langchain_core.documents import Document
 
 from rag_chain.errors import IndexMismatchError, UsageError
 from rag_chain.retrieval import generations
-from rag_chain.retrieval.dense import DenseIndex, unit
+from rag_chain.retrieval.dense import BLOCK, DenseIndex, Rows, Vectors, unit
+from rag_chain.retrieval.dense_build import Spool, successor
 from rag_chain.retrieval.generations import Manifest
 from rag_chain.retrieval.lexical import LexicalIndex, LexicalWriter
 
-_SOURCES = "sources.json"
+_SOURCES, _VECTORS = "sources.json", "vectors.faiss"
 
 
 def content_hash(text: str) -> str:
@@ -33,8 +34,20 @@ def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+def load_dense(folder: Path) -> DenseIndex:
+    """The vectors of a generation.
+
+    Raises:
+        IndexDamagedError: they can't be read.
+    """
+    return DenseIndex.load(folder / _VECTORS)
+
+
 class IndexWriter:
     """Collects additions and deletions upon one generation. Only under ``generations.writer_lock``.
+
+    The lexical index alone knows which of the added chunks were deleted again; the vectors wait in a spool and
+    follow it at the end. So memory holds no more of a transaction, however long, than one block.
 
     Args:
         root: the index's folder.
@@ -51,16 +64,19 @@ class IndexWriter:
         lexical: LexicalIndex | None = None,
     ) -> None:
         self._root, self._manifest = root, manifest
-        self._base_dense, self._base_lexical = dense, lexical
-        self._dense = dense
-        self._rows: dict[str, int] = {}
-        """Id -> row of what this transaction added."""
+        self._base_folder, self._base_dense, self._base_lexical = folder, dense, lexical
+        self._removed: list[Rows] = []
+        """Rows of the base that go."""
+        self._emptied = False
+        """All rows of the base go."""
         self._next_row = manifest.next_row
         self._dimension = manifest.dimension
         self._chunking = dict(manifest.chunking)
+        self._added_ids = IdFilter()
         self.sources = read_sources(folder) if folder else {}
         self.changed = False
         self._folder = generations.stage(root, folder)
+        self._spool = Spool(root)
         self._lexical = LexicalWriter(self._folder / "lexical", manifest.language)
 
     def add(self, chunks: Mapping[str, Document], vectors: Mapping[str, Sequence[float]]) -> None:
@@ -78,14 +94,13 @@ class IndexWriter:
         hashes = {key: content_hash(document.page_content) for key, document in chunks.items()}
         self.delete(list(chunks))
         matrix = self._vectors([document.page_content for document in chunks.values()], hashes, vectors)
-        rows = np.arange(self._next_row, self._next_row + len(chunks), dtype=np.int64)
-        for (key, document), row in zip(chunks.items(), rows.tolist(), strict=True):
+        for row, (key, document) in enumerate(chunks.items(), self._next_row):
             try:
                 self._lexical.add(row, key, document, hashes[key])
             except TypeError as error:
                 raise UsageError(f"The metadata of chunk {key} must be JSON: {error}.") from error
-            self._rows[key] = row
-        self._own_dense().add(rows, matrix)
+        self._added_ids.add(chunks)
+        self._spool.append(matrix)
         self._next_row += len(chunks)
 
     def delete(self, ids: Sequence[str] | None) -> None:
@@ -93,14 +108,14 @@ class IndexWriter:
         self.changed = True
         if ids is None:
             self._lexical.delete_all()
-            self._dense, self._rows = (DenseIndex.empty(self._dimension) if self._dimension else None), {}
+            self._emptied = True
             return
-        rows = [row for key in ids if (row := self._rows.pop(key, None)) is not None]
-        if self._base_lexical is not None:
-            rows.extend(self._base_lexical.rows_of_ids(ids).tolist())
-        if rows:
-            self._lexical.delete(ids)
-            self._own_dense().remove(np.array(rows, dtype=np.int64))
+        there = self._added_ids.maybe(ids)
+        if self._base_lexical is not None and len(known := self._base_lexical.rows_of_ids(ids)):
+            self._removed.append(known)
+            there = list(ids)
+        if there:
+            self._lexical.delete(there)
 
     def set_source(self, source: str, record: dict[str, Any] | None) -> None:
         """Note something of a source; None: forget it."""
@@ -118,14 +133,15 @@ class IndexWriter:
     def commit(self) -> None:
         """Make what was collected the current generation."""
         self._lexical.commit()
-        if self._dense is not None:
-            self._dense.save(self._folder / "vectors.faiss")
+        lexical = LexicalIndex(self._folder / "lexical", self._manifest.language)
+        if self._dimension:
+            self._next_dense(lexical).save(self._folder / _VECTORS)
         (self._folder / _SOURCES).write_text(json.dumps(self.sources, sort_keys=True), encoding="utf-8")
         manifest = replace(
             self._manifest,
             dimension=self._dimension,
             chunking=self._chunking,
-            chunks=len(self._dense) if self._dense is not None else 0,
+            chunks=len(lexical),
             sources=len(self.sources),
             next_row=self._next_row,
         )
@@ -133,13 +149,36 @@ class IndexWriter:
 
     def discard(self) -> None:
         """Leave nothing behind, unless it was committed."""
+        self._spool.close()
+        self._lexical.discard()
         line = generations.current_name(self._root)
         if line is None or line.partition(" ")[0] != self._folder.name:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _next_dense(self, lexical: LexicalIndex) -> DenseIndex:
+        """The vectors of the chunks that ``lexical`` holds. Those of the base stay with its readers, unaltered."""
+        first = self._manifest.next_row
+        added = [
+            (start, rows)
+            for start in range(first, self._next_row, BLOCK)
+            if len(rows := lexical.rows_between(start, min(start + BLOCK, self._next_row)))
+        ]
+
+        def blocks() -> Iterator[tuple[Rows, Vectors]]:
+            for start, rows in added:
+                yield rows, self._spool.read(start - first, BLOCK)[rows - start]
+
+        count = sum(len(rows) for _, rows in added)
+        base, folder = self._base_dense, self._base_folder
+        if base is None or folder is None or self._emptied:
+            empty = DenseIndex.exact(self._dimension)
+            return successor(empty, lambda: empty, np.empty(0, np.int64), blocks, count)
+        removed = np.unique(np.concatenate([np.empty(0, np.int64), *self._removed]))
+        return successor(base, lambda: load_dense(folder), removed, blocks, count)
+
     def _vectors(
         self, texts: Iterable[str], hashes: Mapping[str, str], given: Mapping[str, Sequence[float]]
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+    ) -> Vectors:
         """One unit vector a text, (n, dimension): the given one, else the one of the generation before."""
         known: dict[str, int] = {}
         missing = [key for text, key in zip(texts, hashes.values(), strict=True) if text not in given]
@@ -164,10 +203,23 @@ class IndexWriter:
             )
         self._dimension = dimension
 
-    def _own_dense(self) -> DenseIndex:
-        """The dense index to alter; readers of the generation before keep theirs."""
-        if self._dense is None:
-            self._dense = DenseIndex.empty(self._dimension)
-        elif self._dense is self._base_dense:
-            self._dense = self._dense.copy()
-        return self._dense
+
+class IdFilter:
+    """Remembers ids in 16 MiB, however many: a no is sure, a yes is wrong for 1 id in 130 after a million."""
+
+    _BITS = 2**27
+
+    def __init__(self) -> None:
+        self._bits = bytearray(self._BITS // 8)
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Remember these."""
+        for place in map(self._place, ids):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def maybe(self, ids: Iterable[str]) -> list[str]:
+        """Those of ``ids`` that may have been added; the others were not."""
+        return [key for key in ids if self._bits[(place := self._place(key)) >> 3] >> (place & 7) & 1]
+
+    def _place(self, key: str) -> int:
+        return hash(key) % self._BITS

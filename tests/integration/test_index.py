@@ -29,7 +29,7 @@ from rag_chain.errors import (
     IndexNotFoundError,
     UsageError,
 )
-from rag_chain.retrieval import generations
+from rag_chain.retrieval import dense_build, generations
 from rag_chain.retrieval.dense import unit
 from rag_chain.retrieval.index import HybridIndex
 
@@ -54,8 +54,22 @@ def document(text: str, **metadata: object) -> Document:
     return Document(page_content=text, metadata=metadata)
 
 
+def use_inverted(patch: pytest.MonkeyPatch) -> None:
+    """Let four chunks be many: the dense index is of the inverted kind, and is trained anew now and then."""
+    patch.setattr(dense_build, "EXACT_LIMIT", 3)
+    patch.setattr(dense_build, "LISTS", 1.0)
+    patch.setattr(dense_build, "SAMPLE", 4)
+
+
+@pytest.fixture(params=["exact", "inverted"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "inverted":
+        use_inverted(monkeypatch)
+    return str(request.param)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, kind: str) -> Path:
     return tmp_path / "index"
 
 
@@ -163,7 +177,7 @@ def test_known_texts_are_not_embedded_again(folder: Path) -> None:
     assert sorted(embeddings.embedded) == ["a", "b", "c"]
     assert index.get_by_ids(["1"])[0].metadata == {"line": 2}
     [(hit, score)] = index.similarity_search_with_score("a", k=1)
-    assert (hit.page_content, round(score, 4)) == ("a", 1.0)
+    assert (hit.page_content, score) == ("a", pytest.approx(1.0, abs=0.005))
 
 
 def test_a_transaction_shows_itself_at_its_end_and_once(index: HybridIndex) -> None:
@@ -370,6 +384,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 class IndexMachine(RuleBasedStateMachine):
     """Random additions, deletions and re-openings; a dict says what must be there."""
 
+    tolerance = 1e-6
+    """Of a component of a vector that was stored."""
+
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
@@ -404,13 +421,29 @@ class IndexMachine(RuleBasedStateMachine):
         assert len(found) == len(self.index) == len(self.expected)
         for key, (text, _) in self.expected.items():
             row = self.index._snapshot.lexical.rows_of_ids([key])
-            np.testing.assert_allclose(self.index.vectors(row)[0], unit(model().embed_query(text)), atol=1e-6)
+            np.testing.assert_allclose(self.index.vectors(row)[0], unit(model().embed_query(text)), atol=self.tolerance)
 
     def teardown(self) -> None:
         shutil.rmtree(getattr(self, "folder", "/nonexistent"), ignore_errors=True)
 
 
+class InvertedMachine(IndexMachine):
+    """The same over the inverted kind."""
+
+    tolerance = 0.05
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        use_inverted(self.patch)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        super().teardown()
+
+
 TestIndexMachine = IndexMachine.TestCase
-TestIndexMachine.settings = settings(
+TestInvertedMachine = InvertedMachine.TestCase
+TestIndexMachine.settings = TestInvertedMachine.settings = settings(
     max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
