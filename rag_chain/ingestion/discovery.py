@@ -104,7 +104,7 @@ def plan(paths: Sequence[str | Path], index_dir: Path, records: Records, splitti
         elif below:
             files = []
         else:
-            missing.append(str(root))
+            missing.append(_shown(root))
             continue
         for path in files:
             place = _place_of(path, index_dir)
@@ -133,6 +133,8 @@ def _sort_in(
     reason = None if named else why_skipped(path, now.size)
     if reason:
         found.skipped.append(Reported(source, reason))
+        if record:
+            found.removed.append(source)
     elif record and record.is_unread(now, splitting):
         found.unchanged += 1
     else:
@@ -143,7 +145,7 @@ def _walk(root: Path, index_dir: Path, found: Plan) -> Iterable[Path]:
     index = _absolute(index_dir)
 
     def failed(error: OSError) -> None:
-        found.failed.append(Reported(Path(error.filename).as_posix(), reason_of(error)))
+        found.failed.append(Reported(_shown(Path(error.filename)), reason_of(error)))
 
     for folder, folders, files in os.walk(root, onerror=failed):
         here = Path(folder)
@@ -174,10 +176,15 @@ def _is_passed_over(folder: Path, index: Path) -> bool:
 
 def _name(path: Path, known: Mapping[str, SourceRecord], index_dir: Path) -> str:
     """What a new file is called: its path as it was given, unless another file that is still there is called so."""
-    given = Path(os.path.normpath(path)).as_posix()
+    given = _shown(Path(os.path.normpath(path)))
     if given in known and not _is_gone(_file_of(known[given].path, index_dir)):
-        return _absolute(path).as_posix()
+        return _shown(_absolute(path))
     return given
+
+
+def _shown(path: Path) -> str:
+    """The path as text that can be stored and printed: a name that is not UTF-8 has U+FFFD in place of what is not."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _absolute(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import index as index_documents
 
 from rag_chain import models
-from rag_chain.errors import DocumentEmptyError, DocumentLoadError, IndexMismatchError, IndexNotFoundError
+from rag_chain.errors import (
+    DocumentEmptyError,
+    DocumentIndexError,
+    DocumentLoadError,
+    IndexMismatchError,
+    IndexNotFoundError,
+)
 from rag_chain.ingestion import loaders, splitting
 from rag_chain.ingestion.discovery import FoundFile, Plan, SourceRecord, plan
 from rag_chain.ingestion.prefetch import Prefetch
@@ -79,7 +86,7 @@ class _Counts:
 
 def ingest(
     paths: str | Path | Sequence[str | Path],
-    settings: Settings,
+    settings: Settings | None = None,
     *,
     embeddings: Embeddings | None = None,
     progress: bool | None = None,
@@ -94,7 +101,8 @@ def ingest(
 
     Args:
         paths: files and folders; what a walk passes over is told in ``rag_chain.ingestion.discovery.plan``.
-        settings: ``index_dir``, ``chunk_size``, ``chunk_overlap``, ``max_file_mb`` and ``embedding_model`` are used.
+        settings: by default from the environment. ``index_dir``, ``chunk_size``, ``chunk_overlap``, ``max_file_mb`` and
+            ``embedding_model`` are used.
         embeddings: by default the model that ``settings`` names.
         progress: a bar on standard error, or in the notebook; None: where a person looks at it.
         rebuild: make the index anew of these paths alone; the one before stays until this one is whole.
@@ -105,9 +113,9 @@ def ingest(
         ModelError: the embedding model failed.
         IndexMismatchError: the index was made by another embedding model; ``rebuild`` makes it anew.
         IndexLockedError: another process has been writing the index for too long.
-        DocumentIndexError: the index is damaged, or of a newer format.
+        DocumentIndexError: the index is damaged, of a newer format, or can't be written.
     """
-    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
+    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings or Settings(), embeddings)
     try:
         report = run.run(rebuild=rebuild, progress=progress)
         run.cache.clear()
@@ -115,6 +123,11 @@ def ingest(
     except IndexMismatchError:
         run.cache.clear()  # its vectors fit no index that is to be made
         raise
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DocumentIndexError(
+            f"The index in {run.settings.index_dir} can't be written: {reason}; it is as it was before."
+        ) from error
     finally:
         run.cache.close()
 

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ import docx
 import pytest
 from files import CountingEmbeddings, pdf_bytes, without_privileges, written
 
-from rag_chain.errors import IndexLockedError, IndexMismatchError, IndexNotFoundError, ModelError, UsageError
+from rag_chain.errors import (
+    DocumentIndexError,
+    IndexLockedError,
+    IndexMismatchError,
+    IndexNotFoundError,
+    ModelError,
+    UsageError,
+)
 from rag_chain.ingestion import IngestReport, ingest, loaders
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.index import HybridIndex
@@ -252,10 +260,11 @@ def test_a_touched_file_is_compared_by_its_bytes(place: Path, monkeypatch: pytes
 
 def test_an_edit_within_one_tick_of_the_clock_is_found(place: Path) -> None:
     path = written(place, "docs/a.md", "one")
+    moment = time.time_ns() + 10**9  # no earlier than it is read
+    os.utime(path, ns=(moment, moment))
     run("docs")
-    before = path.stat()
     path.write_text("two")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(path, ns=(moment, moment))
     assert counts(run("docs")) == (0, 1, 0, 0, 0)
     assert texts_of("docs/a.md") == "two"
 
@@ -365,7 +374,27 @@ def test_files_of_a_folder_without_permission_are_kept() -> None:
         assert len(opened(folder / "index").sources) == 2
 
 
+def test_a_file_that_is_empty_by_custom_now_is_removed(place: Path) -> None:
+    written(place, "pkg/__init__.py", "x = 1\n")
+    run("pkg")
+    written(place, "pkg/__init__.py", "")
+    assert counts(run("pkg")) == (0, 0, 0, 1, 0)
+    assert len(opened()) == 0
+
+
 # Names
+
+
+def test_a_name_that_is_no_utf8(place: Path) -> None:
+    (place / "docs").mkdir()
+    with open(os.fsencode(place) + b"/docs/caf\xe9.md", "w") as file:  # noqa: PTH123 - a Path has no bytes
+        file.write("words")
+    assert counts(run("docs")) == (1, 0, 0, 0, 0)
+    assert list(opened().sources) == ["docs/caf\ufffd.md"]
+    assert texts_of("docs/caf\ufffd.md") == "words"
+    assert counts(run("docs"))[2] == 1
+    (place / os.fsdecode(b"docs/caf\xe9.md")).unlink()
+    assert counts(run("docs")) == (0, 0, 0, 1, 0)
 
 
 def test_a_folder_can_be_moved_with_its_index(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,6 +534,14 @@ def test_a_writer_that_never_ends_is_an_error(place: Path, monkeypatch: pytest.M
     monkeypatch.setattr(generations.writer_lock.__wrapped__, "__kwdefaults__", {"seconds": 0.1})
     with generations.writer_lock(place / "index"), pytest.raises(IndexLockedError):
         run("docs")
+
+
+def test_an_index_that_cannot_be_written() -> None:
+    with without_privileges() as folder:
+        written(folder, "docs/a.md", "words")
+        (folder / "closed").mkdir(0o500)
+        with pytest.raises(DocumentIndexError, match=r"can't be written: Permission denied"):
+            run(str(folder / "docs"), index_dir=folder / "closed/index")
 
 
 def test_the_report_as_json_and_as_a_sentence(place: Path) -> None:

@@ -142,7 +142,7 @@ _HTML = """<!doctype html>
 <p>Before   all.</p>
 <h1>First <em>part</em><a class="headerlink" href="#x">¶</a></h1>
 <p>Some <b>bo</b>ld text<br>next line &amp; more</p>
-<ul><li>one</li><li>two <i>x</i></li></ul>
+<ul><li>one</li><li><p>two <i>x</i></p></li></ul>
 <h2>Empty</h2>
 <h2>Table</h2>
 <table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td><p>2</p></td></tr></table>
@@ -254,6 +254,12 @@ def test_delimiters(tmp_path: Path, name: str, delimiter: str) -> None:
         "id: 2\nword: two",
         "id: 3\nword: three",
     ]
+
+
+def test_a_long_quoted_text_does_not_hide_the_delimiter(tmp_path: Path) -> None:
+    table = 'id;text\n1;"' + 'a, "" b, ' * 20_000 + '"\n2;x\n'
+    documents = load(written(tmp_path, "a.csv", table))
+    assert [d.page_content[:9] for d in documents] == ["id: 1\ntex", "id: 2\ntex"]
 
 
 def test_a_table_of_one_column_and_one_of_a_header_alone(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ _LINES = {
 _PARAGRAPHS = {"address", "article", "aside", "blockquote", "dl", "figure", "ol", "p", "pre", "section", "table", "ul"}
 _STAND_ALONE = {"pre", "table"}
 _CELLS = {"td", "th"}
+_ITEM = "- "
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")
 
@@ -92,6 +93,10 @@ class _Text:
     def has_run(self) -> bool:
         return any(part.strip() for part in self._run)
 
+    def is_at_item(self) -> bool:
+        """Whether the line holds the mark of a list item alone: ``<li><p>`` is one line."""
+        return "".join(self._run).strip() == _ITEM.strip()
+
     def end_line(self, *, gap: bool = False, verbatim: bool = False) -> str:
         """What the line holds; ``gap``: a blank line stands between it and what comes next."""
         text = "".join(self._run)
@@ -128,10 +133,8 @@ class _Page:
                 self.end_section(element.sourceline - 1)
                 self._start_line = element.sourceline
             self._in_heading = tag
-        elif tag in _PARAGRAPHS:
-            self._end_line(gap=True, always=tag in _STAND_ALONE)
-        elif tag in _LINES:
-            self._end_line()
+        elif tag in _PARAGRAPHS | _LINES and not self.text.is_at_item():
+            self._end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
         elif tag in _CELLS and self.text.has_run():
             self.text.write(" | ")
         self._verbatim += tag == "pre"
@@ -139,7 +142,7 @@ class _Page:
         if tag == "table":
             self._cells.append(0)
         if tag == "li":
-            self.text.write("- ")
+            self.text.write(_ITEM)
         elif tag == "img" and element.get("alt"):
             self.text.write(f" {element.get('alt')} ")
         if element.text:
@@ -154,10 +157,8 @@ class _Page:
             self.title = self.title or (heading if tag == "h1" else "")
             self._bare_lines = len(self.text.lines)
             self._in_heading = ""
-        elif tag in _PARAGRAPHS:
-            self._end_line(gap=True, always=tag in _STAND_ALONE)
-        elif tag in _LINES:
-            self._end_line()
+        elif tag in _PARAGRAPHS | _LINES:
+            self._end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
         self._verbatim -= tag == "pre"
         if tag == "table":
             self._cells.pop()
