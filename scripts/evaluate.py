@@ -13,6 +13,8 @@ Examples:
 
     python scripts/evaluate.py --queries mine.jsonl --strategy fusion --run fusion.trec --json
 
+    python scripts/evaluate.py --queries mine.jsonl --answers --unanswerable others.jsonl    # the whole chain's answers
+
 Exit code: 0 measured, 1 the work failed, 2 wrong usage, 130 interrupted.
 """
 
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ import platformdirs
 import typer
 from dotenv import load_dotenv
 from evaluation import Question, Values, measures, read_corpus, read_questions, summary
+from evaluation_answers import evaluate_answers
 from langchain_core.documents import Document
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +46,14 @@ from rag_chain.retrieval.retriever import HistoryAwareRetriever
 
 INTERRUPTED = 130
 STRATEGIES = ("last", "fusion", "condense", "rewrite")
+ANSWER_MEASURES = {
+    "rouge_l": "ROUGE-L with the reference",
+    "token_f1": "token F1 with the reference",
+    "found_share": "share of the answer found in the sources",
+    "refused": "not answered, of the answerable",
+    "refused_unanswerable": "not answered, of the unanswerable",
+    "auroc": "AUROC of the answer score, answerable or not",
+}
 _BATCH = 512
 
 console = Console()
@@ -61,6 +72,13 @@ def main(
     run: Annotated[Path | None, typer.Option(help="Write what was found as a TREC run.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a chart, .png, .svg or .pdf.")] = None,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of the index; of the corpus', with --corpus.")] = None,
+    answers: Annotated[
+        bool,
+        typer.Option("--answers", help="Measure the answers of RAG_CHAT_MODEL with --strategy, not the retrieval."),
+    ] = False,
+    unanswerable: Annotated[
+        Path | None, typer.Option(help="With --answers: questions that the documents do not answer.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     load_dotenv()
@@ -69,7 +87,10 @@ def main(
         cuts = _cuts(k)
         if run and len(names) > 1:
             raise UsageError("--run writes one strategy: leave --compare out.")
-        settings = Settings(**({} if index_dir is None else {"index_dir": index_dir}))
+        if answers and (compare or run or plot or strategy == "rewrite"):
+            raise UsageError("--answers goes with one --strategy that needs no rewrite, and without --run and --plot.")
+        chosen: dict[str, Any] = {"query_strategy": strategy} if answers else {}
+        settings = Settings(**chosen | ({} if index_dir is None else {"index_dir": index_dir}))
         questions = [question for question in read_questions(queries) if question.relevant]
         if not questions:
             raise UsageError(f"No question in {queries} has anything relevant.")
@@ -77,6 +98,10 @@ def main(
             raise UsageError(f"No question in {queries} has a rewrite.")
         index = corpus_index(corpus, settings, index_dir) if corpus else open_index(settings)
         _check_labels(index, questions, queries)
+        if answers:
+            report = evaluate_answers(questions, read_questions(unanswerable) if unanswerable else [], index, settings)
+            emit(report, show_answers, as_json)
+            return
         found = {name: search(name, index, settings, questions, max(cuts)) for name in names}
         results = {name: score(found[name], questions, cuts) for name in names}
         report = report_of(results, questions)
@@ -89,10 +114,7 @@ def main(
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    if as_json:
-        print(json.dumps(report, ensure_ascii=False))
-    else:
-        show(report)
+    emit(report, show, as_json)
 
 
 def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> HybridIndex:
@@ -170,6 +192,23 @@ def report_of(results: Results, questions: Sequence[Question]) -> dict[str, Any]
             difference = {name: values[name] - results[first][name] for name in values}
             entry[f"minus {first}"] = means(difference, everything)
     return report
+
+
+def emit(report: Mapping[str, Any], show_it: Callable[[Mapping[str, Any]], None], as_json: bool) -> None:
+    """Print a report for a machine or for a person."""
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        show_it(report)
+
+
+def show_answers(report: Mapping[str, Any]) -> None:
+    """The report of the answers for a person."""
+    table = Table(f"answers of {report['model']}", "mean and 95 % interval")
+    for name, label in ANSWER_MEASURES.items():
+        if name in report:
+            table.add_row(label, _cell(report[name]))
+    console.print(table)
 
 
 def show(report: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ PIGS = [{"role": "human", "content": "What do guinea pigs eat?"}, {"role": "ai",
 QUESTIONS = [
     {"id": "a-1", "question": "Who built the Berlin Wall?", "relevant": ["wall-built"], "rewrite": ""},
     {"id": "a-2", "question": "When did it come down?", "relevant": ["wall-fell"], "history": WALL,
-     "rewrite": "When did the Berlin Wall come down?", "type": "Follow-up"},
+     "rewrite": "When did the Berlin Wall come down?", "type": "Follow-up",
+     "reference": "The wall came down on 9 November 1989."},
     {"id": "b-1", "question": "What do guinea pigs eat?", "relevant": ["guinea-pig"]},
     {"id": "b-2", "question": "Which vitamin do they need?", "relevant": ["guinea-pig"], "history": PIGS},
     {"id": "c-1", "question": "Who is the mayor of Paris?", "relevant": []},
@@ -80,6 +81,20 @@ def test_ones_own_index_with_sources_as_labels(script, tmp_path):
     assert json.loads(done.stdout)["strategies"]["fusion"]["all"]["R@50"]["mean"] == 1
 
 
+def test_answers_of_the_whole_chain(script, labelled, tmp_path):
+    unanswerable = lines(tmp_path / "none.jsonl", [QUESTIONS[-1]])
+    done = script("evaluate.py", *labelled, "--answers", "--unanswerable", unanswerable, "--json",
+                  "--index-dir", str(tmp_path / "kept"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["model"] == "local:extractive"
+    assert report["found_share"]["mean"] == 1
+    assert 0 < report["rouge_l"]["mean"] <= report["token_f1"]["mean"] <= 1
+    assert set(report) == {
+        "model", "refused", "rouge_l", "token_f1", "found_share", "refused_unanswerable", "auroc",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -87,6 +102,7 @@ def test_ones_own_index_with_sources_as_labels(script, tmp_path):
         (["--k", "five"], "--k must be numbers"),
         (["--compare", "last,fusion", "--run", "x.trec"], "--run writes one strategy"),
         (["--strategy", "condense"], "set RAG_CHAT_MODEL"),
+        (["--answers", "--compare", "last,fusion"], "--answers goes with one --strategy"),
         (["--plot", "chart.exe"], "can't be written"),
     ],
 )

@@ -17,6 +17,7 @@ from rag_chain.errors import UsageError
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 try:
     from evaluation import interval, measures, ranks, read_corpus, read_questions, summary
+    from evaluation_answers import auroc, auroc_summary, found_share, rouge_l, token_f1
 finally:
     sys.path.pop(0)
 
@@ -121,3 +122,41 @@ def test_passages_keep_their_ids(tmp_path):
     assert (passage.id, passage.page_content, passage.metadata) == ("p1", "x", {"source": "p1", "title": "T"})
     with pytest.raises(UsageError, match='"_id"'):
         list(read_corpus(written(tmp_path / "c.jsonl", {"id": "p1", "text": "x"})))
+
+
+def test_overlap_with_a_reference_by_hand():
+    answer, reference = "The wall fell in 1989, in Berlin.", "It fell in Berlin in 1989."
+    assert token_f1(answer, reference) == pytest.approx(2 * 5 / (7 + 6))
+    assert rouge_l(answer, reference) == pytest.approx(2 * 3 / (7 + 6))
+    assert rouge_l("a b c", "a b c") == token_f1("A, b. C!", "a b c") == 1
+    assert rouge_l("", "a") == rouge_l("a", "b") == token_f1("a", "") == 0
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
+def test_overlap_is_symmetric_and_in_order_no_greater_than_without(one, other):
+    one, other = " ".join(one), " ".join(other)
+    assert rouge_l(one, other) == rouge_l(other, one) <= token_f1(one, other) + 1e-12 <= 1 + 1e-12
+
+
+def test_found_share_counts_words_in_runs():
+    source = "one two three four five six seven"
+    assert found_share("Two three four, five six!", [source]) == 1
+    assert found_share("two three four five six and seven too", ["x", source]) == 5 / 8
+    assert found_share("seven six five four three", [source]) == 0
+    assert found_share("six seven", [source]) == found_share("", []) == 1
+
+
+def test_auroc_by_hand():
+    assert auroc(np.array([3.0, 4.0]), np.array([1.0, 2.0])) == 1
+    assert auroc(np.array([1.0, 3.0]), np.array([2.0])) == 0.5
+    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
+
+
+def test_auroc_with_its_interval():
+    scores = np.random.default_rng(0).random(60)
+    told = auroc_summary(scores, scores > 0.5, [str(i // 2) for i in range(60)])
+    assert told == {"mean": 1, "low": 1, "high": 1}
+    random = auroc_summary(scores, np.arange(60) % 2 == 0, [str(i // 2) for i in range(60)])
+    assert 0 < random["low"] < random["mean"] < random["high"] < 1
+    with pytest.raises(ValueError, match="both kinds"):
+        auroc_summary(scores, scores > 2, ["a"] * 60)
