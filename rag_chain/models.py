@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -51,21 +52,36 @@ def embeddings(settings: Settings) -> Embeddings:
 
 
 def _made(variable: str, make: Callable[..., Any], provider: str, model: str, settings: Settings) -> Any:
+    """A model of any provider that LangChain knows.
+
+    Nothing of a foreign error's text is repeated, for it may show what was handed in.
+    """
+    packages = _packages(make)
+    if provider not in packages:
+        known = ", ".join(["local", *sorted(packages)])
+        raise ConfigurationError(
+            f"{variable}={provider}:{model}: there is no provider {provider!r}; known are {known}."
+        )
     arguments = _arguments(variable, provider, model, settings)
     try:
-        # Both names are tried by LangChain against its table of providers, then imported from their package.
-        prefix = "model_provider" if variable == "RAG_CHAT_MODEL" else "provider"
-        return make(model, **{prefix: provider}, **arguments)
+        keyword = "model_provider" if variable == "RAG_CHAT_MODEL" else "provider"
+        return make(model, **{keyword: provider}, **arguments)
     except ImportError as error:
         raise ConfigurationError(
-            f"{variable}={provider}:{model} needs a package that is not installed: "
-            f"pip install langchain-{provider.replace('_', '-')}."
+            f"{variable}={provider}:{model} needs a package that is not installed: pip install {packages[provider]}."
         ) from error
-    except ValueError as error:
+    # Each provider's package has its own idea of what to raise when a key or an option is missing.
+    except Exception as error:
         raise ConfigurationError(
-            f"{variable}={provider}:{model} can't be used: the provider is unknown to LangChain, or a key or option "
-            "of it is missing; see LangChain's page on that provider."
+            f"{variable}={provider}:{model} can't be used ({type(error).__name__}): a key or an option is missing or "
+            f"wrong; see LangChain's page on {packages[provider]} for the variables that it reads."
         ) from error
+
+
+def _packages(make: Callable[..., Any]) -> dict[str, str]:
+    """Provider -> the package that LangChain takes it from. LangChain publishes this table in its messages only."""
+    table = sys.modules[make.__module__]._BUILTIN_PROVIDERS
+    return {name: entry[0].partition(".")[0].replace("_", "-") for name, entry in table.items()}
 
 
 def _arguments(variable: str, provider: str, model: str, settings: Settings) -> dict[str, Any]:
