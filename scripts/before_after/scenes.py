@@ -1,0 +1,259 @@
+"""The scenes. Each does something to real processes, reads the outcome from Redis and checks what it claims."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from before_after.processes import ChatProcess
+from before_after.scene import Scene, whole
+from before_after.stage import Stage
+from rag_chain import RedisSessionManager, Settings
+from rag_chain.errors import SessionExpiredError, SessionNotFoundError
+
+FIRST = "How long is a session kept?"
+FOLLOW_UP = "Which variable changes that?"
+EXPECTED = "RAG_SESSION_TTL"
+
+
+def restart(stage: Stage, scene: Scene) -> None:
+    """The same conversation in both modes; then each process is killed and another one is asked a follow-up question
+    that means nothing without what was said before."""
+    session = stage.session("restart")
+    before, after = stage.process("before"), stage.process("after")
+    stage.prepare("before", "after")
+    for question in ("What happens to a broken file?", FIRST):
+        stage.ask_both(scene, before, after, session, question)
+    stage.event(scene, f"kill -9 {before.pid} {after.pid}: both processes are gone, two new ones start")
+    before.kill()
+    after.kill()
+    before, after = stage.process("before"), stage.process("after")
+    lost, kept = stage.ask_both(scene, before, after, session, FOLLOW_UP)
+    reader = stage.reader(session)
+    said = reader.turns(show=2)
+    scene.figures |= {
+        "turns_before_kill": 2, "known_before": lost["known"] / 2, "known_after": kept["known"] / 2,
+        "messages": reader.count(), "ttl_seconds": reader.ttl(), "bytes": reader.bytes(), "turns": 3,
+    }  # fmt: skip
+    scene.checks += [
+        ("before: the new process knows nothing, and the follow-up question misses its answer",
+         lost["known"] == 0 and EXPECTED not in lost["answer"]),
+        (f"after: the new process knows both turns and answers with {EXPECTED}",
+         kept["known"] == 4 and EXPECTED in kept["answer"]),
+        ("after: Redis holds three whole turns, each once", len(said) == 6 and whole(said)),
+    ]  # fmt: skip
+    scene.proof += reader.proof
+    stage.release(before, after)
+
+
+def expiry(stage: Stage, scene: Scene) -> None:
+    """A session that nobody uses goes away by itself; using it renews its time. The time to live is made short here."""
+    ttl = 3 if stage.fast else 6
+    settings = {"RAG_SESSION_TTL": str(ttl)}
+    session = stage.session("expiry")
+    stage.prepare("before", "after", **settings)
+    before, after = stage.process("before", **settings), stage.process("after", **settings)
+    stage.ask_both(scene, before, after, session, FIRST)
+    reader = stage.reader(session)
+    existed = reader.exists()
+    stage.event(scene, f"idle for half of the {ttl} seconds, then one more question")
+    time.sleep(ttl / 2)
+    left = reader.ttl()
+    _, used = stage.ask_both(scene, before, after, session, FOLLOW_UP)
+    renewed = reader.ttl()
+    stage.event(scene, f"idle for more than {ttl} seconds")
+    time.sleep(ttl + 0.3)
+    gone = not reader.exists()
+    manager = RedisSessionManager(Settings(redis_url=stage.redis_url, journal_path=None, session_ttl=ttl))
+    try:
+        told = _told(manager, session), _told(manager, session + "-never-was")
+    finally:
+        manager.close()
+    reader.proof += [("get_session(ID)", told[0]), ("get_session(another ID)", told[1])]
+    late = stage.ask_both(scene, before, after, session, FOLLOW_UP)
+    scene.figures |= {"ttl_seconds": ttl, "left_before_use": left, "left_after_use": renewed}
+    scene.checks += [
+        (f"the turn in between renewed the time: {left:.1f} s were left, then {renewed:.1f} s",
+         existed and left < ttl / 2 < renewed and used["known"] == 2),
+        ("after the idle time Redis holds no key of the session; nobody had to clean up", gone),
+        ("an expired session is told from one that never was",
+         told == ("SessionExpiredError", "SessionNotFoundError")),
+        ("neither mode pretends to remember", late[0]["known"] == late[1]["known"] == 0),
+    ]  # fmt: skip
+    scene.proof += reader.proof
+
+
+def servers(stage: Stage, scene: Scene) -> None:
+    """Two servers behind a load balancer: the first answers the question, the second is asked the next one."""
+    session = stage.session("servers")
+    stage.prepare("before", "before", "after", "after")
+    pairs = [(stage.process("before"), stage.process("after")) for _ in range(2)]
+    (before, after), (other_before, other_after) = pairs
+    stage.event(scene, f"server A is asked: processes {before.pid} and {after.pid}")
+    stage.ask_both(scene, before, after, session, "What is FAISS?")
+    stage.event(scene, f"server B is asked next: processes {other_before.pid} and {other_after.pid}")
+    lost, kept = stage.ask_both(scene, other_before, other_after, session, "Which licence does it have?")
+    reader = stage.reader(session)
+    said = reader.turns(show=4)
+    scene.figures |= {"understood_before": int(lost["known"] > 0), "understood_after": int(kept["known"] > 0)}
+    scene.checks += [
+        ("before: the second server has never heard of the session, and names no licence",
+         lost["known"] == 0 and "MIT" not in lost["answer"]),
+        ("after: the second server knows what 'it' is, and names the MIT licence",
+         kept["known"] == 2 and "MIT" in kept["answer"]),
+        ("after: one list in Redis holds both servers' turns", len(said) == 4 and whole(said)),
+    ]  # fmt: skip
+    scene.proof += reader.proof
+    stage.release(before, after, other_before, other_after)
+
+
+def outage(stage: Stage, scene: Scene) -> None:
+    """Redis is killed in the middle of a conversation, then the chat process too; then Redis comes back. Before has
+    no Redis to lose, so this is about after alone."""
+    session, server = stage.session("outage"), stage.server()
+    settings = {"REDIS_URL": server.url, "RAG_JOURNAL_PATH": str(stage.folder / "outage.sqlite3")}
+    first = stage.process("after", **settings)
+    stage.prepare("after", **settings)
+
+    turns = [stage.ask(scene, first, session, "What is FAISS?")]
+    stage.event(scene, f"kill -9 {server.pid}: Redis is gone")
+    server.kill()
+    turns.append(stage.ask(scene, first, session, "Is it written in Python?"))
+    stage.event(scene, f"kill -9 {first.pid}: the chat process is gone too, while Redis is still away")
+    first.kill()
+    second = stage.process("after", **settings)
+    turns.append(stage.ask(scene, second, session, "Which licence does it have?"))
+    stage.event(scene, "Redis is started again, with the file that it left")
+    begun = time.monotonic()
+    server.start()
+    reader = stage.reader(session, server.url)
+    _wait(lambda: len(reader.turns()) == 6)
+    seconds = time.monotonic() - begun
+    turns.append(stage.ask(scene, second, session, "How long does a call to Redis take at most?"))
+    said = reader.turns(show=8)
+    reader.count()
+    reader.ttl()
+    asked = [one["text"] for one in said if one["type"] == "human"]
+    during = turns[1:3]
+    scene.figures |= {
+        "asked_during": len(during), "answered_during": sum(bool(turn["answer"]) for turn in during),
+        "journaled": sum(turn["persistence"] == "journaled" for turn in during),
+        "replay_seconds": seconds, "in_redis": len(asked),
+    }  # fmt: skip
+    scene.checks += [
+        ("every question was answered while Redis was away, and each answer said 'journaled'",
+         all(turn["answer"] and turn["persistence"] == "journaled" for turn in during)),
+        (f"{seconds:.1f} s after its start Redis held the turns that it had missed", seconds < _PATIENCE),
+        ("Redis holds all four turns, each once and in the order in which they were asked",
+         whole(said) and asked == [str(turn["question"]) for turn in turns]),
+        ("turns are durable again", turns[-1]["persistence"] == "durable"),
+    ]  # fmt: skip
+    scene.proof += reader.proof
+    second.kill()
+
+
+def writers(stage: Stage, scene: Scene) -> None:
+    """Two servers write into one session at the same time, as when a person has two browser windows open."""
+    count = 4 if stage.fast else 12
+    session = stage.session("writers")
+    stage.prepare("before", "before", "after", "after")
+    processes = [stage.process("before"), stage.process("before"), stage.process("after"), stage.process("after")]
+    stage.event(scene, f"two servers in each mode take {count} questions each, all at once")
+
+    def hold(process: ChatProcess) -> list[int]:
+        return [process.ask(session, FIRST if n % 2 else FOLLOW_UP)["known"] for n in range(count)]
+
+    with ThreadPoolExecutor(2) as pool:
+        known = [list(pool.map(hold, pair)) for pair in (processes[:2], processes[2:])]
+    reader = stage.reader(session)
+    messages, said = reader.count(), reader.turns()
+    reader.proof.append(("turn ids in the list, in order", " ".join(one["turn"][:4] for one in said[::2])))
+    in_order = whole(said)
+    scene.figures |= {"turns_asked": 2 * count, "turns_in_redis": len({one["turn"] for one in said})}
+    stage.screen.turns(
+        f"each process holds its own {count} turns; after the last one, they had seen "
+        f"{known[0][0][-1]} and {known[0][1][-1]} messages\n",
+        f"one list holds {messages // 2} turns; after the last one, they had seen "
+        f"{known[1][0][-1]} and {known[1][1][-1]} messages (the window holds 20)\n",
+    )
+    scene.steps.append({"known_to_the_last_turns": {"before": [known[0][0][-1], known[0][1][-1]],
+                                                    "after": [known[1][0][-1], known[1][1][-1]]}})  # fmt: skip
+    scene.checks += [
+        ("before: neither process knows of the other's turns",
+         all(part == [min(2 * n, 20) for n in range(count)] for part in known[0])),
+        (f"after: Redis holds all {2 * count} turns of both", messages == 4 * count),
+        ("after: no turn is torn apart by another: each question stands beside its own answer", in_order),
+    ]  # fmt: skip
+    scene.proof += reader.proof
+    stage.release(*processes)
+
+
+def latency(stage: Stage, scene: Scene) -> None:
+    """What keeping a turn costs: the same questions to one process of each mode, in turn, when both are warm."""
+    count = 8 if stage.fast else 40
+    session = stage.session("latency")
+    stage.prepare("before", "after")
+    processes = {"before": stage.process("before"), "after": stage.process("after")}
+    took: dict[str, dict[str, list[float]]] = {mode: {"session": [], "total": []} for mode in processes}
+    for number in range(count + 3):
+        for mode, process in processes.items():
+            spent = process.ask(session, FIRST)["milliseconds"]
+            if number >= 3:  # a process is warm by then
+                took[mode]["session"].append(spent["load_history"] + spent["save_turn"])
+                took[mode]["total"].append(spent["total"])
+    texts = []
+    for mode, spent in took.items():
+        kept, total = statistics.median(spent["session"]), statistics.median(spent["total"])
+        worst = statistics.quantiles(spent["session"], n=20)[-1]
+        scene.figures |= {f"session_ms_{mode}": kept, f"session_p95_ms_{mode}": worst, f"total_ms_{mode}": total}
+        texts.append(f"{kept:.2f} ms to read and save the session ({worst:.2f} ms at the 95th percentile) "
+                     f"of {total:.0f} ms in all")  # fmt: skip
+    stage.screen.turns(texts[0], texts[1])
+    scene.figures["turns"] = count
+    reader = stage.reader(session)
+    messages = reader.count()
+    scene.checks.append((f"after: every one of {count + 3} turns is in Redis", messages == 2 * (count + 3)))
+    scene.proof += reader.proof
+    stage.release(*processes.values())
+
+
+SCENES: dict[str, tuple[str, Callable[[Stage, Scene], None]]] = {
+    "restart": ("The process is killed", restart),
+    "expiry": ("Nobody uses the session", expiry),
+    "servers": ("A second server goes on", servers),
+    "outage": ("Redis is killed, and comes back", outage),
+    "writers": ("Two servers write at once", writers),
+    "latency": ("What it costs", latency),
+}
+
+_PATIENCE = 15.0
+
+
+def play(stage: Stage, name: str, number: int) -> Scene:
+    """Play one scene and show it."""
+    title, scene_of = SCENES[name]
+    scene = Scene(name, title)
+    stage.screen.scene(number, title, " ".join((scene_of.__doc__ or "").split()))
+    if name != "outage":
+        stage.screen.columns()
+    begun = time.monotonic()
+    scene_of(stage, scene)
+    scene.seconds = round(time.monotonic() - begun, 2)
+    stage.screen.closing(scene)
+    return scene
+
+
+def _told(manager: RedisSessionManager, session: str) -> str:
+    try:
+        return f"{manager.get_session(session).messages} messages"
+    except (SessionExpiredError, SessionNotFoundError) as error:
+        return type(error).__name__
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    """Wait until something holds; at most ``_PATIENCE``."""
+    until = time.monotonic() + _PATIENCE
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.05)
