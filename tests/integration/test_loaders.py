@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import zipfile
@@ -12,11 +14,13 @@ import pytest
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from files import pdf_bytes, without_privileges, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from rag_chain.errors import DocumentEmptyError, DocumentLoadError
 from rag_chain.ingestion.encodings import decode, is_binary
-from rag_chain.ingestion.loaders import load, why_skipped
+from rag_chain.ingestion.loaders import load, parse, why_skipped
 from rag_chain.ingestion.splitting import split
 
 
@@ -419,6 +423,53 @@ def test_what_is_no_document(tmp_path: Path) -> None:
     assert why_skipped(Path("pkg/__init__.py"), 1) is None
     assert why_skipped(Path("a.doc"), 10) is None
     assert why_skipped(Path("a.bin"), 10) is None
+
+
+@functools.cache
+def valid_files() -> dict[str, bytes]:
+    document, saved = docx.Document(), io.BytesIO()
+    document.add_heading("Heading", 1)
+    document.add_paragraph("Some text.")
+    document.save(saved)
+    return {
+        "a.md": b"---\ntitle: x\n---\n# H\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n```\n",
+        "a.rst": b"T\n=\n\nx\n\nS\n-\n\ny\n",
+        "a.html": _HTML.encode(),
+        "a.xhtml": b'<html xmlns="http://www.w3.org/1999/xhtml"><body><table><tr><td>a</td></tr></table></body></html>',
+        "a.pdf": pdf_bytes("One page.", "Another.", title="T"),
+        "a.csv": b'a,b\n1,"x\ny"\n',
+        "a.json": b'{"a": [1, {"b": null}], "c": "\\ud83d\\ude00"}',
+        "a.jsonl": b'{"a": 1}\n[2]\n',
+        "a.docx": saved.getvalue(),
+        "a.ipynb": b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["x"], "outputs": []}]}',
+        "a.py": "# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"),
+        "a.txt": "naïve café".encode("utf-16"),
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_broken_files_never_raise_anything_else(data: st.DataObject) -> None:
+    files = valid_files()
+    name = data.draw(st.sampled_from(sorted(files)))
+    content = bytearray(files[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content)))
+        match data.draw(st.sampled_from(["cut", "alter", "insert"])):
+            case "cut":
+                del content[place : place + data.draw(st.integers(1, 200))]
+            case "alter":
+                content[place : place + 1] = data.draw(st.binary(min_size=1, max_size=1))
+            case "insert":
+                content[place:place] = data.draw(st.binary(max_size=20))
+    try:
+        documents = parse(bytes(content), name)
+    except DocumentLoadError as error:
+        assert error.reason  # noqa: PT017 - either outcome is right, a third is not
+    else:
+        for chunk in split(documents, 200, 20):
+            json.dumps(chunk.metadata).encode()
+            chunk.page_content.encode()
 
 
 def test_every_document_has_a_position_after_splitting(tmp_path: Path) -> None:
