@@ -23,7 +23,7 @@ from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
 from rag_chain.settings import QueryStrategy
 
-COMMON_SHARE, COMMON_CHUNKS = 0.1, 5
+COMMON_SHARE, COMMON_CHUNKS = 0.3, 50
 """A stem in more than this share of all chunks, and in more than so many, is too common to be borrowed."""
 
 Turn = Mapping[str, Any]
