@@ -22,6 +22,10 @@ class Answer(AddableDict):
         """The answer's text alone."""
         return str(self.get("answer", ""))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The answer's text, where a notebook or a prompt of IPython shows no HTML."""
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         """The answer and the sources that it cites, for a notebook. All text is escaped."""
         rows = "".join(

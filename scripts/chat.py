@@ -41,8 +41,8 @@ COMMANDS = {
     "/quit": "leave (Ctrl-D too)",
 }
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 
 class Mode(StrEnum):
@@ -90,7 +90,7 @@ def main(
             code = Conversation(chain, session, user, as_json).hold()
         chain.close()
     except RagChainError as error:
-        errors.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+        errors.print(Text(f"Error: {error}", style="red"))
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -104,7 +104,7 @@ def answer_all(chain: Any, questions: Iterable[str], session: str, user: str | N
         try:
             emit(ask(chain, question, session, user), as_json)
         except RagChainError as error:
-            errors.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+            errors.print(Text(f"Error: {error}", style="red"))
             code = max(code, error.exit_code)
     return code
 
@@ -163,7 +163,7 @@ class Conversation:
         except KeyboardInterrupt:
             errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
         except RagChainError as error:
-            errors.print(Text(f"\nError: {error}", style="red"), soft_wrap=True)
+            errors.print(Text(f"\nError: {error}", style="red"))
         else:
             if self.as_json:
                 emit(self.last, as_json=True)
@@ -196,7 +196,7 @@ class Conversation:
 
 def write(token: str) -> None:
     """Show a piece of an answer at once."""
-    console.print(Text(token), end="", soft_wrap=True)
+    console.print(Text(token), end="")
 
 
 def prompt_history() -> History:

@@ -32,8 +32,8 @@ from rag_chain import RagChainError, RedisSessionManager, Settings
 from rag_chain.errors import SessionNotFoundError, UsageError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.")]
 User = Annotated[str | None, typer.Option("--user", help="Whose session it is.")]
@@ -59,7 +59,7 @@ def list_sessions(
             table.add_row(Text(session.session_id), str(session.messages), plain(session.last_active), left)
         console.print(table if page.sessions else "There is no session.")
         if page.cursor:
-            console.print(f"More: --cursor {page.cursor}", soft_wrap=True)
+            console.print(f"More: --cursor {page.cursor}")
 
 
 @app.command()
@@ -78,7 +78,7 @@ def show(
             return
         for message in messages:
             line = Text(f"{message.role}: ", style="bold green" if message.role in ("user", "human") else "bold")
-            console.print(line.append(str(message.content), style="not bold default"), soft_wrap=True)
+            console.print(line.append(str(message.content), style="not bold default"))
         info = sessions.get_session(session, user_id=user)
         left = "for ever" if info.ttl is None else f"for {info.ttl:.0f} s more"
         console.print(Text(f"{info.messages} messages, kept {left}.", style="dim"))
@@ -163,7 +163,7 @@ def manager() -> Iterator[RedisSessionManager]:
         finally:
             sessions.close()
     except RagChainError as error:
-        errors.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+        errors.print(Text(f"Error: {error}", style="red"))
         raise typer.Exit(error.exit_code) from None
 
 

@@ -53,7 +53,7 @@ def show_sources(console: Console, turn: dict[str, Any]) -> None:
     for citation in turn["citations"]:
         line = Text(f"  [{citation['number']}] ", style="cyan")
         line.append(citation["source"], style="bold").append(f"  {citation['position']}", style="dim")
-        console.print(line, soft_wrap=True)
+        console.print(line)
     took = turn["milliseconds"]
     retrieval = f"retrieval {took['retrieve']:.0f} ms, " if "retrieve" in took else ""
     console.print(Text(f"  {turn['persistence']}, {retrieval}{took['total']:.0f} ms in all", style="dim"))
@@ -61,7 +61,7 @@ def show_sources(console: Console, turn: dict[str, Any]) -> None:
 
 def show_turn(console: Console, turn: dict[str, Any]) -> None:
     """Question, answer and sources."""
-    console.print(Text(f"> {turn['question']}", style="bold green"), soft_wrap=True)
-    console.print(Text(turn["answer"]), soft_wrap=True)
+    console.print(Text(f"> {turn['question']}", style="bold green"))
+    console.print(Text(turn["answer"]))
     show_sources(console, turn)
     console.print()

@@ -196,7 +196,6 @@ def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: 
     terminal = Terminal(index_dir, redis_url, tmp_path)
     try:
         terminal.wait_for("/help lists the commands")
-        terminal.wait_for("> ")
         terminal.type("How long is a session kept?")
         terminal.wait_for("3600 seconds")
         terminal.wait_for("durable")

@@ -43,8 +43,8 @@ def test_mistakes_are_one_clear_line(script: Script, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.jsonl"
     damaged.write_text("{")
     for arguments, code, said in [
-        (["show", "nobody"], 1, "no session nobody"),
-        (["delete", "nobody"], 1, "no session nobody"),
+        (["show", "nobody"], 1, "nobody"),
+        (["delete", "nobody"], 1, "nobody"),
         (["import", str(damaged)], 2, "Error"),
         (["import", "/nonexistent"], 2, "can't be read"),
         (["show", "a b"], 2, "not allowed"),
