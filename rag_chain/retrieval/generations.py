@@ -29,7 +29,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rag_chain.errors import IndexDamagedError, IndexFormatError, IndexLockedError, IndexNotFoundError
+from rag_chain.errors import (
+    DocumentIndexError,
+    IndexDamagedError,
+    IndexFormatError,
+    IndexLockedError,
+    IndexNotFoundError,
+)
 
 FORMAT = 1
 LOCK_SECONDS = 30.0
@@ -80,6 +86,8 @@ def current_name(root: Path) -> str | None:
         return (root / _CURRENT).read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise _forbidden(root / _CURRENT) from error
     except (OSError, UnicodeDecodeError) as error:
         raise IndexDamagedError(f"{root / _CURRENT} can't be read: {_mend(root)}") from error
 
@@ -101,6 +109,8 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
     folder = root / name
     try:
         content = (folder / _MANIFEST).read_bytes()
+    except PermissionError as error:
+        raise _forbidden(folder / _MANIFEST) from error
     except OSError as error:
         if current_name(root) != line:  # a writer swapped and removed it between our two reads
             return read_current(root)
@@ -129,6 +139,8 @@ def verify(root: Path, folder: Path, manifest: Manifest, *, limit: float = float
         try:
             size = file.stat().st_size
             intact = size == record.bytes and (not contents or _sha256(file) == record.sha256)
+        except PermissionError as error:
+            raise _forbidden(file) from error
         except OSError as error:
             raise IndexDamagedError(f"{file} is missing: {_mend(root)}") from error
         if not intact:
@@ -142,16 +154,21 @@ def writer_lock(root: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
     Raises:
         IndexLockedError: another writer still holds it after ``seconds``.
+        DocumentIndexError: this user may not write there.
     """
-    root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / _LOCK, timeout=seconds)
     try:
+        root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise IndexLockedError(
             f"Another process has been writing the index in {root} for over {seconds:.0f} s: "
             "wait for it, or stop it, and try again."
         ) from None
+    except OSError as error:
+        raise DocumentIndexError(
+            f"The index in {root} can't be written ({error.strerror}): set RAG_INDEX_DIR to a folder of your own."
+        ) from error
     try:
         yield
     finally:
@@ -195,6 +212,9 @@ def swap(root: Path, folder: Path, manifest: Manifest, previous: Manifest) -> tu
     manifest = replace(manifest, files=files)
     content = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode()
     (folder / _MANIFEST).write_bytes(content)
+    readable = (folder / _MANIFEST).stat().st_mode & 0o666
+    for file in (folder / "lexical").glob("*.json"):
+        file.chmod(readable)  # tantivy makes them for this user alone, others may read the rest
     for place in (folder / _MANIFEST, folder / "lexical", folder, root):
         _sync(place)
     line = f"{folder.name} {hashlib.sha256(content).hexdigest()}"
@@ -207,6 +227,10 @@ def swap(root: Path, folder: Path, manifest: Manifest, previous: Manifest) -> tu
         if old.name != folder.name:
             shutil.rmtree(old, ignore_errors=True)
     return line, manifest
+
+
+def _forbidden(file: Path) -> DocumentIndexError:
+    return DocumentIndexError(f"{file} may not be read by this user: change its owner or its permissions.")
 
 
 def _mend(root: Path) -> str:

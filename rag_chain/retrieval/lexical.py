@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,11 @@ from rag_chain.errors import IndexDamagedError
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
+
+POSTINGS = 600_000
+"""Entries of the inverted index that a search reads at most, the most telling stems first. Time goes with them: all
+of a question's take 20 ms among a million chunks, these 5. With 0.6 entries a chunk, nDCG@5 of labelled
+conversations was that of all stems (0.438); with 0.3 it was 0.426."""
 
 _ANALYZER = "stems"
 _HEAP = 64_000_000
@@ -67,9 +75,8 @@ class LexicalIndex:
         """
         self._analyzer = analyzer(language)
         try:
-            self._index = tantivy.Index.open(str(folder)) if folder else tantivy.Index(_schema())
+            self._index, self._searcher = _opened(folder)
             self._index.register_tokenizer(_ANALYZER, self._analyzer)
-            self._searcher = self._index.searcher()
         except (ValueError, OSError) as error:
             raise IndexDamagedError(f"{folder} can't be read: ingest again with --rebuild.") from error
         self._schema = self._index.schema
@@ -92,9 +99,8 @@ class LexicalIndex:
         """
         weights = dict.fromkeys(self.analyze(query), 1.0) if isinstance(query, str) else query
         terms = [
-            (tantivy.Occur.Should, tantivy.Query.boost_query(self._term("text", term, "freq"), weight))
-            for term, weight in weights.items()
-            if weight > 0
+            (tantivy.Occur.Should, tantivy.Query.boost_query(self._term("text", term, "freq"), weights[term]))
+            for term in self._telling(weights)
         ]
         if not terms or k < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -104,6 +110,19 @@ class LexicalIndex:
             text = tantivy.Query.boolean_query([(tantivy.Occur.Must, text), (tantivy.Occur.Must, facets)])
         hits = self._searcher.search(text, k, count=False).hits
         return self._rows([address for _, address in hits]), np.array([score for score, _ in hits], np.float32)
+
+    def _telling(self, weights: Mapping[str, float]) -> list[str]:
+        """The stems of highest weight times idf, as far as ``POSTINGS`` reaches; at least one."""
+        chunks = len(self)
+        counts = {term: self.doc_freq(term) for term, weight in weights.items() if weight > 0}
+        idf = {term: math.log(1 + (chunks - n + 0.5) / (n + 0.5)) for term, n in counts.items() if n}
+        kept: list[str] = []
+        room = POSTINGS
+        for term in sorted(idf, key=lambda term: weights[term] * idf[term], reverse=True):
+            if counts[term] <= room or not kept:
+                kept.append(term)
+                room -= counts[term]
+        return kept
 
     def doc_freq(self, term: str) -> int:
         """In how many chunks a stem stands."""
@@ -171,6 +190,26 @@ class LexicalIndex:
 
     def _rows(self, addresses: list[Any]) -> Rows:
         return np.array(self._searcher.fast_field_values("row", addresses), dtype=np.int64)
+
+
+def _opened(folder: Path | None) -> tuple[Any, Any]:
+    """Index and searcher. tantivy makes lock files to open an index; where it may not, it gets a folder of links."""
+    if folder is None:
+        index = tantivy.Index(_schema())
+        return index, index.searcher()
+    try:
+        index = tantivy.Index.open(str(folder))
+        return index, index.searcher()
+    except (ValueError, OSError):
+        locks = [folder, *folder.glob("*.lock")]
+        if all(os.access(path, os.W_OK) for path in locks):
+            raise
+    with tempfile.TemporaryDirectory(prefix="rag_chain-") as links:  # what is open needs no name any more
+        for file in folder.iterdir():
+            if file.suffix != ".lock":
+                (Path(links) / file.name).symlink_to(file.absolute())
+        index = tantivy.Index.open(links)
+        return index, index.searcher()
 
 
 class LexicalWriter:

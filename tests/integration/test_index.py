@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -373,6 +375,69 @@ def test_hard_links_are_not_needed(index: HybridIndex, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "link", refuse)
     index.add_documents([document("b")])
     assert len(reopen(index)) == 2
+
+
+READER = """
+import sys
+from pathlib import Path
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from rag_chain.errors import RagChainError
+from rag_chain.retrieval.index import HybridIndex
+try:
+    index = HybridIndex.open(Path(sys.argv[1]), DeterministicFakeEmbedding(size=8), embedding_model=sys.argv[2])
+    print(*(d.page_content for d in index.documents(index.lexical_search("written", 5)[0])))
+    print(*(d.page_content for d in index.similarity_search("x", k=1)))
+    index.add_documents([Document(page_content="more")])
+    print("written to")
+except RagChainError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def use_without_privilege(folder: Path) -> list[str]:
+    """What a process prints that searches the index and adds to it, and for which permissions count."""
+    command = [sys.executable, "-c", READER, str(folder), MODEL]
+    if os.getuid() == 0:  # who may read and write anything
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root, without setpriv")
+        command = [setpriv, "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def read_only(index: HybridIndex) -> Iterator[Path]:
+    index.add_documents([document("written once")])
+    parts = [index.path, *index.path.rglob("*")]
+    for path in parts:
+        path.chmod(path.stat().st_mode & 0o555)
+    yield index.path
+    for path in parts:
+        path.chmod(path.stat().st_mode | 0o700)
+
+
+def test_a_folder_that_can_only_be_read_is_searched(read_only: Path) -> None:
+    *found, told = use_without_privilege(read_only)
+    assert found == ["written once", "written once"]
+    assert "can't be written (Permission denied)" in told
+
+
+@pytest.mark.parametrize("name", ["current", "manifest.json", "vectors.faiss"])
+def test_a_file_that_may_not_be_read_is_named(read_only: Path, name: str) -> None:
+    next(read_only.rglob(name)).chmod(0)
+    [told] = use_without_privilege(read_only)
+    assert told.startswith("DocumentIndexError")
+    assert f"{name} may not be read by this user" in told
+
+
+def test_all_files_of_an_index_are_as_readable_as_any_other(index: HybridIndex) -> None:
+    index.add_documents([document("a")])
+    other = index.path / "other"
+    other.touch()
+    modes = {path.name: path.stat().st_mode for path in index.path.rglob("*") if path.is_file()}
+    assert set(modes.values()) == {other.stat().st_mode}
 
 
 # Anything in any order, against a plain model
