@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rag_chain.errors import ConfigurationError, UsageError
+from rag_chain.sessions.exchange import Exchange
 
 POOL_SIZE = 50
 CONNECT_SECONDS = 0.5
@@ -37,6 +38,7 @@ class SyncClient:
         self._make = make
         self._lock = threading.Lock()
         self._redis: Any = None
+        self._exchange: Exchange | None = None
 
     @property
     def redis(self) -> Any:
@@ -49,14 +51,24 @@ class SyncClient:
     def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
+        execute = self._exchange or self._execute()
         try:
-            return self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+            return execute("EVALSHA", sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
-            return self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+            return execute("EVAL", source, len(keys), *keys, *args)
 
     def close(self) -> None:
+        if self._exchange is not None:
+            self._exchange.close()
         if self._redis is not None:
             self._redis.close()
+
+    def _execute(self) -> Callable[..., Any]:
+        if not isinstance(self.redis, redis.Redis):
+            return self.redis.execute_command  # type: ignore[no-any-return]  # a cluster finds the node by the keys
+        with self._lock:
+            self._exchange = self._exchange or Exchange(self.redis.connection_pool)
+        return self._exchange
 
 
 class AsyncClient:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from langchain_core.messages import BaseMessage, message_to_dict
+from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import (
     HistoryUnavailableError,
@@ -17,7 +17,7 @@ from rag_chain.errors import (
     SessionNotFoundError,
 )
 from rag_chain.sessions.breaker import Breaker
-from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item
+from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item, with_note
 from rag_chain.sessions.flow import Disk, Flow, Pause
 from rag_chain.sessions.keys import SessionRef, new_turn_id, valid_id
 from rag_chain.sessions.local_store import LocalStore
@@ -70,7 +70,8 @@ class Engine:
             SessionBusyError: another turn is under way and turns are not free.
         """
         turn = new_turn_id() if turn_id is None else valid_id(turn_id, "turn_id")
-        pending = Pending(turn, owner(), now_ms(), _checked(question))
+        now = now_ms()
+        pending = Pending(turn, owner(), now, Item.of(with_note(_checked(question), turn_id=turn, at=now)))
         alone = self._turn_order != "free"
         self._running.add(turn)
         try:
@@ -78,7 +79,7 @@ class Engine:
             while True:
                 view = yield from self._view(ref, pending, alone=alone)
                 if view.began:
-                    return Turn(ref, turn, question, view.now, view)
+                    return Turn(ref, pending, view.now, view)
                 if self._turn_order == "reject" or waited >= self._turn_timeout:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
                 yield Pause(QUEUE_SECONDS)
@@ -182,7 +183,8 @@ class Engine:
 
     def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[View]:
         view: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
-        dead = [(one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now)]
+        over = ((one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now))
+        dead = [(turn_id, item) for turn_id, item in over if item is not None]
         if not dead:
             return view
         yield from self._serve(lambda store: store.settle(ref, dead))
@@ -242,7 +244,7 @@ def _unknown(ref: SessionRef) -> HistoryUnavailableError:
     return HistoryUnavailableError(f"Redis is away, and this machine knows nothing of session {ref}; try again later.")
 
 
-def _checked(question: BaseMessage) -> dict[str, Any]:
+def _checked(question: BaseMessage) -> BaseMessage:
     if not question.content or (isinstance(question.content, str) and not question.content.strip()):
         raise InvalidQuestionError("The question is empty; ask one.")
     size = len(str(question.content))
@@ -250,4 +252,4 @@ def _checked(question: BaseMessage) -> dict[str, Any]:
         raise InvalidQuestionError(
             f"The question has {size} characters, more than the limit of {MAX_MESSAGE_BYTES}; shorten it."
         )
-    return message_to_dict(question)
+    return question

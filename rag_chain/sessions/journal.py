@@ -14,7 +14,7 @@ from typing import Any
 
 from rag_chain.sessions.codec import Item
 from rag_chain.sessions.database import Database
-from rag_chain.sessions.keys import SessionRef, new_turn_id
+from rag_chain.sessions.keys import SessionRef, known_ref, new_turn_id
 from rag_chain.sessions.owner import is_dead, owner
 from rag_chain.sessions.turns import Outcome, Pending, now_ms
 
@@ -234,7 +234,7 @@ class Journal:
                 " WHERE e.store = ? AND e.id > ? AND e.kind != 'pending' ORDER BY e.id LIMIT ?",
                 (self.store, after, limit),
             ).fetchall()
-        return [_entry(row[:6], SessionRef(self._prefix, row[6], row[7] or None)) for row in rows]
+        return [_entry(row[:6], known_ref(self._prefix, row[6], row[7] or None)) for row in rows]
 
     def count_waiting(self, ref: SessionRef | None = None) -> int:
         """Entries that wait for the server, of one session or all."""
@@ -402,8 +402,8 @@ class Journal:
             ).fetchall()
         for session, user, name, body in rows:
             pending = Pending.load(name, body)
-            if pending is not None and is_dead(pending.owner):
-                self.settle(SessionRef(self._prefix, session, user or None), [(name, pending.given_up())])
+            if pending is not None and is_dead(pending.owner) and (item := pending.given_up()) is not None:
+                self.settle(known_ref(self._prefix, session, user or None), [(name, item)])
 
 
 def _entry(row: Sequence[Any], ref: SessionRef) -> Entry:

@@ -15,9 +15,8 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
-from uuid import uuid4
+from secrets import token_hex
+from typing import NamedTuple
 
 from rag_chain.errors import ConfigurationError, InvalidIdError
 
@@ -64,31 +63,21 @@ def valid_prefix(value: str) -> str:
 
 def new_turn_id() -> str:
     """An id that no other turn has."""
-    return uuid4().hex
+    return token_hex(16)
 
 
-@dataclass(frozen=True)
-class SessionRef:
-    """One session under one prefix, with the keys that it has in Redis. Make it with ``ref()``."""
+class SessionRef(NamedTuple):
+    """One session under one prefix, with the keys that it has in Redis. Make it with ``ref``."""
 
     prefix: str
     session_id: str
-    user_id: str | None = None
-
-    @cached_property
-    def messages_key(self) -> str:
-        """The list of messages."""
-        return f"{owner_prefix(self.prefix, self.user_id)}{self.session_id}"
-
-    @cached_property
-    def meta_key(self) -> str:
-        """The hash beside it, in the same slot."""
-        return f"meta:{{{self.messages_key}}}"
-
-    @cached_property
-    def index_key(self) -> str:
-        """The index of the sessions of this user."""
-        return index_key(self.prefix, self.user_id)
+    user_id: str | None
+    messages_key: str
+    """The list of messages."""
+    meta_key: str
+    """The hash beside it, in the same slot."""
+    index_key: str
+    """The index of the sessions of this user."""
 
     def __str__(self) -> str:
         return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
@@ -100,9 +89,16 @@ def ref(prefix: str, session_id: object, user_id: object = None) -> SessionRef:
     Raises:
         InvalidIdError: an id can't be used.
     """
-    return SessionRef(
+    return known_ref(
         prefix, valid_id(session_id, "session_id"), None if user_id is None else valid_id(user_id, "user_id")
     )
+
+
+def known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:
+    """The identity of a session whose ids were checked before."""
+    owned = owner_prefix(prefix, user_id)
+    key = owned + session_id
+    return SessionRef(prefix, session_id, user_id, key, f"meta:{{{key}}}", f"index:{{{owned}}}")
 
 
 def owner_prefix(prefix: str, user_id: str | None) -> str:

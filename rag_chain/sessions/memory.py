@@ -17,18 +17,28 @@ from rag_chain.sessions.turns import now_ms
 
 @dataclass(slots=True)
 class Copy:
-    """The newest messages of one session, oldest first, when ``total`` had ever been in it. Times in ms."""
+    """The newest messages of one session, oldest first, when ``total`` had ever been in it. Times in ms.
+
+    ``checked``: when every message was last compared with the server's.
+    """
 
     ref: SessionRef
     items: list[Item] = field(default_factory=list)
     total: int = 0
     created: int = 0
     expires: int = 0
+    checked: int = 0
 
-    def claim(self) -> tuple[int, int, str]:
-        """What this copy says of the newest messages: their total, how many it means, their digest."""
-        joined = b"".join([item.raw for item in reversed(self.items)])
-        return self.total, len(self.items), hashlib.sha1(joined, usedforsecurity=False).hexdigest()
+    def claim(self, *, whole: bool) -> tuple[int, int, str]:
+        """What this copy says of the newest messages: their total, how many it means, and a digest.
+
+        The digest is of all of them, newest first, or only of the newest and the oldest.
+        """
+        items = self.items
+        if not items:
+            return self.total, 0, ""
+        raw = [item.raw for item in reversed(items)] if whole else [items[-1].raw, items[0].raw]
+        return self.total, len(items), hashlib.sha1(b"".join(raw), usedforsecurity=False).hexdigest()
 
 
 class Memory:

@@ -23,7 +23,11 @@ _TOUCH_MS = 60_000
 
 
 class RedisStore:
-    """Flows over one server. Reads are checked against the copy in memory and bring only what is newer.
+    """Flows over one server. Reads check the copy in memory and bring only what is newer.
+
+    What is added, trimmed, cleared or replaced is seen at once: by the number of messages, the newest and the oldest
+    one. A message that is changed in place, which no program of LangChain's does, is seen within
+    ``whole_check_ms``: after that time a read checks every message of the copy.
 
     Args:
         address: the server without credentials, for messages.
@@ -35,37 +39,36 @@ class RedisStore:
         self._memory = memory
         self._limits = limits
         self._one_slot = one_slot
+        self.whole_check_ms = 1000
         self._touched: dict[str, int] = {}
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
         held = self._memory.get(ref)
-        view, deleted = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
+        view, deleted, checked = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
         if held is not None and _went_back(held, view, deleted):
             view = yield from self._put_back(ref, held, view)
-        self._remember(ref, view)
+        self._remember(ref, view, checked)
         return view
 
     def peek(self, ref: SessionRef) -> Flow[None]:
         """Bring a session that is not there into memory, without writing anything."""
         if self._memory.get(ref) is None:
-            view, _ = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
-            self._remember(ref, view)
+            view, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
+            self._remember(ref, view, checked)
 
     def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0) -> Flow[Saved]:
         """Append the turn's messages, once. ``base``: messages that the session is known to have had."""
         limits = self._limits
-        args = (turn_id, begun, limits.ttl_ms, limits.maximum, ref.session_id, base)
-        outcome, total, _ = yield from self._ask("commit", ref, (*args, *(item.raw for item in items)))
+        args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base}", turn_id, ref.session_id)
+        outcome, total = yield from self._ask("commit", ref, (*args, *(item.raw for item in items)))
         return (yield from self._saved(ref, outcome, total, items))
 
-    def append(
-        self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int | None = None, base: int = 0
-    ) -> Flow[Saved]:
-        """Append messages that are no turn, once. ``at``: when it was asked for (ms), if not now."""
+    def append(self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int = 0, base: int = 0) -> Flow[Saved]:
+        """Append messages that are no turn, once. ``at``: when it was asked for (ms), if that was earlier."""
         limits = self._limits
-        args = (append_id, "" if at is None else at, limits.ttl_ms, limits.maximum, ref.session_id, base)
-        outcome, total, _ = yield from self._ask("append", ref, (*args, *(item.raw for item in items)))
+        args = (f"{at} {limits.ttl_ms} {limits.maximum} {base}", append_id, ref.session_id)
+        outcome, total = yield from self._ask("append", ref, (*args, *(item.raw for item in items)))
         return (yield from self._saved(ref, outcome, total, items))
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
@@ -132,32 +135,32 @@ class RedisStore:
 
     def _begin(
         self, ref: SessionRef, held: Copy | None, pending: Pending | None, *, alone: bool, ttl_ms: int
-    ) -> Flow[tuple[View, int]]:
+    ) -> Flow[tuple[View, int, int]]:
+        """What is there, when the session was last deleted, and when all of it was last checked."""
         limits = self._limits
-        total, count, digest = held.claim() if held is not None else (0, 0, "")
+        whole = held is not None and now_ms() - held.checked >= self.whole_check_ms
+        total, count, digest = held.claim(whole=whole) if held is not None else (0, 0, "")
         turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", "")
-        reply = yield from self._ask(
-            "begin", ref,
-            (limits.window, ttl_ms, total, count, digest, turn_id, question, int(alone), ref.session_id,
-             limits.listed_ms),
-        )  # fmt: skip
-        began, now, created, deleted, lost, new_total, matched, raw_items, raw_pending = reply
+        numbers = f"{limits.window} {ttl_ms} {total} {count} {int(whole)} {int(alone)} {limits.listed_ms}"
+        reply = yield from self._ask("begin", ref, (numbers, digest, turn_id, question, ref.session_id))
+        told, raw_items, raw_pending = (reply, [], []) if isinstance(reply, bytes) else reply
+        began, now, created, deleted, lost, new_total, matched = map(int, told.split())
         if began:
             yield from self._index(ref, "add")
         items = [Item(raw) for raw in reversed(raw_items)]
         if matched and held is not None:
             items = (held.items + items)[-limits.window :]
-        deleted = int(deleted or 0)
         view = View(
             items=items,
             total=new_total,
-            created=int(created) if created else None,
+            created=created or None,
             now=max(now, deleted + 1),
             pending=_pending(raw_pending),
             began=bool(began),
             knowledge="lost" if lost else "whole",
         )
-        return view, deleted
+        checked = held.checked if matched and held is not None and not whole else now_ms()
+        return view, deleted, checked
 
     def _put_back(self, ref: SessionRef, held: Copy, view: View) -> Flow[View]:
         """The server has lost the session: give it what this process still holds, and say what stays lost."""
@@ -208,11 +211,11 @@ class RedisStore:
         except FOREIGN as error:
             raise translate(error, self.address, ref.index_key) from error
 
-    def _remember(self, ref: SessionRef, view: View) -> None:
+    def _remember(self, ref: SessionRef, view: View, checked: int) -> None:
         # Of a session that others made, nothing tells a loss from their clearing it: 0.
         created = view.created or (view.now if view.began else 0)
         expires = now_ms() + self._limits.lifetime_ms
-        self._memory.put(Copy(ref, list(view.items), view.total, created, expires))
+        self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
 
     def _saved(self, ref: SessionRef, outcome: int, total: int, items: Sequence[Item]) -> Flow[Saved]:
         copy = self._memory.get(ref)
@@ -221,7 +224,7 @@ class RedisStore:
         if outcome == 1 and copy is not None and copy.total + len(items) == total:
             newest = [*copy.items, *items][-window:] if window else []
             expires = now_ms() + self._limits.lifetime_ms
-            self._memory.put(replace(copy, items=newest, total=total, expires=expires), instead_of=copy)
+            self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
         yield from ()
         return Saved("durable", {1: "saved", 0: "repeated", -1: "deleted"}[outcome])  # type: ignore[arg-type]  # of those
 

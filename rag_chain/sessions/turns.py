@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
-from langchain_core.messages import BaseMessage, messages_from_dict
+from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.codec import Item, messages_of, with_note
+from rag_chain.errors import HistoryDataError
+from rag_chain.sessions.codec import Item, dump_json, load_json, note_of, with_note
 from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.window import shown
+from rag_chain.sessions.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
 Outcome = Literal["saved", "repeated", "deleted"]
@@ -33,25 +35,33 @@ class Pending:
     turn_id: str
     owner: str
     at: int
-    question: dict[str, Any]
+    question: Item
 
-    def dump(self) -> str:
-        return json.dumps({"owner": self.owner, "at": self.at, "question": self.question})
+    def dump(self) -> bytes:
+        """As JSON; the question as it is going to be stored."""
+        return b'{"owner":%b,"at":%d,"question":%b}' % (_quoted(self.owner), self.at, self.question.raw)
 
     @classmethod
     def load(cls, turn_id: str, raw: bytes | str) -> Pending | None:
         """The pending question that ``dump`` wrote, ``None`` if it is damaged."""
         try:
-            value = json.loads(raw)
-            return cls(turn_id, str(value["owner"]), int(value["at"]), dict(value["question"]))
+            value = load_json(raw if isinstance(raw, bytes) else raw.encode())
+            question = Item(dump_json(value["question"]))
+            return cls(turn_id, str(value["owner"]), int(value["at"]), question)
         except (ValueError, TypeError, KeyError):
             return None
 
-    def given_up(self) -> Item:
+    def given_up(self) -> Item | None:
         """The question as it stands in the session when its turn is known to be dead."""
-        question = messages_from_dict([self.question])[0]
-        about = {"turn_id": self.turn_id, "at": self.at, "status": "interrupted", "given_up": True}
-        return Item.of(with_note(question, **about))
+        question = self.question.message
+        if question is None:
+            return None
+        return Item.of(with_note(question, **note_of(question), status="interrupted", given_up=True))
+
+
+@cache
+def _quoted(text: str) -> bytes:
+    return json.dumps(text).encode()
 
 
 @dataclass(slots=True)
@@ -76,15 +86,26 @@ class Turn:
     """A turn under way. ``begun`` is in ms by the store's clock."""
 
     ref: SessionRef
-    turn_id: str
-    question: BaseMessage
+    pending: Pending
     begun: int
     view: View
 
     @property
+    def turn_id(self) -> str:
+        return self.pending.turn_id
+
+    @property
+    def question(self) -> BaseMessage:
+        """The question, as it is going to be stored."""
+        question = self.pending.question.message
+        if question is None:
+            raise HistoryDataError("The question of this turn can't be read any more.")
+        return question
+
+    @property
     def messages(self) -> list[BaseMessage]:
         """What the chain is shown before the question."""
-        return shown(messages_of(self.view.items))
+        return shown_of(self.view.items)
 
     def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
         """The messages to store for the turn.
@@ -96,11 +117,10 @@ class Turn:
         Raises:
             UsageError: a message can't be stored.
         """
-        about = {"turn_id": self.turn_id, "status": status, **note}
-        asked = {"turn_id": self.turn_id, "at": self.begun}
         if answer is None:
-            return [Item.of(with_note(self.question, **{**asked, **about}))]
-        return [Item.of(with_note(self.question, **asked)), Item.of(with_note(answer, **about))]
+            question = self.question
+            return [Item.of(with_note(question, **note_of(question), status=status, **note))]
+        return [self.pending.question, Item.of(with_note(answer, turn_id=self.turn_id, status=status, **note))]
 
 
 @dataclass(frozen=True, slots=True)

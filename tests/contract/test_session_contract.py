@@ -169,7 +169,7 @@ async def test_what_is_noted_of_a_turn(store: Store) -> None:
     begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "turn-1")
     await store.call(sessions, "commit", begun, AIMessage("a"), "complete", citations=[{"number": 1}])
     question, answer = await store.call(history_of(sessions), "all_messages")
-    assert question.additional_kwargs["rag_chain"] == {"turn_id": "turn-1", "at": begun.begun}
+    assert question.additional_kwargs["rag_chain"] == {"turn_id": "turn-1", "at": begun.pending.at}
     assert answer.additional_kwargs["rag_chain"] == {
         "turn_id": "turn-1", "status": "complete", "citations": [{"number": 1}],
     }  # fmt: skip

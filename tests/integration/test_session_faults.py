@@ -385,8 +385,8 @@ def test_a_turn_that_can_be_kept_nowhere_raises(
     own_server.kill()
     chain = echo_chain(sessions)
     assert chain.invoke({"input": "x" * 50_000}, config())["persistence"] == "volatile"
-    with pytest.raises(HistoryWriteError, match="full"):
-        for _ in range(20):  # noqa: PT012 - one of these
+    with pytest.raises(HistoryWriteError, match="full"):  # noqa: PT012 - by one of these
+        for _ in range(20):
             chain.invoke({"input": "x" * 50_000}, config())
     with pytest.raises(HistoryWriteError):
         list(chain.stream({"input": "x" * 200_000}, config()))

@@ -1,75 +1,87 @@
 -- Read a session and, when a turn begins, write its question down: one round trip.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] the user's index (not in a cluster)
--- ARGV[1] window: messages wanted, at most
--- ARGV[2] time to live in ms; 0: write nothing (a server that refuses writes), -1: keep the session for ever
--- ARGV[3] total, ARGV[4] count, ARGV[5] sha1: what the caller holds, that is the newest `count` messages when
---         `total` had ever been in the list, and the digest of them joined newest first; count 0: nothing
--- ARGV[6] turn id; '': only a read
--- ARGV[7] the pending question as JSON   ARGV[8] 1: refuse while another turn is under way
--- ARGV[9] member   ARGV[10] how long an idle session stays listed (ms)
+-- ARGV[1] 'window ttl total count whole alone listed', numbers:
+--   window: messages wanted, at most; ttl: time to live in ms, 0: write nothing (a server that refuses writes), -1:
+--   keep the session for ever; total, count: the caller holds the newest `count` messages of when `total` had ever
+--   been in the list, count 0: nothing; whole 1: the digest is of all of them, joined newest first, 0: of the newest
+--   and the oldest; alone 1: refuse while another turn is under way; listed: how long an idle session is (ms)
+-- ARGV[2] the digest, sha1   ARGV[3] turn id, '': only a read   ARGV[4] the pending question as JSON
+-- ARGV[5] member
 --
--- Reply: {began, now, created, deleted, lost, total, held, items, pending}
---   began 1: the turn is noted, 0: refused or a read; created and deleted: ms or ''; lost: messages known to
---   be lost or ''; total: messages ever in the list, as far as known; held 1: what the caller holds is right
---   and `items` holds what is newer, 0: `items` is the window; items newest first; pending: {turn id, JSON, ...}
---   of the other turns.
+-- Reply: {'began now created deleted lost total held', items, pending}
+--   began 1: the turn is noted, 0: refused or a read; created and deleted: ms or 0; lost: messages known to be
+--   lost; total: messages ever in the list, as far as known; held 1: what the caller holds is right and `items`
+--   holds what is newer, 0: `items` is the window; items newest first; pending: {turn id, JSON, ...} of the
+--   other turns. Only the string, if there are no items and no pending. (One string is sent
+--   and read faster than many values.)
+--
+-- The time to live is renewed to the second.
 
+local window, ttl, known_total, count, whole, alone, listed =
+  string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+) (%d) (%d) (%d+)')
+window, ttl, count = tonumber(window), tonumber(ttl), tonumber(count)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local length = redis.call('LLEN', KEYS[1])
 local fields = redis.call('HGETALL', KEYS[2])
 local meta, pending = {}, {}
 for i = 1, #fields, 2 do
-  if string.sub(fields[i], 1, 2) == 'p:' then
-    local turn = string.sub(fields[i], 3)
-    if turn ~= ARGV[6] then
-      pending[#pending + 1] = turn
-      pending[#pending + 1] = fields[i + 1]
-    end
-  else
-    meta[fields[i]] = fields[i + 1]
+  local field = fields[i]
+  if string.sub(field, 1, 2) ~= 'p:' then
+    meta[field] = fields[i + 1]
+  elseif string.sub(field, 3) ~= ARGV[3] then
+    pending[#pending + 1] = string.sub(field, 3)
+    pending[#pending + 1] = fields[i + 1]
   end
 end
 
-local window, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
-local total = length + tonumber(meta.dropped or 0)
-local newer, count = total - tonumber(ARGV[3]), tonumber(ARGV[4])
+local total = length + (meta.dropped or 0)
+local newer = total - known_total
 local held, items = 0, nil
 if count > 0 and newer >= 0 and newer < window then
-  local known = redis.call('LRANGE', KEYS[1], newer, newer + count - 1)
-  if #known == count and redis.sha1hex(table.concat(known)) == ARGV[5] then
+  local known
+  if whole == '1' then
+    known = table.concat(redis.call('LRANGE', KEYS[1], newer, newer + count - 1))
+  else
+    local newest, oldest = redis.call('LINDEX', KEYS[1], newer), redis.call('LINDEX', KEYS[1], newer + count - 1)
+    known = newest and oldest and newest .. oldest or ''
+  end
+  if redis.sha1hex(known) == ARGV[2] then
     held = 1
     items = newer > 0 and redis.call('LRANGE', KEYS[1], 0, newer - 1) or {}
   end
 end
 if not items then
-  items = window > 0 and redis.call('LRANGE', KEYS[1], 0, window - 1) or {}
+  items = length > 0 and window > 0 and redis.call('LRANGE', KEYS[1], 0, window - 1) or {}
 end
 
 local began = 0
 if ttl ~= 0 then
-  if ARGV[6] ~= '' and not (ARGV[8] == '1' and #pending > 0) then
+  if ARGV[3] ~= '' and not (alone == '1' and #pending > 0) then
     began = 1
-    redis.call('HSET', KEYS[2], 'p:' .. ARGV[6], ARGV[7])
-    if not meta.created then
-      redis.call('HSET', KEYS[2], 'created', now)
-      if KEYS[3] then
-        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - tonumber(ARGV[10]))
-      end
-    end
-  end
-  if meta.created or began == 1 then
+    redis.call('HSET', KEYS[2], 'p:' .. ARGV[3], ARGV[4], 'active', now, 'created', meta.created or now)
+  elseif meta.created then
     redis.call('HSET', KEYS[2], 'active', now)
-    if KEYS[3] then
-      redis.call('ZADD', KEYS[3], now, ARGV[9])
+  end
+  if KEYS[3] and (meta.created or began == 1) then
+    redis.call('ZADD', KEYS[3], now, ARGV[5])
+    if not meta.created and now % 64 == 0 then
+      redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - listed)
     end
   end
-  for i = 1, 2 do
-    local left = redis.call('PTTL', KEYS[i])
-    if left ~= -2 and left < ttl then
-      redis.call('PEXPIRE', KEYS[i], ttl)
+  -- The hash has the session's time to live; where there is none, the list has it.
+  local key = (#fields > 0 or began == 1) and KEYS[2] or KEYS[1]
+  local left = #fields == 0 and began == 1 and -1 or redis.call('PTTL', key)
+  if left ~= -2 and left < ttl - 1000 then
+    redis.call('PEXPIRE', key, ttl)
+    if length > 0 and key == KEYS[2] then
+      redis.call('PEXPIRE', KEYS[1], ttl)
     end
   end
 end
-return {began, now, meta.created or '', meta.deleted or '', meta.lost or '', total, held, items, pending}
+local numbers = {began, now, meta.created or 0, meta.deleted or 0, meta.lost or 0, total, held}
+if #items == 0 and #pending == 0 then
+  return table.concat(numbers, ' ')
+end
+return {table.concat(numbers, ' '), items, pending}

@@ -1,0 +1,32 @@
+"""Measures what this package promises about its speed, beside the parts that it replaces.
+
+Examples:
+
+    python scripts/benchmark.py history                  # a turn's history, at four lengths; takes a minute
+
+    python scripts/benchmark.py history --turns 200 --json
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from benchmark_history import history
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.callback()
+def main() -> None:
+    """Measures what this package promises about its speed."""
+
+
+app.command()(history)
+
+if __name__ == "__main__":
+    app()
