@@ -8,6 +8,8 @@ Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside i
   hardly moves; a bare "why?" goes where the conversation was;
 - lexical: the question's stems, and with a quarter of their weight the borrowed ones.
 
+For a question that does not lean on the conversation, what it borrows counts half in both.
+
 Answers lend no words: on real conversations they added nothing to the questions, and took the time to embed.
 """
 
@@ -40,6 +42,10 @@ BORROWED_WEIGHT = 0.25
 """Weight of a borrowed stem in the lexical search, where one of the question is 1."""
 
 _WORD = re.compile(r"\w+")
+
+STANDS_ALONE = 0.5
+"""What the history counts for a question that does not lean on it, where it is 1 for one that does. Conversations
+change their subject, and what a question then finds must not be drowned; where they do not, it matters little."""
 
 _FUNCTION_WORDS = frozenset(
     """a about all also am an and any are as at be been being but by can cannot could did do does doing done for from
@@ -74,8 +80,13 @@ class HistoryQuery:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What to embed in one batch; the vectors are summed."""
+        """What to embed in one batch."""
         return (self.question,) if self.expanded == self.question else (self.question, self.expanded)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the vectors of ``texts`` in their sum."""
+        return (1.0, _share_of_history(self.question))[: len(self.texts)]
 
     @property
     def standalone(self) -> str:
@@ -126,7 +137,8 @@ def history_query(
     question = checked_question(question)
     stems = dict.fromkeys(analyze(question))
     borrowed = _borrowed(stems, history, analyze, is_common)
-    terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, BORROWED_WEIGHT)
+    weight = BORROWED_WEIGHT * _share_of_history(question)
+    terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, weight)
     expanded = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
     return HistoryQuery(question, expanded, terms)
 
@@ -147,6 +159,10 @@ def leans_on_history(question: str) -> bool:
     words = _WORD.findall(text)
     alone = len(words) <= _FEW_WORDS or _FUNCTION_WORDS.issuperset(words)
     return alone or bool(_REFERRING.search(text) or _CARRIES_ON.match(text))
+
+
+def _share_of_history(question: str) -> float:
+    return 1.0 if leans_on_history(question) else STANDS_ALONE
 
 
 def _borrowed(

@@ -15,7 +15,7 @@ ALIKE = 0.999
 
 
 class QueryVectors:
-    """The vector of one or more texts: the sum of their unit vectors, (dimension,).
+    """The vector of one or more texts: the weighted sum of their unit vectors, (dimension,).
 
     LangChain embeds many texts as passages, and one as a question. Most models know no difference, and take all texts
     of a turn in one call. With those that do, each text is a call. Which it is shows at the first turn that has two.
@@ -25,18 +25,18 @@ class QueryVectors:
         self._embeddings = embeddings
         self._alike: bool | None = None
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embed ``texts``, at least one."""
+    def embed(self, texts: Sequence[str], weights: Sequence[float]) -> Vectors:
+        """Embed ``texts``, at least one, each with its weight in the sum."""
         model = self._embeddings
         if len(texts) > 1 and self._alike is not False:
             batch = model.embed_documents(list(texts))
             if self._alike is None:
                 self._alike = _alike(batch[0], model.embed_query(texts[0]))
             if self._alike:
-                return _sum(batch)
-        return _sum([model.embed_query(text) for text in texts])
+                return _sum(batch, weights)
+        return _sum([model.embed_query(text) for text in texts], weights)
 
-    async def aembed(self, texts: Sequence[str]) -> Vectors:
+    async def aembed(self, texts: Sequence[str], weights: Sequence[float]) -> Vectors:
         """See ``embed``."""
         model = self._embeddings
         if len(texts) > 1 and self._alike is not False:
@@ -44,12 +44,12 @@ class QueryVectors:
             if self._alike is None:
                 self._alike = _alike(batch[0], await model.aembed_query(texts[0]))
             if self._alike:
-                return _sum(batch)
-        return _sum(await asyncio.gather(*(model.aembed_query(text) for text in texts)))
+                return _sum(batch, weights)
+        return _sum(await asyncio.gather(*(model.aembed_query(text) for text in texts)), weights)
 
 
-def _sum(vectors: Sequence[Sequence[float]]) -> Vectors:
-    total: Vectors = unit(vectors).sum(axis=0)
+def _sum(vectors: Sequence[Sequence[float]], weights: Sequence[float]) -> Vectors:
+    total: Vectors = np.asarray(weights, np.float32) @ unit(vectors)
     return total
 
 

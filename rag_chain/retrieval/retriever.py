@@ -85,12 +85,12 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
         """The best chunks for a query, best first; fewer than ``k`` where there are fewer."""
-        found = self._search(query, self._vectors.embed(query.texts))
+        found = self._search(query, self._vectors.embed(query.texts, query.weights))
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
         """See ``retrieve``; models are awaited, the search is another thread's."""
-        found = await asyncio.to_thread(self._search, query, await self._vectors.aembed(query.texts))
+        found = await asyncio.to_thread(self._search, query, await self._vectors.aembed(query.texts, query.weights))
         return await self.search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:

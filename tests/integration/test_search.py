@@ -147,12 +147,13 @@ class Counted(Axes):
 async def test_texts_of_a_turn_are_one_call_where_the_model_embeds_all_texts_alike(lopsided: bool):
     texts = ("apple", "apple (pear)")
     model = Counted(lopsided)
-    vectors, expected = QueryVectors(model), unit([[1e-3, *Axes().embed_query(text)] for text in texts]).sum(0)
-    np.testing.assert_allclose(vectors.embed(texts), expected, rtol=1e-5)
+    vectors, each = QueryVectors(model), unit([[1e-3, *Axes().embed_query(text)] for text in texts])
+    expected = each[0] + 0.5 * each[1]
+    np.testing.assert_allclose(vectors.embed(texts, (1, 0.5)), expected, rtol=1e-5)
     model.calls.clear()
-    np.testing.assert_allclose(vectors.embed(texts), expected, rtol=1e-5)
-    np.testing.assert_allclose(await vectors.aembed(texts), expected, rtol=1e-5)
+    np.testing.assert_allclose(vectors.embed(texts, (1, 0.5)), expected, rtol=1e-5)
+    np.testing.assert_allclose(await vectors.aembed(texts, (1, 0.5)), expected, rtol=1e-5)
     assert model.calls == (["query"] * 4 if lopsided else ["documents 2"] * 2)
     model.calls.clear()
-    vectors.embed(["apple"])
+    vectors.embed(["apple"], (1,))
     assert model.calls == ["query"]

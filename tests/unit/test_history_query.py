@@ -12,6 +12,7 @@ from rag_chain.retrieval.history_query import (
     BORROWED_WEIGHT,
     EARLIER_QUESTIONS,
     MAX_BORROWED,
+    STANDS_ALONE,
     MAX_QUESTION,
     MAX_STEMS,
     earlier_questions,
@@ -39,11 +40,20 @@ def test_without_a_history_the_question_is_all_there_is():
 
 
 def test_new_words_of_the_earlier_question_are_borrowed():
-    query = history_query("When did the wall fall?", HISTORY, words, common)
-    assert query.expanded == "When did the wall fall? (built Berlin)"
+    query = history_query("When did that wall fall?", HISTORY, words, common)
+    assert query.expanded == query.standalone == "When did that wall fall? (built Berlin)"
     assert query.texts == (query.question, query.expanded)
+    assert query.weights == (1, 1)
     borrowed = {"built": BORROWED_WEIGHT, "berlin": BORROWED_WEIGHT}
-    assert query.terms == {"when": 1, "did": 1, "the": 1, "wall": 1, "fall": 1, **borrowed}
+    assert query.terms == {"when": 1, "did": 1, "that": 1, "wall": 1, "fall": 1, **borrowed}
+
+
+def test_a_question_that_stands_alone_borrows_at_half_and_is_shown_as_it_is():
+    query = history_query("When did the wall fall?", HISTORY, words, common)
+    assert query.standalone == query.question
+    assert query.texts == (query.question, "When did the wall fall? (built Berlin)")
+    assert query.weights == (1, STANDS_ALONE)
+    assert query.terms["berlin"] == BORROWED_WEIGHT * STANDS_ALONE
 
 
 def test_a_question_that_repeats_the_earlier_one_borrows_nothing():
@@ -127,6 +137,7 @@ def test_any_conversation_gives_a_query(question, history):
     assert query.expanded.startswith(query.question)
     assert len(query.expanded) <= len(query.question) + MAX_BORROWED + 3
     assert all(query.terms[term] == 1 for term in words(query.question))
-    assert set(query.terms.values()) <= {1, BORROWED_WEIGHT}
+    assert set(query.terms.values()) <= {1, BORROWED_WEIGHT, BORROWED_WEIGHT * STANDS_ALONE}
+    assert len(query.weights) == len(query.texts)
     asked = {word for text in earlier_questions(history) for word in words(text)}
     assert {term for term, weight in query.terms.items() if weight < 1} <= asked
