@@ -65,6 +65,7 @@ def fuse(lists: Sequence[RankedList], weights: Sequence[float]) -> RankedList:
     rows = np.concatenate([np.empty(0, np.int64), *(part[0] for part, _ in kept)])
     scores = np.concatenate([np.empty(0), *(weight * part[1].astype(np.float64) for part, weight in kept)])
     unique, place = np.unique(rows, return_inverse=True)
-    sums = np.bincount(place, weights=scores, minlength=len(unique))
+    # Rounded before they are put in order, so that what comes out equal counts as equal.
+    sums = np.bincount(place, weights=scores, minlength=len(unique)).astype(np.float32)
     order = np.lexsort((unique, -sums))
-    return unique[order], sums[order].astype(np.float32)
+    return unique[order], sums[order]
