@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rag_chain.chatbot import ChatbotWithRedisSession
     from rag_chain.citations import Citation
     from rag_chain.errors import RagChainError
-    from rag_chain.factory import build_chain, ingest, open_history, open_index
-    from rag_chain.ingestion import IngestReport
+    from rag_chain.factory import build_chain, open_history, open_index
+    from rag_chain.ingestion import IngestReport, ingest
     from rag_chain.sessions import ConversationMessage, RedisSessionManager
     from rag_chain.settings import Settings
 
@@ -30,7 +30,7 @@ _HOMES = {
     "RedisSessionManager": "rag_chain.sessions",
     "Settings": "rag_chain.settings",
     "build_chain": "rag_chain.factory",
-    "ingest": "rag_chain.factory",
+    "ingest": "rag_chain.ingestion",
     "open_history": "rag_chain.factory",
     "open_index": "rag_chain.factory",
 }

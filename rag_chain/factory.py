@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 
-from rag_chain import ingestion, models, sessions
+from rag_chain import models, sessions
 from rag_chain.chain import Check, rag_chain
 from rag_chain.context import Context, context_limit, fit, token_counter
 from rag_chain.conversation import ConversationChain
@@ -79,11 +77,6 @@ def open_index(settings: Settings | None = None) -> HybridIndex:
     return HybridIndex.open(
         settings.index_dir, models.embeddings(settings), embedding_model=settings.embedding_model_name
     )
-
-
-def ingest(paths: Sequence[str | Path], settings: Settings | None = None, **options: Any) -> ingestion.IngestReport:
-    """Bring the index up to date with files and folders; see ``rag_chain.ingestion.ingest``."""
-    return ingestion.ingest(paths, settings or Settings(), **options)
 
 
 def open_history(settings: Settings | None = None) -> Any:
