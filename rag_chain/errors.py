@@ -25,7 +25,7 @@
     │   └── SessionBusyError
     └── ModelError                   the chat or embedding model
         ├── ModelUnavailableError
-        ├── ModelRefusedError        credentials or quota
+        ├── ModelRefusedError        credentials, quota or content
         ├── ModelTimeoutError
         └── ContextTooLongError
 
@@ -139,7 +139,7 @@ class ModelUnavailableError(ModelError):
 
 
 class ModelRefusedError(ModelError):
-    """The provider refused the credentials or the quota is used up."""
+    """The provider refused the credentials, the request or its content, or the quota is used up."""
 
 
 class ModelTimeoutError(ModelError):

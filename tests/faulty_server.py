@@ -1,0 +1,198 @@
+"""A server that speaks OpenAI's protocol, and Azure's, and fails on request: the model's name says how.
+
+Azure's scheme differs in the path (``/openai/deployments/NAME/chat/completions``), in the ``api-version`` and in the
+header that carries the key (``api-key``); a request that mixes the two is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "sk-a-secret-that-no-error-shows"
+WORDS = ["Hello", " there", " [1]", "."]
+
+ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
+    "unauthorized": (401, {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key"}),
+    "quota": (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
+    "fault": (500, {"message": "internal", "code": None}),
+    "filter": (400, {"message": "filtered", "code": "content_filter"}),
+    "overflow": (400, {"message": "too many tokens", "code": "context_length_exceeded"}),
+    "llama-overflow": (400, {"message": "too many tokens", "code": 400, "type": "exceed_context_size_error"}),
+    "unknown": (404, {"message": "no such model", "code": "model_not_found"}),
+    "invalid": (400, {"message": "bad option", "code": "invalid_request_error"}),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked, as far as the tests look at it."""
+
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class FaultyServer:
+    """``with FaultyServer() as server:`` serves at ``server.address``, without ``/v1``."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.closed = threading.Event()
+        self._seen: Counter[str] = Counter()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                outer._serve(self)
+
+            def end_headers(self) -> None:
+                # No connection outlives its request, nor the event loop of a test.
+                self.send_header("Connection", "close")
+                super().end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> FaultyServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _serve(self, http: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(http.path)
+        body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
+        request = Request(parts.path, parse_qs(parts.query), {k.lower(): v for k, v in http.headers.items()}, body)
+        self.requests.append(request)
+        behaviour = _behaviour(request)
+        if behaviour is None:
+            return _reply(http, 404, {"error": {"message": "wrong scheme", "code": "wrong_scheme"}})
+        self._seen[behaviour] += 1
+        if behaviour.endswith("-once"):
+            behaviour = behaviour.removesuffix("-once") if self._seen[behaviour] == 1 else "ok"
+        if behaviour in ERRORS:
+            status, error = ERRORS[behaviour]
+            return _reply(http, status, {"error": error}, {"Retry-After": "0"} if status == 429 else {})
+        try:
+            self._misbehave(http, behaviour, streaming=bool(body.get("stream")))
+        except (BrokenPipeError, ConnectionResetError):  # The client went away, as it may.
+            http.close_connection = True
+        return None
+
+    def _misbehave(self, http: BaseHTTPRequestHandler, behaviour: str, *, streaming: bool) -> None:
+        if behaviour == "hang":
+            self.closed.wait()
+            http.close_connection = True
+        elif behaviour == "garbled":
+            _send(http, 200, b'{"choices": [{"mess', "application/json")
+        elif behaviour == "page":
+            _send(http, 200, b"<html>Not a model</html>", "text/html")
+        elif streaming:
+            _stream(http, behaviour, self.closed)
+        else:
+            _whole(http, behaviour)
+
+
+def _behaviour(request: Request) -> str | None:
+    """The model's or the deployment's name, if the request is well made."""
+    parts = request.path.strip("/").split("/")
+    if parts[:2] == ["openai", "deployments"] and parts[3:] == ["chat", "completions"]:
+        well = request.query.get("api-version") == ["2024-10-21"] and request.headers.get("api-key") == KEY
+        return parts[2] if well else None
+    if parts == ["v1", "chat", "completions"] and request.headers.get("authorization") == f"Bearer {KEY}":
+        return str(request.body["model"])
+    return None
+
+
+def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:
+    text = "" if behaviour in ("empty", "filtered") else "".join(WORDS)
+    reply = {
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "served",
+        "choices": [{"index": 0, "finish_reason": "content_filter" if behaviour == "filtered" else "stop",
+                     "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11},
+    }  # fmt: skip
+    data = json.dumps(reply).encode()
+    if behaviour == "drop":
+        http.send_response(200)
+        http.send_header("Content-Type", "application/json")
+        http.send_header("Content-Length", str(len(data)))
+        http.end_headers()
+        http.wfile.write(data[:40])
+        http.close_connection = True
+    else:
+        _send(http, 200, data, "application/json")
+
+
+def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Event) -> None:
+    http.send_response(200)
+    http.send_header("Content-Type", "text/event-stream")
+    http.send_header("Transfer-Encoding", "chunked")
+    http.end_headers()
+    _event(http, {"role": "assistant", "content": ""})
+    if behaviour not in ("empty", "filtered"):
+        for place, word in enumerate(WORDS):
+            if place == 2 and behaviour == "drop":
+                http.close_connection = True
+                return
+            if place == 2 and behaviour == "stall":
+                closed.wait()
+                http.close_connection = True
+                return
+            if place == 2 and behaviour == "garble":
+                _chunk(http, b'data: {"choices": [{"del\n\n')
+                break
+            _event(http, {"content": word})
+    finish = "content_filter" if behaviour in ("filtered", "half-filtered") else "stop"
+    _event(http, {}, finish)
+    _chunk(http, b"data: [DONE]\n\n")
+    _chunk(http, b"")
+
+
+def _event(http: BaseHTTPRequestHandler, delta: dict[str, Any], finish: str | None = None) -> None:
+    event = {
+        "id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "served",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }  # fmt: skip
+    _chunk(http, b"data: " + json.dumps(event).encode() + b"\n\n")
+
+
+def _chunk(http: BaseHTTPRequestHandler, data: bytes) -> None:
+    http.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+    http.wfile.flush()
+
+
+def _reply(
+    http: BaseHTTPRequestHandler, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> None:
+    _send(http, status, json.dumps(body).encode(), "application/json", headers)
+
+
+def _send(
+    http: BaseHTTPRequestHandler, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None
+) -> None:
+    http.send_response(status)
+    http.send_header("Content-Type", kind)
+    http.send_header("Content-Length", str(len(data)))
+    for name, value in (headers or {}).items():
+        http.send_header(name, value)
+    http.end_headers()
+    http.wfile.write(data)
