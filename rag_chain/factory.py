@@ -41,7 +41,9 @@ def build_chain(
     """
     settings = settings or Settings()
     index = index or open_index(settings)
+    name = type(model).__name__ if model else settings.chat_model_name
     model = model or models.chat_model(settings)
+    answering = models.answering_model(settings, model, name=name)
     retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy, model=model)
 
     def query(turn: dict[str, Any]) -> Any:
@@ -61,7 +63,7 @@ def build_chain(
     retrieve = RunnableLambda(retriever.retrieve, retriever.aretrieve)
     strict = settings.grounding == "strict"
     chain = rag_chain(
-        RunnableLambda(query, aquery), retrieve, model, assemble, check=_grounding_check(settings), strict=strict
+        RunnableLambda(query, aquery), retrieve, answering, assemble, check=_grounding_check(settings), strict=strict
     )
     return ConversationChain(chain, sessions.open_sessions(settings))
 

@@ -26,7 +26,7 @@ def chat_model(settings: Settings) -> BaseChatModel:
 
 
 def answering_model(
-    settings: Settings, model: BaseChatModel | None = None
+    settings: Settings, model: BaseChatModel | None = None, *, name: str | None = None
 ) -> Runnable[LanguageModelInput, BaseMessage]:
     """The chat model as a chain should call it: its failures are ``ModelError``s, and another one stands in for it.
 
@@ -34,12 +34,12 @@ def answering_model(
 
     Args:
         model: by default ``chat_model(settings)``.
+        name: what messages call it, by default ``settings.chat_model_name``.
 
     Raises:
         ConfigurationError: see ``chat_model``; also for the model that stands in.
     """
-    name = settings.chat_model_name if model is None else type(model).__name__
-    guarded = GuardedModel(model or chat_model(settings), name)
+    guarded = GuardedModel(model or chat_model(settings), name or settings.chat_model_name)
     if not settings.fallback_model:
         return guarded
     other = _chat_model("RAG_FALLBACK_MODEL", settings.fallback_model, settings)
