@@ -5,6 +5,8 @@ Examples:
     python scripts/benchmark.py history                  # a turn's history, at four lengths; takes a minute
 
     python scripts/benchmark.py history --turns 200 --json
+
+    python scripts/benchmark.py retrieval --quick        # a turn's search; without --quick up to a million passages
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
+from benchmark_retrieval import retrieval
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -27,6 +30,7 @@ def main() -> None:
 
 
 app.command()(history)
+app.command()(retrieval)
 
 if __name__ == "__main__":
     app()
