@@ -79,7 +79,7 @@ class Engine:
             while True:
                 view = yield from self._view(ref, pending, alone=alone)
                 if view.began:
-                    return Turn(ref, pending, view.now, view)
+                    return Turn(ref, pending, view.now, view, named=turn_id is not None)
                 if self._turn_order == "reject" or waited >= self._turn_timeout:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
                 yield Pause(QUEUE_SECONDS)
@@ -98,7 +98,7 @@ class Engine:
         try:
             items = turn.finish(answer, status, **note)
             saved: Saved = yield from self._serve(
-                lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items), write=True
+                lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items, again=turn.named), write=True
             )
             if turn.view.local and self._local is not None and saved.persistence == "durable":
                 yield from self._local.forget_pending(turn.ref, turn.turn_id)

@@ -73,7 +73,9 @@ class LocalStore:
             local=True,
         )
 
-    def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item]) -> Flow[Saved]:
+    def commit(
+        self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], *, again: bool = False
+    ) -> Flow[Saved]:
         """Keep the turn's messages, once."""
         return (yield from self._put(ref, "turn", turn_id, begun, items))
 

@@ -57,10 +57,17 @@ class RedisStore:
             view, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
             self._remember(ref, view, checked)
 
-    def commit(self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0) -> Flow[Saved]:
-        """Append the turn's messages, once. ``base``: messages that the session is known to have had."""
+    def commit(
+        self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0, *, again: bool = False
+    ) -> Flow[Saved]:
+        """Append the turn's messages, once.
+
+        Args:
+            base: messages that the session is known to have had.
+            again: the turn may have been committed before and then begun again.
+        """
         limits = self._limits
-        args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base}", turn_id, ref.session_id)
+        args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base} {int(again)}", turn_id, ref.session_id)
         outcome, total = yield from self._ask("commit", ref, (*args, *(item.raw for item in items)))
         return (yield from self._saved(ref, outcome, total, items))
 

@@ -83,12 +83,13 @@ class View:
 
 @dataclass(slots=True)
 class Turn:
-    """A turn under way. ``begun`` is in ms by the store's clock."""
+    """A turn under way. ``begun`` is in ms by the store's clock; ``named``: the caller chose its id."""
 
     ref: SessionRef
     pending: Pending
     begun: int
     view: View
+    named: bool = False
 
     @property
     def turn_id(self) -> str:

@@ -187,6 +187,16 @@ async def test_a_repeated_commit_changes_nothing(store: Store) -> None:
     assert contents == ["q0", "a0", "q", "a", "q1", "a1"]
 
 
+async def test_a_turn_that_is_asked_again_under_its_id_is_stored_once(store: Store) -> None:
+    sessions = store.open()
+    for _ in range(2):
+        begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "mine")
+        await store.call(sessions, "commit", begun, AIMessage("a"), "complete")
+    assert await shown(store, sessions) == [("human", "q"), ("ai", "a")]
+    stats = await store.call(RedisSessionManager(sessions=sessions), "get_session_stats", "s1")
+    assert stats.pending == 0
+
+
 async def test_a_turn_without_a_whole_answer_is_shown_as_such(store: Store) -> None:
     sessions = store.open()
     ref = sessions.ref("s1")

@@ -411,8 +411,9 @@ def plain_server() -> Iterator[int]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            while self.request.recv(1000):
-                self.request.sendall(b"-ERR Protocol error\r\n")
+            with contextlib.suppress(OSError):
+                while self.request.recv(1000):
+                    self.request.sendall(b"-ERR Protocol error\r\n")
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

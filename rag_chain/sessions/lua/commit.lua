@@ -1,8 +1,9 @@
 -- Append the messages of one turn, whole and once, and end its pending question: one round trip.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] the user's index (not in a cluster)
--- ARGV[1] 'begun ttl maximum base', numbers: when the turn began (ms); time to live in ms, -1: for ever; messages
---   kept at most, 0: all; messages that the session is known to have had, so that their loss is noticed, 0: none
+-- ARGV[1] 'begun ttl maximum base again', numbers: when the turn began (ms); time to live in ms, -1: for ever; messages
+--   kept at most, 0: all; messages that the session is known to have had, so that their loss is noticed, 0: none; again 1:
+--   the turn may have been committed before, though its question is pending (the caller chose its id)
 -- ARGV[2] turn id   ARGV[3] member   ARGV[4...] messages as JSON, oldest first
 --
 -- Reply: {outcome, total}
@@ -11,7 +12,7 @@
 -- A turn whose pending question is gone is looked for in the list: it was committed before and the reply got
 -- lost, or it was given up as interrupted by another process, and then the answer takes that question's place.
 
-local begun, ttl, max, base = string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+)')
+local begun, ttl, max, base, again = string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+) (%d)')
 ttl, max = tonumber(ttl), tonumber(max)
 local field = 'p:' .. ARGV[2]
 local meta = redis.call('HMGET', KEYS[2], field, 'deleted', 'dropped', 'created')
@@ -22,11 +23,12 @@ if meta[2] and tonumber(meta[2]) >= tonumber(begun) then
   return {-1, redis.call('LLEN', KEYS[1]) + dropped}
 end
 
-if not meta[1] then
+if not meta[1] or again == '1' then
   local mark = '"turn_id":"' .. ARGV[2] .. '"'
   for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
     if string.find(item, mark, 1, true) then
       if not string.find(item, '"given_up":true', 1, true) then
+        redis.call('HDEL', KEYS[2], field)
         return {0, redis.call('LLEN', KEYS[1]) + dropped}
       end
       redis.call('LREM', KEYS[1], 1, item)
