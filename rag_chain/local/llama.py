@@ -90,6 +90,9 @@ def chat_llama(path: Path | None = None, *, max_tokens: int, timeout: float) -> 
         timeout=timeout,
         stream_chunk_timeout=timeout,
         max_retries=0,
+        # LangChain keeps one pool of connections for all event loops; one that a closed loop left in it is of no use to
+        # the next. On the loopback a new connection costs next to nothing.
+        default_headers={"Connection": "close"},
         stream_usage=True,
         use_responses_api=False,
         custom_get_token_ids=server.token_ids,
