@@ -67,7 +67,10 @@ class Breaker:
             self._closed = False
             self.readable = error is not None and refuses_writes(error.__cause__)
             self._thread = threading.Thread(target=self._watch, name="rag_chain-probe", daemon=True)
-        log.warning("Redis at %s is away; sessions are kept on this machine until it is back.", self._address)
+        reason = str(error or "Another process is handing over to it what was kept.")
+        log.warning(
+            "Redis at %s is away; sessions are kept on this machine until it is back. %s", self._address, reason
+        )
         self._thread.start()
 
     def stop(self) -> None:

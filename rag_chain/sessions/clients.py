@@ -62,6 +62,8 @@ class SyncClient:
             self._exchange.close()
         if self._redis is not None:
             self._redis.close()
+            for sentinel in _sentinels(self._redis):
+                sentinel.close()
 
     def _execute(self) -> Callable[..., Any]:
         if not isinstance(self.redis, redis.Redis):
@@ -87,6 +89,8 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         await self.redis.aclose()
+        for sentinel in _sentinels(self.redis):
+            await sentinel.aclose()
 
 
 class ThreadClient(AsyncClient):
@@ -240,6 +244,12 @@ _SCHEMES: dict[str, tuple[str, bool]] = {
     "redis+cluster": ("cluster", False),
     "rediss+cluster": ("cluster", True),
 }
+
+
+def _sentinels(client: Any) -> list[Any]:
+    """The clients of the sentinels behind a client, which it does not close."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return list(manager.sentinels) if manager is not None else []
 
 
 def _sentinel(url: str, options: dict[str, Any], *, tls: bool, asynchronous: bool) -> Any:

@@ -1,0 +1,132 @@
+"""Sessions in a cluster and through Sentinel."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from langchain_core.messages import AIMessage, HumanMessage
+from servers import RedisServer, binary, free_port
+from talking import another_process, config, contents, echo_chain, is_back, turns, until
+
+from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
+from rag_chain.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """Two nodes with half of the slots each, so that a call over two slots fails."""
+    nodes = []
+    for name in ("one", "two"):
+        folder = tmp_path_factory.mktemp(name)
+        # The bus needs the port and the port + 10000.
+        port = next(port for port in iter(free_port, None) if port < 55000)
+        nodes.append(RedisServer(folder, "--cluster-enabled", "yes", port=port).start())
+    for node, slots in zip(nodes, [(0, 8191), (8192, 16383)], strict=True):
+        with node.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+    with nodes[0].client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+
+    def ready() -> bool:
+        states = []
+        for node in nodes:
+            with node.client() as client:
+                told = str(client.execute_command("CLUSTER", "INFO"))
+                states.append("cluster_state:ok" in told and "cluster_known_nodes:2" in told)
+        return all(states)
+
+    until(ready, "the cluster", 30)
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+async def in_cluster(cluster: list[RedisServer], tmp_path: Path) -> AsyncIterator[Sessions]:
+    sessions = another_process(
+        Settings(
+            redis_url=f"redis+cluster://127.0.0.1:{cluster[0].port}",
+            journal_path=tmp_path / "journal.sqlite3",
+            key_prefix=f"{tmp_path.name}:",
+            redis_timeout=5,
+        )
+    )
+    yield sessions
+    await sessions.aclose()
+
+
+def test_sessions_in_a_cluster(in_cluster: Sessions) -> None:
+    chain = echo_chain(in_cluster)
+    manager = RedisSessionManager(sessions=in_cluster)
+    for number in range(12):  # in slots of both nodes
+        session = f"s{number}"
+        assert chain.invoke({"input": "1"}, config(session, user_id="u1"))["persistence"] == "durable"
+        assert chain.invoke({"input": "2"}, config(session, user_id="u1"))["persistence"] == "durable"
+        history = SessionHistory(in_cluster, in_cluster.ref(session, "u1"))
+        assert contents(history.messages) == turns("1", "2")
+    listed = manager.list_sessions(user_id="u1", limit=100).sessions
+    assert {one.session_id for one in listed} == {f"s{number}" for number in range(12)}
+    assert manager.delete_session("s3", user_id="u1") is True
+    assert len(manager.list_sessions(user_id="u1", limit=100).sessions) == 11
+    assert manager.extend_session("s4", 7200, user_id="u1") is True
+    lines = manager.export_session("s5", user_id="u1")
+    assert manager.import_session(lines, session_id="copy").messages == 4
+
+
+async def test_async_sessions_in_a_cluster(in_cluster: Sessions) -> None:
+    chain = echo_chain(in_cluster)
+    for number in range(6):
+        assert (await chain.ainvoke({"input": "1"}, config(f"a{number}")))["persistence"] == "durable"
+    history = SessionHistory(in_cluster, in_cluster.ref("a1"))
+    assert contents(await history.aget_messages()) == turns("1")
+
+
+@pytest.fixture
+def sentinel(own_server: RedisServer, tmp_path: Path) -> Iterator[int]:
+    """The port of a sentinel that watches ``own_server`` as mymaster."""
+    port = free_port()
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n", encoding="utf-8"
+    )
+    with (tmp_path / "sentinel.log").open("wb") as log:
+        process = subprocess.Popen([binary(), str(conf), "--sentinel"], stdout=log, stderr=log)
+
+    def answers() -> bool:
+        with redis.Redis(port=port, socket_timeout=5) as client:
+            try:
+                return bool(client.sentinel_get_master_addr_by_name("mymaster"))
+            except redis.exceptions.ConnectionError:
+                return False
+
+    until(answers, "the sentinel")
+    yield port
+    process.terminate()
+    process.wait()
+
+
+async def test_sessions_through_a_sentinel(own_server: RedisServer, sentinel: int, tmp_path: Path) -> None:
+    dead = free_port()
+    sessions = another_process(
+        Settings(
+            redis_url=f"redis+sentinel://127.0.0.1:{dead},127.0.0.1:{sentinel}/mymaster/0",
+            journal_path=tmp_path / "journal.sqlite3",
+            redis_timeout=2,
+        )
+    )
+    chain = echo_chain(sessions)
+    assert chain.invoke({"input": "1"}, config())["persistence"] == "durable"
+    assert (await chain.ainvoke({"input": "2"}, config()))["persistence"] == "durable"
+    own_server.kill()
+    assert chain.invoke({"input": "3"}, config())["persistence"] == "journaled"
+    own_server.start()
+    until(lambda: is_back(sessions), "recovery")
+    turn = sessions.begin(sessions.ref("s1"), HumanMessage("4"))
+    assert sessions.commit(turn, AIMessage("re: 4"), "complete").persistence == "durable"
+    history = SessionHistory(sessions, sessions.ref("s1"))
+    assert contents(history.messages) == turns("1", "2", "3", "4")
+    await sessions.aclose()
