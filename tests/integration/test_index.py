@@ -31,7 +31,7 @@ from rag_chain.errors import (
     IndexNotFoundError,
     UsageError,
 )
-from rag_chain.retrieval import dense_build, generations
+from rag_chain.retrieval import dense_build, generations, lexical
 from rag_chain.retrieval.dense import unit
 from rag_chain.retrieval.index import HybridIndex
 
@@ -142,6 +142,25 @@ def test_filters_by_values_lists_and_functions(index: HybridIndex) -> None:
     assert [d.page_content for d in retriever.invoke("two")] == ["three"]
 
 
+def test_a_filter_knows_what_was_added_since(index: HybridIndex) -> None:
+    index.add_documents([document(f"text {n}", n=n) for n in range(12)])
+    for _ in range(2):
+        for n in range(12):
+            assert [d.metadata["n"] for d in index.similarity_search("x", k=5, filter={"n": n})] == [n]
+    index.add_documents([document("another 3", n=3)])
+    assert len(index.similarity_search("x", k=5, filter={"n": 3})) == 2
+
+
+def test_the_most_telling_stems_are_searched_first(index: HybridIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add_documents([document("common common rare"), *(document(f"common common {n}") for n in range(20))])
+    assert len(index.lexical_search("common rare", 50)[0]) == 21
+    monkeypatch.setattr(lexical, "POSTINGS", 5)
+    rows, _ = index.lexical_search("common rare", 50)
+    assert [d.page_content for d in index.documents(rows)] == ["common common rare"]
+    assert len(index.lexical_search("common", 50)[0]) == 21
+    assert len(index.lexical_search("unknown", 50)[0]) == 0
+
+
 def test_mmr_prefers_the_different_one(index: HybridIndex) -> None:
     index.add_documents([document("same"), document("same "), document("other")])
     index.add_documents([document("same", copy=1)])
@@ -200,6 +219,22 @@ def test_a_transaction_shows_itself_at_its_end_and_once(index: HybridIndex) -> N
     assert not other.refresh()
     assert [d.id for d in other.similarity_search("a", k=5)] == ["2"]
     assert other.sources == {"s": {"size": 1}}
+
+
+def test_the_last_word_of_a_transaction_counts(index: HybridIndex) -> None:
+    with index.transaction():
+        index.add_documents([document("first"), document("other")], ids=["1", "2"])
+        index.add_documents([document("second")], ids=["1"])
+        index.delete(["2"])
+        index.delete(["1"])
+        index.add_documents([document("third")], ids=["1"])
+    assert [d.page_content for d in reopen(index).similarity_search("x", k=5)] == ["third"]
+    with index.transaction():
+        index.add_documents([document("lost")], ids=["3"])
+        index.delete()
+        index.add_documents([document("only")], ids=["4"])
+    assert [d.page_content for d in reopen(index).similarity_search("x", k=5)] == ["only"]
+    assert len(reopen(index).lexical_search("third lost only", 5)[0]) == 1
 
 
 def test_a_failed_transaction_leaves_no_trace(index: HybridIndex) -> None:
