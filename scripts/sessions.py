@@ -1,14 +1,14 @@
-"""Look after sessions: list, show, count, carry and erase them, in whichever store the settings name.
+"""Look after sessions: list, show, count, carry and erase them.
 
 Examples:
 
-    python scripts/sessions.py list --user ada
+    python scripts/sessions.py list --user u1
 
-    python scripts/sessions.py show s1 --json
+    python scripts/sessions.py show s1
 
-    python scripts/sessions.py export s1 > s1.jsonl
+    python scripts/sessions.py export s1 > s1.jsonl && python scripts/sessions.py import s1.jsonl --session copy
 
-    python scripts/sessions.py import s1.jsonl --session copy-of-s1
+    python scripts/sessions.py delete s1 --yes
 """
 
 from __future__ import annotations
@@ -19,162 +19,183 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from dotenv import load_dotenv
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rag_chain import RagChainError, RedisSessionManager, Settings
-from rag_chain.errors import SessionNotFoundError, UsageError
+from rag_chain.sessions import SessionInfo
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
 
-SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.")]
-User = Annotated[str | None, typer.Option("--user", help="Whose session it is.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Session = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+User = Annotated[str | None, typer.Option("--user", help="Whose session it is; by default nobody's.")]
+RedisUrl = Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL; '' for none.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object or value.")]
 
 
 @app.command("list")
 def list_sessions(
     user: User = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Sessions a page.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    limit: Annotated[int, typer.Option(help="Sessions a page.")] = 20,
+    redis_url: RedisUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sessions, the most recently active first."""
-    with manager() as sessions:
+    """A page of a user's sessions, the most recently active first."""
+    with manager(redis_url) as sessions:
         page = sessions.list_sessions(user_id=user, cursor=cursor, limit=limit)
-        if as_json:
-            emit({"sessions": [asdict(session) for session in page.sessions], "cursor": page.cursor})
-            return
-        table = Table("session", "messages", "last active", "seconds left", box=None)
-        for session in page.sessions:
-            left = "" if session.ttl is None else f"{session.ttl:.0f}"
-            table.add_row(Text(session.session_id), str(session.messages), plain(session.last_active), left)
-        console.print(table if page.sessions else "There is no session.")
-        if page.cursor:
-            console.print(f"More: --cursor {page.cursor}")
+    if as_json:
+        print_json({"sessions": [asdict(one) for one in page.sessions], "cursor": page.cursor})
+        return
+    table = Table("session", "messages", "created", "last active", "expires in")
+    for one in page.sessions:
+        table.add_row(Text(one.session_id), str(one.messages), day(one.created), day(one.last_active), ttl(one.ttl))
+    console.print(table if page.sessions else "There are no sessions.")
+    if page.cursor:
+        console.print(Text(f"More: --cursor {page.cursor}"))
 
 
 @app.command()
 def show(
-    session: SessionId,
+    session: Session,
     user: User = None,
-    limit: Annotated[int, typer.Option(min=1, help="Newest messages to show.")] = 1000,
+    limit: Annotated[int | None, typer.Option(help="Newest messages; by default all.")] = None,
+    redis_url: RedisUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """The messages of a session, oldest first."""
-    with manager() as sessions:
-        sessions.get_session(session, user_id=user)
-        messages = sessions.get_conversation_history(session, user_id=user, limit=limit)
-        if as_json:
-            emit([asdict(message) for message in messages])
-            return
-        for message in messages:
-            line = Text(f"{message.role}: ", style="bold green" if message.role in ("user", "human") else "bold")
-            console.print(line.append(str(message.content), style="not bold default"))
+    """The messages of a session."""
+    with manager(redis_url) as sessions:
         info = sessions.get_session(session, user_id=user)
-        left = "for ever" if info.ttl is None else f"for {info.ttl:.0f} s more"
-        console.print(Text(f"{info.messages} messages, kept {left}.", style="dim"))
+        messages = sessions.get_conversation_history(session, user_id=user, limit=limit)
+    if as_json:
+        print_json({**asdict(info), "messages": [asdict(one) for one in messages]})
+        return
+    for one in messages:
+        text = one.content if isinstance(one.content, str) else json.dumps(one.content, ensure_ascii=False)
+        said = f" ({day(one.timestamp)})" if one.timestamp else ""
+        console.print(Text.assemble((f"{one.role}{said}: ", "bold"), text))
 
 
 @app.command()
-def stats(session: SessionId, user: User = None, as_json: AsJson = False) -> None:
-    """Messages, turns by status, bytes, times, the store in use."""
-    with manager() as sessions:
-        values = asdict(sessions.get_session_stats(session, user_id=user))
-        if as_json:
-            emit(values)
-            return
-        for name, value in values.items():
-            console.print(Text(f"{name:12} {plain(value)}"))
+def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_json: AsJson = False) -> None:
+    """What a session holds."""
+    with manager(redis_url) as sessions:
+        found = asdict(sessions.get_session_stats(session, user_id=user))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        shown = ttl(value) if name == "ttl" else day(value) if isinstance(value, datetime) else str(value)
+        console.print(Text(f"{name:12} {shown}"))
 
 
-@app.command()
-def export(session: SessionId, user: User = None) -> None:
-    """Write a session to standard output as JSON Lines, without loss."""
-    with manager() as sessions:
+@app.command("export")
+def export_session(session: Session, user: User = None, redis_url: RedisUrl = None) -> None:
+    """A session as JSON Lines, to standard output."""
+    with manager(redis_url) as sessions:
         for line in sessions.export_session(session, user_id=user):
             print(line)
 
 
 @app.command("import")
 def import_session(
-    file: Annotated[Path, typer.Argument(help="What `export` wrote; - is standard input.")],
-    session: Annotated[str | None, typer.Option("--session", help="Id to give it; by default its own.")] = None,
+    file: Annotated[typer.FileText, typer.Argument(metavar="FILE", help="What export wrote; - for standard input.")],
+    session: Annotated[str | None, typer.Option(help="Another id for it.")] = None,
     user: User = None,
+    redis_url: RedisUrl = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Bring an exported session in, under its own id or another one."""
-    with manager() as sessions:
-        try:
-            text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file} can't be read as an exported session: {type(error).__name__}.") from error
-        info = sessions.import_session(text.splitlines(), session_id=session, user_id=user)
-        console.print(f"Session {info.session_id}: {info.messages} messages.")
+    """Make a session of exported lines."""
+    with manager(redis_url) as sessions:
+        told(sessions.import_session(file, session_id=session, user_id=user), as_json, "Imported")
 
 
 @app.command()
 def extend(
-    session: SessionId,
-    seconds: Annotated[int | None, typer.Option(min=1, help="From now; by default RAG_SESSION_TTL.")] = None,
+    session: Session,
+    seconds: Annotated[int | None, typer.Option(help="By default RAG_SESSION_TTL.")] = None,
     user: User = None,
+    redis_url: RedisUrl = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Renew the time to live of a session."""
-    with manager() as sessions:
-        needed(sessions.extend_session(session, seconds, user_id=user), session)
+    """Keep a session for so long from now."""
+    with manager(redis_url) as sessions:
+        sessions.get_session(session, user_id=user)
+        sessions.extend_session(session, seconds, user_id=user)
+        told(sessions.get_session(session, user_id=user), as_json, "Extended")
 
 
 @app.command()
-def clear(session: SessionId, user: User = None) -> None:
-    """Erase the messages of a session and keep the session."""
-    with manager() as sessions:
-        needed(sessions.clear_session(session, user_id=user), session)
-
-
-@app.command()
-def delete(session: SessionId, user: User = None) -> None:
-    """Erase a session everywhere."""
-    with manager() as sessions:
-        needed(sessions.delete_session(session, user_id=user), session)
-
-
-def needed(existed: bool, session: str) -> None:
-    """Say that it is done, or that there was nothing to do it to."""
+def delete(
+    session: Session,
+    user: User = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    redis_url: RedisUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a session from Redis, memory and journal."""
+    if not yes:
+        typer.confirm(f"Erase session {session!r} for good?", abort=True, err=True)
+    with manager(redis_url) as sessions:
+        existed = sessions.delete_session(session, user_id=user)
+    if as_json:
+        print_json({"session_id": session, "user_id": user, "deleted": existed})
+    elif existed:
+        console.print(Text(f"Erased session {session!r}."))
     if not existed:
-        raise SessionNotFoundError(f"There is no session {session}.")
-    console.print("Done.")
+        fail(f"There is no session {session!r}.", 1)
 
 
 @contextmanager
-def manager() -> Iterator[RedisSessionManager]:
-    """The manager by the settings; errors of ours end the program with one line."""
-    load_dotenv()
+def manager(redis_url: str | None) -> Iterator[RedisSessionManager]:
+    """A manager by the settings; what goes wrong becomes a sentence and an exit code."""
     try:
-        sessions = RedisSessionManager(Settings())
+        sessions = RedisSessionManager(Settings() if redis_url is None else Settings(redis_url=redis_url))
         try:
             yield sessions
         finally:
             sessions.close()
     except RagChainError as error:
-        errors.print(Text(f"Error: {error}", style="red"))
-        raise typer.Exit(error.exit_code) from None
+        fail(str(error), error.exit_code)
 
 
-def emit(value: Any) -> None:
-    """Print JSON; times as ISO 8601."""
-    print(json.dumps(value, ensure_ascii=False, default=plain))
+def told(info: SessionInfo, as_json: bool, what: str) -> None:
+    """Say what a session is now."""
+    if as_json:
+        print_json(asdict(info))
+    else:
+        console.print(Text(f"{what} session {info.session_id!r}: {info.messages} messages, for {ttl(info.ttl)}."))
 
 
-def plain(value: Any) -> str:
-    """A value for a person: times to the second."""
-    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+def print_json(value: Any) -> None:
+    print(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def day(when: datetime | None) -> str:
+    """A time by this machine's clock."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S") if when else ""
+
+
+def ttl(seconds: float | None) -> str:
+    """How long something is still kept."""
+    return "ever" if seconds is None else f"{seconds:.0f} s"
+
+
+def fail(sentence: str, code: int) -> None:
+    """Say what is wrong and end."""
+    Console(stderr=True, soft_wrap=True).print(Text(sentence))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,88 @@
-"""scripts/sessions.py as a person and as a machine run it."""
+"""``scripts/sessions.py`` as its user runs it."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
+from typing import Any
 
-Script = Callable[..., subprocess.CompletedProcess[str]]
+import pytest
+from talking import another_process, config, contents, echo_chain, stock, turns
+from typer.testing import CliRunner
+
+from rag_chain.settings import Settings
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "sessions.py"
 
 
-def test_a_session_is_looked_after(script: Script, tmp_path: Path) -> None:
-    script("chat.py", "--session", "kept", "--ask", "How long is a session kept?")
+def load_app() -> Any:
+    spec = importlib.util.spec_from_file_location("sessions_script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.app
 
-    listed = json.loads(script("sessions.py", "list", "--json").stdout)
-    assert [s["session_id"] for s in listed["sessions"]] == ["kept"]
+
+def run(*arguments: str, url: str, given: str = "", code: int = 0) -> str:
+    """What it prints; its complaint, where an exit code is expected."""
+    environment = {"REDIS_URL": url, "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
+    done = CliRunner().invoke(load_app(), arguments, input=given, env=environment)
+    assert done.exit_code == code, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    return done.stderr if code else done.stdout
+
+
+@pytest.fixture
+def talked(redis_url: str) -> str:
+    sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
+    for question in ("one", "[red]two"):
+        echo_chain(sessions).invoke({"input": question}, config("s1", user_id="u1"))
+    sessions.close()
+    return redis_url
+
+
+def test_looking_at_sessions(talked: str) -> None:
+    listed = json.loads(run("list", "--user", "u1", "--json", url=talked))
+    assert [(one["session_id"], one["messages"]) for one in listed["sessions"]] == [("s1", 4)]
     assert listed["cursor"] is None
-    assert "kept" in script("sessions.py", "list").stdout
-
-    shown = json.loads(script("sessions.py", "show", "kept", "--json").stdout)
-    assert shown[0]["content"] == "How long is a session kept?"
-    assert "3600 seconds" in shown[1]["content"]
-    assert "2 messages, kept for 3" in script("sessions.py", "show", "kept").stdout
-
-    stats = json.loads(script("sessions.py", "stats", "kept", "--json").stdout)
-    assert (stats["messages"], stats["turns"], stats["store"]) == (2, {"complete": 1}, "redis")
-
-    exported = script("sessions.py", "export", "kept").stdout
-    path = tmp_path / "kept.jsonl"
-    path.write_text(exported)
-    assert "2 messages" in script("sessions.py", "import", str(path), "--session", "copy").stdout
-    assert json.loads(script("sessions.py", "show", "copy", "--json").stdout) == shown
-
-    assert script("sessions.py", "extend", "kept", "--seconds", "9999").returncode == 0
-    assert json.loads(script("sessions.py", "stats", "kept", "--json").stdout)["ttl"] > 9000
-    assert script("sessions.py", "clear", "copy").returncode == 0
-    assert json.loads(script("sessions.py", "show", "copy", "--json").stdout) == []
-    assert script("sessions.py", "delete", "kept").returncode == 0
+    assert "s1" in run("list", "--user", "u1", url=talked)
+    assert "no sessions" in run("list", url=talked)
+    assert "user" in (shown := run("show", "s1", "--user", "u1", url=talked))
+    assert "re: [red]two" in shown
+    assert len(json.loads(run("show", "s1", "--user", "u1", "--limit", "1", "--json", url=talked))["messages"]) == 1
+    stats = json.loads(run("stats", "s1", "--user", "u1", "--json", url=talked))
+    assert (stats["turns"], stats["store"]) == ({"complete": 2}, "redis")
+    assert "complete" in run("stats", "s1", "--user", "u1", url=talked)
 
 
-def test_mistakes_are_one_clear_line(script: Script, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.jsonl"
-    damaged.write_text("{")
-    for arguments, code, said in [
-        (["show", "nobody"], 1, "nobody"),
-        (["delete", "nobody"], 1, "nobody"),
-        (["import", str(damaged)], 2, "Error"),
-        (["import", "/nonexistent"], 2, "can't be read"),
-        (["show", "a b"], 2, "not allowed"),
-        (["list", "--cursor", "nonsense"], 2, "cursor"),
-    ]:
-        done = script("sessions.py", *arguments)
-        assert said in done.stderr, (arguments, done.stderr)
-        assert done.returncode == code
-        assert "Traceback" not in done.stderr
+def test_carrying_and_erasing(talked: str) -> None:
+    lines = run("export", "s1", "--user", "u1", url=talked)
+    assert "Imported" in run("import", "-", "--session", "copy", "--user", "u2", url=talked, given=lines)
+    assert contents(stock(talked, "u2/copy")) == turns("one", "[red]two")
+    extended = json.loads(run("extend", "copy", "--user", "u2", "--seconds", "7200", "--json", url=talked))
+    assert extended["ttl"] > 7000
+    assert run("delete", "copy", "--user", "u2", url=talked, given="n\n", code=1)
+    assert "Erased" in run("delete", "copy", "--user", "u2", "--yes", url=talked)
+    assert stock(talked, "u2/copy") == []
+
+
+def test_mistakes_are_sentences(talked: str) -> None:
+    assert "There is no session 'never'" in run("show", "never", url=talked, code=1)
+    assert "There is no session" in run("delete", "never", "--yes", url=talked, code=1)
+    assert "no JSON" in run("import", "-", url=talked, given="nonsense\n{}", code=2)
+    assert "REDIS_URL" in run("list", url="http://nowhere", code=2)
+    assert "not allowed" in run("show", "a b", url=talked, code=2)
+    assert "away" in run("list", url="redis://127.0.0.1:1/0", code=1)
+
+
+def test_as_a_program(talked: str) -> None:
+    environment = {**os.environ, "REDIS_URL": talked, "RAG_JOURNAL_PATH": ""}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "show", "never"], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "There is no session 'never'.\n")
