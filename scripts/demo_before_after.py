@@ -72,7 +72,7 @@ def main(
         if width is None and not sys.stdout.isatty():
             width = 110
         recording = Recording(record, shown, width)
-        screen = Screen(recording.console, 0.0 if fast else 1.5)
+        screen = Screen(recording.console, 0.0 if fast or as_json else 1.0)
         result = run([str(name) for name in scene or SCENES], screen, redis_url, work, fast=fast)
     except (RagChainError, ProcessError) as error:
         errors.print(Text(f"Error: {error}", style="red"), soft_wrap=True)

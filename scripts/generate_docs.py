@@ -1,14 +1,38 @@
-"""Write what is derived from the code: `.env.example` and `docs/configuration.md`, both out of `Settings`.
+"""Write what is derived: from the code, from the results of measurements, and figures in the pages.
 
-Run it after a change to `rag_chain/settings.py`; a test finds files that are not up to date.
+=============================  =====================================================================
+``.env.example``               out of ``Settings``
+``docs/configuration.md``      out of ``Settings``
+``docs/api.md``                out of the docstrings of the public names
+``docs/benchmarks.md``         out of ``results/*.json``, with the plots in ``docs/images``
+``docs/project-index.md``      the tables of files in it, out of each file's own first sentence
+figures in README and docs     out of ``results/*.json``, see ``docs_figures.py``
+=============================  =====================================================================
+
+Run it after a change to any of them; a test finds what is not up to date.
+
+Examples:
+
+    python scripts/generate_docs.py
+
+    python scripts/generate_docs.py --check     # writes nothing; exit code 1 names what is not up to date
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))  # for whoever loads this file from elsewhere
+
+from docs_api import api
+from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
+from docs_figures import FIGURE, FigureError, filled
+from docs_project_index import file_tables
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
@@ -65,14 +89,79 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
-GENERATED = {".env.example": env_example, "docs/configuration.md": configuration}
+def project_index() -> str:
+    """`docs/project-index.md` with its tables of files as they are now."""
+    page = (ROOT / "docs" / "project-index.md").read_text(encoding="utf-8")
+    return _FILES.sub(lambda m: f"{m[1]}\n{file_tables()}\n{m[2]}", page)
 
 
-def main() -> None:
-    for path, generate in GENERATED.items():
-        (ROOT / path).write_text(generate(), encoding="utf-8")
-        print(f"wrote {path}", file=sys.stderr)
+_FILES = re.compile(r"(<!-- files: generated -->)\n.*?(<!-- /files -->)", re.DOTALL)
+GENERATED = {
+    ".env.example": env_example,
+    "docs/configuration.md": configuration,
+    "docs/api.md": api,
+    "docs/benchmarks.md": benchmarks,
+    "docs/project-index.md": project_index,
+}
+
+
+def pages() -> list[Path]:
+    """The pages written by hand, in which figures may stand."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def stale() -> dict[Path, str]:
+    """What is not up to date, and its text as it should be. Plots are not among them.
+
+    Raises:
+        FigureError: a figure names nothing.
+    """
+    found = {}
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        if FIGURE.search(text) and (right := filled(text)) != text:
+            found[path] = right
+    for name, generate in GENERATED.items():
+        path = ROOT / name
+        text = generate()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            found[path] = text
+    return found
+
+
+def stale_plots() -> list[Path]:
+    """The plots that were drawn of other results, or not at all."""
+    return [
+        path
+        for name in plots()
+        if not (path := IMAGES / f"{name}.svg").exists() or mark(name) not in path.read_text(encoding="utf-8")
+    ]
+
+
+def main(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing, name what is not up to date.")] = False,
+) -> None:
+    try:
+        found = stale()
+    except FigureError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    old_plots = stale_plots()
+    if check:
+        for path in [*found, *old_plots]:
+            print(f"not up to date: {path.relative_to(ROOT)}", file=sys.stderr)
+        raise typer.Exit(1 if found or old_plots else 0)
+    while found:  # the index tells what the pages say of themselves, so it may change once more
+        for path, text in found.items():
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
+        found = stale()
+    if old_plots:
+        for path in write_plots():
+            print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=__doc__)(main)
+    app()

@@ -61,9 +61,13 @@ class Reader:
 
     def ttl(self) -> float:
         """Seconds that the session has left."""
-        left = int(self._client.pttl(self.ref.messages_key)) / 1000
+        left = self.left()
         self._note("PTTL", self.ref.messages_key, f"{left:.1f} s left")
         return left
+
+    def left(self) -> float:
+        """As ``ttl``, not noted; negative: there is no such key."""
+        return int(self._client.pttl(self.ref.messages_key)) / 1000
 
     def bytes(self) -> int:
         """Memory that the session takes in Redis."""

@@ -1,0 +1,144 @@
+"""``docs/api.md``: the public names, their signatures and docstrings, out of the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from importlib import import_module
+from typing import Any
+
+import rag_chain
+
+BEYOND = [
+    "rag_chain.conversation.ConversationChain",
+    "rag_chain.retrieval.index.HybridIndex",
+    "rag_chain.retrieval.retriever.HistoryAwareRetriever",
+    "rag_chain.sessions.RedisChatMessageHistory",
+    "rag_chain.sessions.SessionInfo",
+    "rag_chain.sessions.SessionPage",
+    "rag_chain.sessions.SessionStats",
+]
+"""What the public names hand out or take."""
+
+ELSEWHERE = {"Settings": "Every setting is on [its own page](configuration.md)."}
+_SECTION = re.compile(r"^(Args|Raises|Returns|Yields|Example|Examples):(.*)$")
+
+
+def api() -> str:
+    """The page."""
+    lines = [
+        "# API",
+        "",
+        "`from rag_chain import NAME` gives the names of the first part. They are loaded when they are first used, so",
+        "that importing the package costs next to nothing.",
+        "",
+        "Each method with a leading `a` is the native async twin of the one without; it takes and gives the same.",
+    ]
+    for name in rag_chain.__all__:
+        if name != "RagChainError":
+            lines += _entry(name, getattr(rag_chain, name))
+    lines += ["", "# Beyond the public names"]
+    for path in BEYOND:
+        module, _, name = path.rpartition(".")
+        lines += _entry(path, getattr(import_module(module), name))
+    lines += ["", "# Errors", "", *_errors()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _entry(name: str, thing: Any) -> list[str]:
+    lines = ["", f"## {name}", ""]
+    if name in ELSEWHERE:
+        return [*lines, _first_paragraph(thing), "", ELSEWHERE[name]]
+    if inspect.isclass(thing):
+        lines += ["```text", f"{thing.__name__}{_signature(thing)}", "```", "", *_doc(thing)]
+        for member, method in _methods(thing):
+            lines += ["", f"### {member}", ""]
+            if isinstance(method, property):
+                lines += _doc(method)
+            else:
+                lines += ["```text", f"{member}{_signature(method)}", "```", "", *_doc(method)]
+        return lines
+    return [*lines, "```text", f"{name}{_signature(thing)}", "```", "", *_doc(thing)]
+
+
+def _methods(cls: type) -> list[tuple[str, Any]]:
+    """What a class defines itself and documents; async twins without words of their own are left out."""
+    found = []
+    for name, method in vars(cls).items():
+        bare = method.__func__ if isinstance(method, classmethod | staticmethod) else method
+        if name.startswith("_") or not (inspect.isfunction(bare) or isinstance(bare, property)):
+            continue
+        twin = name.startswith("a") and name[1:] in vars(cls)
+        if bare.__doc__ and not twin and not bare.__doc__.startswith("See "):
+            found.append((name, bare))
+    return found
+
+
+def _signature(thing: Any) -> str:
+    """The arguments with their annotations as they were written."""
+    try:
+        signature = inspect.signature(thing)
+    except (TypeError, ValueError):
+        return ""
+    parts, star = [], False
+    for one in signature.parameters.values():
+        if one.name in ("self", "cls") or one.name.startswith("_"):
+            continue
+        text = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "") + one.name
+        if one.annotation is not one.empty:
+            text += f": {_annotation(one.annotation)}"
+        if one.default is not one.empty:
+            text += f" = {'...' if hasattr(one.default, '__dataclass_fields__') else _default(one.default)}"
+        if one.kind is one.KEYWORD_ONLY and not star:
+            parts.append("*")
+        star = star or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
+        parts.append(text)
+    back = signature.return_annotation
+    arrow = "" if back in (signature.empty, None, "None") or inspect.isclass(thing) else f" -> {_annotation(back)}"
+    line = f"({', '.join(parts)}){arrow}"
+    if len(line) <= 96:
+        return line
+    return "(\n" + "".join(f"    {part},\n" for part in parts) + f"){arrow}"
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _default(value: Any) -> str:
+    return "..." if "factory" in repr(value) or " at 0x" in repr(value) else repr(value)
+
+
+def _first_paragraph(thing: Any) -> str:
+    return _marked(" ".join(inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0].split()))
+
+
+def _doc(thing: Any) -> list[str]:
+    """A docstring as Markdown: its sections become lists."""
+    source = inspect.cleandoc((thing.fget.__doc__ if isinstance(thing, property) else thing.__doc__) or "")
+    lines: list[str] = []
+    section = False
+    for line in source.splitlines():
+        heading = _SECTION.match(line)
+        if heading:
+            section = True
+            lines += ["", f"**{heading[1]}:**{_marked(heading[2])}", ""]
+        elif section and (entry := re.match(r"^    (\S[^:]*): (.*)$", line)):
+            lines.append(f"- `{entry[1]}`: {_marked(entry[2])}")
+        elif section and line.startswith("    "):
+            lines.append(f"  {_marked(line.strip())}" if lines[-1] else f"- {_marked(line.strip())}")
+        else:
+            section = section and not line
+            lines.append(_marked(line))
+    return [line for place, line in enumerate(lines) if line or (place and lines[place - 1])]
+
+
+def _marked(text: str) -> str:
+    return re.sub(r"``(.+?)``", r"`\1`", text)
+
+
+def _errors() -> list[str]:
+    """The tree of errors as it is drawn in the module that defines it."""
+    from rag_chain import errors
+
+    return ["```text", inspect.cleandoc(errors.__doc__ or ""), "```"]
