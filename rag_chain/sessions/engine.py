@@ -241,7 +241,9 @@ class Engine:
 
 
 def _unknown(ref: SessionRef) -> HistoryUnavailableError:
-    return HistoryUnavailableError(f"Redis is away, and this machine knows nothing of session {ref}; try again later.")
+    return HistoryUnavailableError(
+        f"Session {ref} can't be read now: its store is away and this process holds nothing of it; try again later."
+    )
 
 
 def _checked(question: BaseMessage) -> BaseMessage:

@@ -303,8 +303,9 @@ class Journal:
                 )
             for row in source.execute("SELECT store, key, kind, name, at, base, size, body FROM entries ORDER BY id"):
                 db.execute(
-                    "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
-                    " VALUES (?,?,?,?,?,?,?,?)",
+                    "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?,?,?,?,?,?,?,?)"
+                    " ON CONFLICT (store, key, name) DO UPDATE SET kind = excluded.kind, at = excluded.at,"
+                    " size = excluded.size, body = excluded.body WHERE entries.kind IN ('pending', 'given_up')",
                     row,
                 )
             source.execute("DELETE FROM entries")

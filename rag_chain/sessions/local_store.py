@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rag_chain.errors import HistoryUnavailableError, HistoryWriteError
@@ -23,6 +24,16 @@ from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now
 T = TypeVar("T")
 DISK_PAUSE_SECONDS = 5.0
 log = logging.getLogger("rag_chain.sessions")
+
+
+@dataclass(slots=True)
+class Found:
+    """What the journals hold of one session. ``whole``: all of them could be read."""
+
+    kept: Kept = field(default_factory=Kept)
+    entries: list[Entry] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    whole: bool = True
 
 
 class LocalStore:
@@ -42,6 +53,7 @@ class LocalStore:
         self._sessions = sessions
         self._stands_in = spare.waits
         self._disk_again = 0.0
+        self._complained = False
 
     @property
     def journals(self) -> list[Journal]:
@@ -53,15 +65,16 @@ class LocalStore:
         ttl_ms, window = self._limits.lifetime_ms, self._limits.window
         began = False
         if pending is None:
-            yield from self._each(lambda journal: journal.renew(ref, ttl_ms))
+            yield from self._each(lambda journal: journal.renew(ref, ttl_ms), write=True)
         else:
             question, base = pending, self._base(ref)
             began = yield from self._write(lambda journal: journal.begin(ref, question, base, ttl_ms, alone=alone))
-        kept, entries, others = yield from self._read(ref, window)
-        others = [one for one in others if pending is None or one.turn_id != pending.turn_id]
+        found = yield from self._read(ref, window)
+        kept = found.kept
+        others = [one for one in found.pending if pending is None or one.turn_id != pending.turn_id]
         copy = self._copy(ref, kept)
-        items = [*(copy.items if copy else []), *items_of(entries)]
-        known = copy is not None or kept.deleted > 0 or not self._stands_in
+        items = [*(copy.items if copy else []), *items_of(found.entries)]
+        known = found.whole and (copy is not None or kept.deleted > 0 or not self._stands_in)
         return View(
             items=items[-window:] if window else [],
             total=(copy.total if copy else 0) + kept.total,
@@ -85,11 +98,11 @@ class LocalStore:
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
         """Put the questions of dead turns into the session."""
-        yield from self._each(lambda journal: journal.settle(ref, dead))
+        yield from self._each(lambda journal: journal.settle(ref, dead), write=True)
 
     def forget_pending(self, ref: SessionRef, turn_id: str) -> Flow[None]:
         """A question that was noted here was answered on the server."""
-        yield from self._each(lambda journal: journal.forget_pending(ref, turn_id))
+        yield from self._each(lambda journal: journal.forget_pending(ref, turn_id), write=True)
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
         """Delete the session, or only its messages; whether there was anything."""
@@ -120,9 +133,9 @@ class LocalStore:
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
         """The state of a session as far as it is known here, and ``count`` messages; -1: all."""
-        kept, entries, pending = yield from self._read(ref, 0)
-        copy = self._copy(ref, kept)
-        items = [*(copy.items if copy else []), *items_of(entries)]
+        found = yield from self._read(ref, 0)
+        kept, copy = found.kept, self._copy(ref, found.kept)
+        items = [*(copy.items if copy else []), *items_of(found.entries)]
         end = len(items) - offset
         first = 0 if count < 0 else max(0, end - count)
         total = (copy.total if copy else 0) + kept.total
@@ -133,8 +146,8 @@ class LocalStore:
             ttl_ms=max(0, max(kept.expires, copy.expires if copy else 0) - now_ms()),
             length=len(items),
             dropped=max(0, total - len(items)),
-            under_way=len(pending),
-            waiting=len(entries) if self._stands_in else 0,
+            under_way=len(found.pending),
+            waiting=len(found.entries) if self._stands_in else 0,
             listed=any((yield from self._each(lambda journal: journal.expired(ref)))),
             data=kept.data,
             store="journal" if self._disk is not None else "memory",
@@ -177,6 +190,9 @@ class LocalStore:
             return outcome, journal.durable
 
         outcome, durable = yield from self._write(put)
+        if not durable and self._disk is not None:
+            # Its question may have been noted on the disk while that still took it.
+            yield from self._each(lambda journal: journal.forget_pending(ref, name), write=True)
         return Saved("journaled" if durable else "volatile", outcome)
 
     def _base(self, ref: SessionRef) -> int:
@@ -189,20 +205,18 @@ class LocalStore:
         copy = self._memory.get(ref) if self._stands_in else None
         return copy if copy is not None and (not kept.deleted or copy.created > kept.deleted) else None
 
-    def _read(self, ref: SessionRef, limit: int) -> Flow[tuple[Kept, list[Entry], list[Pending]]]:
-        kept, entries, pending = Kept(), [], []  # type: Kept, list[Entry], list[Pending]
-        for one, some, more in (yield from self._each(lambda journal: journal.read(ref, limit))):
-            entries += some
-            pending += more
-            kept = Kept(
-                created=min(one.created, kept.created) if one.created and kept.created else one.created or kept.created,
-                active=max(one.active, kept.active),
-                expires=max(one.expires, kept.expires),
-                deleted=max(one.deleted, kept.deleted),
-                total=one.total + kept.total,
-                data=one.data or kept.data,
-            )
-        return kept, entries, pending
+    def _read(self, ref: SessionRef, limit: int) -> Flow[Found]:
+        """What the journals hold of a session, as one. An entry of the younger one stands for an older of its name."""
+        found, entries = Found(), {}  # type: Found, dict[str, Entry]
+        results = yield from self._each(lambda journal: journal.read(ref, limit))
+        for one, some, pending in results:
+            entries.update((entry.name, entry) for entry in some)
+            found.pending += pending
+            found.kept = joined(found.kept, one)
+        found.entries = list(entries.values())
+        found.pending = [one for one in found.pending if one.turn_id not in entries]
+        found.whole = len(results) == len(self.journals)
+        return found
 
     def _write(self, work: Callable[[Journal], T]) -> Flow[T]:
         """Do it in the journal on disk; where that fails, say so once and do it in memory."""
@@ -212,32 +226,51 @@ class LocalStore:
                 try:
                     if not self._spare.empty:
                         self._disk.take_over(self._spare)
-                    return work(self._disk)
+                    done = work(self._disk)
                 except HistoryWriteError as error:
-                    log.error("%s Until then this process's memory keeps what can't wait.", error)
-                    self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
+                    self._disk_failed(error)
+                else:
+                    self._complained = False
+                    return done
             return work(self._spare)
 
         result: T = yield Disk(write)
         return result
 
-    def _each(self, work: Callable[[Journal], T]) -> Flow[list[T]]:
-        """Do it in every journal in use; one that fails is left out, and was complained of when it was written."""
+    def _each(self, work: Callable[[Journal], T], *, write: bool = False) -> Flow[list[T]]:
+        """Do it in every journal in use; one that fails is complained of and left out."""
 
         def every() -> list[T]:
             done = []
             for journal in self.journals:
-                if journal is self._disk and time.monotonic() < self._disk_again:
+                if write and journal is self._disk and time.monotonic() < self._disk_again:
                     continue
                 try:
                     done.append(work(journal))
                 except HistoryWriteError as error:
-                    log.error("%s", error)
-                    self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
+                    self._disk_failed(error)
             return done
 
         results: list[T] = yield Disk(every)
         return results
+
+    def _disk_failed(self, error: HistoryWriteError) -> None:
+        self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
+        if not self._complained:
+            self._complained = True
+            log.error("%s Until then this process's memory keeps what comes.", error)
+
+
+def joined(one: Kept, other: Kept) -> Kept:
+    """What two journals know of one session."""
+    return Kept(
+        created=min(one.created or other.created or 0, other.created or one.created or 0) or None,
+        active=max(one.active, other.active),
+        expires=max(one.expires, other.expires),
+        deleted=max(one.deleted, other.deleted),
+        total=one.total + other.total,
+        data=one.data or other.data,
+    )
 
 
 def items_of(entries: Sequence[Entry]) -> list[Item]:
