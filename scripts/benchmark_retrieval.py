@@ -40,7 +40,7 @@ TURN, FIRST, EMBEDDING, STOCK = "rag_chain, a follow-up", "rag_chain, a first qu
 STEPS = ("dense search", "lexical search", "5 documents")
 LIMIT_MS = {10_000: 12.0, 1_000_000: 25.0}
 STOCK_LIMIT = 100_000
-"""Passages up to which the stock recipe is built: rank_bm25 holds about 10 GB for a million."""
+"""Passages up to which the stock recipe is built: rank_bm25 alone holds 146 MB for 25,000."""
 
 
 class GeneratedEmbeddings(Embeddings):

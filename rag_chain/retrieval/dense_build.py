@@ -23,7 +23,8 @@ LISTS = 4.0
 then about 250 vectors in a million, and choosing among the centroids costs as much as reading 16 lists."""
 
 SAMPLE = 32
-"""Vectors a list that the centroids are trained with; twice as many found nothing more, in twice the time."""
+"""Vectors a list that the centroids are trained with: 190 MB and 24 s for the 4,000 lists of a million vectors, with
+which 32 lists hold 0.95 of the ten nearest."""
 
 OUTGROWN = 4
 """The centroids are trained anew when there are this many times as many vectors as they were made for."""
