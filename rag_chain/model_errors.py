@@ -7,7 +7,7 @@ libraries. They are told apart by status and by the names of their classes, so t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from typing import Any, cast
 
 from langchain_core.language_models import LanguageModelInput
@@ -187,8 +187,9 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
         """The message in chunks, of which the first has text."""
         watch = _Watch(self)
         with mapped(self.label):
-            for chunk in self.model.stream(input, config, **kwargs):
-                yield from watch.take(chunk)
+            with closing(cast(Any, self.model.stream(input, config, **kwargs))) as chunks:
+                for chunk in chunks:
+                    yield from watch.take(chunk)
             watch.end()
 
     async def astream(

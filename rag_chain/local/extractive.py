@@ -16,13 +16,13 @@ from pydantic import PrivateAttr
 from rag_chain.local.minilm import MiniLMEmbeddings
 from rag_chain.local.selection import select
 from rag_chain.local.units import Unit, units
-from rag_chain.prompts import parse_sources, question_of
+from rag_chain.prompts import REFUSAL, parse_sources, question_of
 
 MODEL_NAME = "extractive"
 ANSWERS_FROM = 0.5
 """The least ``answer_score`` of a quoted answer; below, the model says that the documents do not tell."""
 
-_NOTHING = "The documents do not tell."
+_NOTHING = f"{REFUSAL}."
 _CLOSEST = "The closest that they hold:"
 _MOST_TITLES = 3
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")

