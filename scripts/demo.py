@@ -54,7 +54,7 @@ def main(
         console.print(Rule("3. The process has ended. A second one goes on with the same session"))
         failed += run(["sessions.py", "show", "demo"], environment)
         failed += run(["chat.py", "--script", str(AFTERWARDS)], environment)
-        run(["sessions.py", "delete", "demo"], environment)
+        run(["sessions.py", "delete", "demo", "--yes"], environment)
     raise typer.Exit(1 if failed else 0)
 
 
