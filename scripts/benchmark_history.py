@@ -1,12 +1,15 @@
 """``benchmark.py history``: what keeping a turn costs, here and with the stock parts, in one run.
 
-A turn opens a session by its id, reads the window and stores question and answer. All ways take turns at every
-single turn, so that what else the machine does hits all alike; ratios are of medians, over ten parts of the run.
+A turn opens a session by its id, reads the window and stores question and answer. The run has ten parts, in each of
+which every way does its tenth of the turns, so that what else the machine does hits all alike; a ratio is one of
+medians over the whole run, and the least and the greatest of the parts tell its spread. Garbage is collected between
+the parts, as in ``timeit``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import re
 import select
@@ -14,7 +17,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Annotated, Any
@@ -38,7 +41,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from langchain_community.chat_message_histories import RedisChatMessageHistory as StockHistory
 
-WINDOW, PARTS, COUNTED = 20, 10, 5
+WINDOW, PARTS, WARM, COUNTED = 20, 10, 3, 5
 LENGTHS = [0, 20, 200, 1000]
 QUESTION = HumanMessage("How long is a session kept, and what renews it?")
 ANSWER = AIMessage(
@@ -121,7 +124,7 @@ def history(
     """Milliseconds, calls and bytes of keeping one turn, by the length of the session."""
     with redis_server(Settings(redis_url=redis_url, _env_file=None)) as (url, _):
         results = {length: measure(url, length, turns) for length in LENGTHS}
-        wrappers = {length: measure_wrappers(url, length, max(20, turns // 4)) for length in LENGTHS}
+        wrappers = {length: measure_wrappers(url, length, turns) for length in LENGTHS}
     report = {
         "turns": turns, "window": WINDOW,
         "turn": {length: {way: one.as_dict() for way, one in ways.items()} for length, ways in results.items()},
@@ -138,13 +141,13 @@ def measure(url: str, length: int, turns: int) -> dict[str, Measured]:
     """Every way of keeping a turn, by turns, at a session of so many messages."""
     measured = {way: Measured() for way in WAYS}
     with ways_of(url, length) as ways:
-        for turn in range(-5, turns):
-            for way, keep in ways.items():
-                begun = time.perf_counter()
-                keep(turn)
-                if turn >= 0:
-                    measured[way].seconds.append(time.perf_counter() - begun)
-                ways.after(way, turn)
+        for way, turn in schedule(ways, turns):
+            begun = time.perf_counter()
+            ways[way](turn)
+            spent = time.perf_counter() - begun
+            if turn % (turns // PARTS + WARM) >= WARM:
+                measured[way].seconds.append(spent)
+            ways.after(way, turn)
     wire = Wire(url)
     with ways_of(wire.url, length) as ways:
         for turn in range(-5, COUNTED):
@@ -157,6 +160,19 @@ def measure(url: str, length: int, turns: int) -> dict[str, Measured]:
                 ways.after(way, turn)
     wire.close()
     return measured
+
+
+def schedule(ways: Iterable[str], turns: int) -> Iterator[tuple[str, int]]:
+    """Whose turn it is, and which: in each part the first few turns of a way warm up and are not counted."""
+    size = turns // PARTS + WARM
+    gc.disable()
+    try:
+        for part in range(PARTS):
+            for way in ways:
+                gc.collect()
+                yield from ((way, turn) for turn in range(part * size, (part + 1) * size))
+    finally:
+        gc.enable()
 
 
 class Ways(dict[str, Callable[[int], None]]):
@@ -266,14 +282,13 @@ def measure_wrappers(url: str, length: int, turns: int) -> dict[str, Measured]:
     measured = {way: Measured() for way in ways}
     with redis.Redis.from_url(url) as client:
         fill(client, "message_store:s", length)
-        for turn in range(-5, turns):
-            session = f"s{turn}" if length == 0 else "s"
-            config = {"configurable": {"session_id": session}}
-            for way, one in ways.items():
-                begun = time.perf_counter()
-                one.invoke({"input": QUESTION.content}, config)
-                if turn >= 0:
-                    measured[way].seconds.append(time.perf_counter() - begun)
+        for way, turn in schedule(ways, turns):
+            config = {"configurable": {"session_id": f"s{turn}" if length == 0 else "s"}}
+            begun = time.perf_counter()
+            ways[way].invoke({"input": QUESTION.content}, config)
+            spent = time.perf_counter() - begun
+            if turn % (turns // PARTS + WARM) >= WARM:
+                measured[way].seconds.append(spent)
         client.flushdb()
     sessions.close()
     return measured
