@@ -13,7 +13,7 @@ import pytest
 
 from rag_chain.errors import ConfigurationError
 from rag_chain.local import minilm
-from rag_chain.local.minilm import DIMENSION, MiniLMEmbeddings
+from rag_chain.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
 
 _REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[
     "references"
@@ -27,9 +27,11 @@ def model() -> MiniLMEmbeddings:
 
 
 def test_vectors_are_those_of_the_float_model(model: MiniLMEmbeddings) -> None:
-    reference = np.array([reference["vector"] for reference in _REFERENCES])
-    cosines = (model.embed(TEXTS) * reference).sum(1)
-    assert dict(zip(TEXTS, cosines, strict=True)) == {text: pytest.approx(1, abs=0.005) for text in TEXTS}
+    # The float model has read one window of a text.
+    one = {r["text"]: r["vector"] for r in _REFERENCES if not model._tokenizer.encode(r["text"]).overflowing}
+    assert len(one) > 10
+    cosines = (model.embed(list(one)) * np.array(list(one.values()))).sum(1)
+    assert dict(zip(one, cosines, strict=True)) == {text: pytest.approx(1, abs=0.005) for text in one}
     assert cosines.mean() > 0.997
 
 
@@ -67,10 +69,32 @@ def test_odd_texts_give_a_vector(model: MiniLMEmbeddings, text: str) -> None:
     assert np.isfinite(vector).all()
 
 
-def test_text_after_256_tokens_does_not_count(model: MiniLMEmbeddings) -> None:
-    start = "word " * 300
+def test_all_of_a_long_text_counts(model: MiniLMEmbeddings) -> None:
+    start, end = "the price of apples " * 60, "the depth of the sea " * 60
+    [whole, first, second, question] = model.embed([start + end, start, end, "How deep is the sea?"])
+    assert min(whole @ first, whole @ second) > first @ second + 0.1
+    assert whole @ question > first @ question + 0.2
+
+
+def test_windows_weigh_by_their_tokens(model: MiniLMEmbeddings) -> None:
+    window, rest = "apple " * (MAX_TOKENS - 2), "sea " * 20
+    [whole, first, second] = model.embed([window + rest, window, rest])
+    expected = MAX_TOKENS * first + 22 * second
+    assert whole @ expected / np.linalg.norm(expected) > 0.9995
+    assert whole @ first > whole @ second
+
+
+def test_a_text_is_read_up_to_its_last_window(model: MiniLMEmbeddings) -> None:
+    start = "word " * (MAX_TOKENS - 2) * MAX_WINDOWS
     assert model.embed_query(start) == model.embed_query(start + "something else altogether")
-    assert model.embed_query("word " * 200) != model.embed_query("word " * 200 + "something else altogether")
+    shorter = "word " * (MAX_TOKENS - 2) * (MAX_WINDOWS - 1)
+    assert model.embed_query(shorter) != model.embed_query(shorter + "something else altogether")
+
+
+def test_long_and_short_texts_keep_their_order(model: MiniLMEmbeddings) -> None:
+    texts = ["sea", "apple " * 600, "tree", "wall " * 300, ""]
+    together, alone = model.embed(texts), np.concatenate([model.embed([text]) for text in texts])
+    assert (together * alone).sum(1).min() > 0.9995
 
 
 def test_all_instances_share_one_model_in_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
