@@ -72,7 +72,7 @@ def configuration() -> str:
         "```python",
         "from rag_chain import Settings",
         "",
-        "settings = Settings(session_ttl=600)   # the others from the environment",
+        "settings = Settings(session_ttl=600)  # the others from the environment",
         "assert settings.session_ttl == 600",
         "```",
         "",
