@@ -14,10 +14,10 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MERMAID = ROOT / "docs" / "javascripts" / "mermaid.js"
 
 
 def main() -> int:
@@ -29,9 +29,19 @@ def main() -> int:
     if subprocess.run([sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"]).returncode:
         print("Error: run scripts/generate_docs.py first.", file=sys.stderr)
         return 1
-    MERMAID.parent.mkdir(exist_ok=True)
-    shutil.copyfile(Path(spec.origin).parent / "assets" / "mermaid.js", MERMAID)
-    return subprocess.run([sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT).returncode
+    # In a copy: what lies in docs/ is what people ingest, and three megabytes of script are no document.
+    with tempfile.TemporaryDirectory(prefix="rag_chain_docs_") as folder:
+        source = Path(folder)
+        shutil.copytree(ROOT / "docs", source / "docs")
+        shutil.copyfile(ROOT / "zensical.toml", source / "zensical.toml")
+        (source / "docs" / "javascripts").mkdir()
+        script = Path(spec.origin).parent / "assets" / "mermaid.js"
+        shutil.copyfile(script, source / "docs" / "javascripts" / "mermaid.js")
+        done = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=source)
+        if done.returncode == 0:
+            shutil.rmtree(ROOT / "site", ignore_errors=True)
+            shutil.copytree(source / "site", ROOT / "site")
+        return done.returncode
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_there_are_diagrams_of_every_kind() -> None:
 def test_a_diagram_draws(page: str, text: str) -> None:
     import mermaidx
 
-    drawing = str(mermaidx.render(text))
+    drawing = str(mermaidx.render(text).svg())
     assert "<svg" in drawing
     assert "Syntax error" not in drawing
 
