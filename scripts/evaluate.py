@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +57,8 @@ ANSWER_MEASURES = {
 }
 _BATCH = 512
 
-console = Console()
+# A file or a pipe has no width of its own, and a table that is cut tells nothing.
+console = Console(width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True)
 
 Results = dict[str, dict[str, Values]]
@@ -287,7 +289,7 @@ def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
 
 
 def _cell(value: Mapping[str, float], sign: str = "") -> str:
-    return f"{value['mean']:{sign}.3f}\n{value['low']:{sign}.3f}..{value['high']:{sign}.3f}"
+    return f"{value['mean']:{sign}.3f}\n{value['low']:{sign}.2f}..{value['high']:{sign}.2f}"
 
 
 def _strategies(names: str) -> list[str]:
