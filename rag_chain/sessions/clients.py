@@ -23,9 +23,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rag_chain.errors import ConfigurationError, UsageError
-from rag_chain.sessions.exchange import Exchange
+from rag_chain.sessions.exchange import Exchange, pack_script
 
 POOL_SIZE = 50
+POOL_SECONDS = 20.0
+"""How long a caller waits for one of them: that all are busy is no sign that the server is away."""
 CONNECT_SECONDS = 0.5
 CALL_SECONDS = 1.0
 Args = tuple[str | bytes | int, ...]
@@ -51,11 +53,13 @@ class SyncClient:
     def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
-        execute = self._exchange or self._execute()
+        exchange = self._exchange or self._open_exchange()
         try:
-            return execute("EVALSHA", sha, len(keys), *keys, *args)
+            if exchange is None:
+                return self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+            return exchange.send(pack_script(sha, keys, args))
         except redis.exceptions.NoScriptError:
-            return execute("EVAL", source, len(keys), *keys, *args)
+            return self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
 
     def close(self) -> None:
         if self._exchange is not None:
@@ -65,9 +69,9 @@ class SyncClient:
             for sentinel in _sentinels(self._redis):
                 sentinel.close()
 
-    def _execute(self) -> Callable[..., Any]:
+    def _open_exchange(self) -> Exchange | None:
         if not isinstance(self.redis, redis.Redis):
-            return self.redis.execute_command  # type: ignore[no-any-return]  # a cluster finds the node by the keys
+            return None  # a cluster finds the node by the keys
         with self._lock:
             self._exchange = self._exchange or Exchange(self.redis.connection_pool)
         return self._exchange
@@ -226,7 +230,7 @@ def connect(url: str, timeout: float, *, asynchronous: bool = False) -> Any:
         pool_of = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
         client_of = redis.asyncio.Redis if asynchronous else redis.Redis
         return client_of.from_pool(
-            pool_of.from_url(url, max_connections=POOL_SIZE, timeout=timeout, **options)  # type: ignore[arg-type]  # of the same kind
+            pool_of.from_url(url, max_connections=POOL_SIZE, timeout=POOL_SECONDS, **options)  # type: ignore[arg-type]  # of the same kind
         )
     if kind == "cluster":
         cluster_of = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster

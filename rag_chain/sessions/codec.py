@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 from rag_chain.errors import UsageError
 
 NOTE = "rag_chain"
+_new, _set = object.__new__, object.__setattr__
 _LONG_INTEGER = re.compile(rb"\d{19}")
 MAX_MESSAGE_BYTES = 1_000_000
 
@@ -67,7 +68,7 @@ class Item:
         """A copy of the message of its own; ``None`` if what is stored is no message."""
         if self._message is None:
             self._message = _parse(self.raw) or False
-        return _copy(self._message) if isinstance(self._message, BaseMessage) else None
+        return _copy(self._message) if self._message else None  # type: ignore[arg-type]  # a message is true
 
     @property
     def plain(self) -> str:
@@ -95,7 +96,9 @@ def with_note(message: BaseMessage, **note: Any) -> BaseMessage:
     if isinstance(message, BaseMessageChunk):
         message = message_chunk_to_message(message)
     new = _copy(message)
-    new.additional_kwargs = {**message.additional_kwargs, NOTE: note}
+    # Past pydantic's __setattr__, which checks nothing here and takes as long as the copy.
+    new.__dict__["additional_kwargs"] = {**message.additional_kwargs, NOTE: note}
+    new.__pydantic_fields_set__.add("additional_kwargs")
     return new
 
 
@@ -134,11 +137,11 @@ def load_json(raw: bytes) -> Any:
 
 def _copy(message: BaseMessage) -> BaseMessage:
     """What ``model_copy()`` does, in half the time: the window is copied for every turn."""
-    new = object.__new__(type(message))
-    object.__setattr__(new, "__dict__", message.__dict__.copy())
-    object.__setattr__(new, "__pydantic_fields_set__", message.__pydantic_fields_set__.copy())
-    object.__setattr__(new, "__pydantic_extra__", message.__pydantic_extra__)
-    object.__setattr__(new, "__pydantic_private__", message.__pydantic_private__)
+    new = _new(type(message))
+    _set(new, "__dict__", message.__dict__.copy())
+    _set(new, "__pydantic_fields_set__", message.__pydantic_fields_set__.copy())
+    _set(new, "__pydantic_extra__", message.__pydantic_extra__)
+    _set(new, "__pydantic_private__", message.__pydantic_private__)
     return new
 
 

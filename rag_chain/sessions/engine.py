@@ -247,9 +247,10 @@ def _unknown(ref: SessionRef) -> HistoryUnavailableError:
 
 
 def _checked(question: BaseMessage) -> BaseMessage:
-    if not question.content or (isinstance(question.content, str) and not question.content.strip()):
+    content = question.content if isinstance(question.content, str) else str(question.content or "")
+    if not content.strip():
         raise InvalidQuestionError("The question is empty; ask one.")
-    size = len(str(question.content))
+    size = len(content)
     if size > MAX_MESSAGE_BYTES:
         raise InvalidQuestionError(
             f"The question has {size} characters, more than the limit of {MAX_MESSAGE_BYTES}; shorten it."

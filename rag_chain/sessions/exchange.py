@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import cache
 from typing import Any
 
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError
 
 
 class Exchange:
-    """Callable like ``execute_command``, from any thread.
+    """Sends packed commands, from any thread.
 
     A lost connection is tried once again at once, so every command must bear being run twice.
     """
@@ -25,9 +26,8 @@ class Exchange:
         self._idle: deque[Any] = deque()
         self._pid = os.getpid()
 
-    def __call__(self, *command: str | bytes | int) -> Any:
-        """The reply. Raises redis-py's errors."""
-        packed = pack(command)
+    def send(self, packed: bytes) -> Any:
+        """The reply to a packed command. Raises redis-py's errors."""
         connection = self._take()
         try:
             try:
@@ -65,7 +65,13 @@ class Exchange:
         return connection.read_response()
 
 
-def pack(command: tuple[str | bytes | int, ...]) -> bytes:
-    """A command as the protocol has it: https://redis.io/docs/latest/develop/reference/protocol-spec/"""
-    values = [one if isinstance(one, bytes) else str(one).encode() for one in command]
-    return b"*%d\r\n%b" % (len(values), b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in values]))
+def pack_script(sha: str, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]) -> bytes:
+    """A call of a script, as the protocol has it: https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    values = [one if isinstance(one, bytes) else str(one).encode() for one in (*keys, *arguments)]
+    packed = b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in values])
+    return b"*%d\r\n%b%b" % (3 + len(values), _head(sha, len(keys)), packed)
+
+
+@cache
+def _head(sha: str, keys: int) -> bytes:
+    return b"$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n%d\r\n" % (sha.encode(), keys)

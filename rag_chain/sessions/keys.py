@@ -14,14 +14,15 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 
 from __future__ import annotations
 
+import os
 import re
-from secrets import token_hex
 from typing import NamedTuple
 
 from rag_chain.errors import ConfigurationError, InvalidIdError
 
 MAX_ID_BYTES = 256
 _FORBIDDEN = re.compile(r"[\s/{}]")
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@+=-]{1,256}")
 
 
 def valid_id(value: object, what: str) -> str:
@@ -33,6 +34,8 @@ def valid_id(value: object, what: str) -> str:
     Raises:
         InvalidIdError: it is no text, empty, longer than 256 bytes, or holds characters that are not allowed.
     """
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a string, not {type(value).__name__}.")
     if not value:
@@ -63,7 +66,7 @@ def valid_prefix(value: str) -> str:
 
 def new_turn_id() -> str:
     """An id that no other turn has."""
-    return token_hex(16)
+    return os.urandom(16).hex()
 
 
 class SessionRef(NamedTuple):

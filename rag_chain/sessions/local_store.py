@@ -57,7 +57,7 @@ class LocalStore:
 
     @property
     def journals(self) -> list[Journal]:
-        """Those in use, the older entries' first."""
+        """Those in use, the older entries' first. Looks at the disk, so it is not for the event loop."""
         return [one for one in (self._disk, self._spare) if one is not None and one.used]
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
@@ -156,8 +156,6 @@ class LocalStore:
 
     def count_waiting(self, ref: SessionRef) -> Flow[int]:
         """What waits for the server of a session."""
-        if not self.journals:
-            return 0
         return sum((yield from self._each(lambda journal: journal.count_waiting(ref))))
 
     def listed(
@@ -208,14 +206,13 @@ class LocalStore:
     def _read(self, ref: SessionRef, limit: int) -> Flow[Found]:
         """What the journals hold of a session, as one. An entry of the younger one stands for an older of its name."""
         found, entries = Found(), {}  # type: Found, dict[str, Entry]
-        results = yield from self._each(lambda journal: journal.read(ref, limit))
+        results, found.whole = yield Disk(lambda: self._every(lambda journal: journal.read(ref, limit)))
         for one, some, pending in results:
             entries.update((entry.name, entry) for entry in some)
             found.pending += pending
             found.kept = joined(found.kept, one)
         found.entries = list(entries.values())
         found.pending = [one for one in found.pending if one.turn_id not in entries]
-        found.whole = len(results) == len(self.journals)
         return found
 
     def _write(self, work: Callable[[Journal], T]) -> Flow[T]:
@@ -240,19 +237,22 @@ class LocalStore:
     def _each(self, work: Callable[[Journal], T], *, write: bool = False) -> Flow[list[T]]:
         """Do it in every journal in use; one that fails is complained of and left out."""
 
-        def every() -> list[T]:
-            done = []
-            for journal in self.journals:
-                if write and journal is self._disk and time.monotonic() < self._disk_again:
-                    continue
-                try:
-                    done.append(work(journal))
-                except HistoryWriteError as error:
-                    self._disk_failed(error)
-            return done
+        results, _ = yield Disk(lambda: self._every(work, write=write))
+        done: list[T] = results
+        return done
 
-        results: list[T] = yield Disk(every)
-        return results
+    def _every(self, work: Callable[[Journal], T], *, write: bool = False) -> tuple[list[T], bool]:
+        """The results, and whether none failed."""
+        done, whole = [], True
+        for journal in self.journals:
+            if write and journal is self._disk and time.monotonic() < self._disk_again:
+                continue
+            try:
+                done.append(work(journal))
+            except HistoryWriteError as error:
+                self._disk_failed(error)
+                whole = False
+        return done, whole
 
     def _disk_failed(self, error: HistoryWriteError) -> None:
         self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS

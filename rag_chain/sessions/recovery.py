@@ -62,8 +62,7 @@ class Recovery:
 
     def soon(self) -> None:
         """Replay in the background."""
-        if any(journal.used for journal in self._journals()):
-            threading.Thread(target=self._quietly, name="rag_chain-replay", daemon=True).start()
+        threading.Thread(target=self._quietly, name="rag_chain-replay", daemon=True).start()
 
     def _quietly(self) -> None:
         try:

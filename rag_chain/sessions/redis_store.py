@@ -15,10 +15,11 @@ from rag_chain.sessions.flow import Call, Flow
 from rag_chain.sessions.keys import SessionRef, index_key
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.turns import Account, Pending, Saved, View, now_ms
+from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
 
 log = logging.getLogger("rag_chain.sessions")
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
+_OUTCOMES: dict[int, Outcome] = {1: "saved", 0: "repeated", -1: "deleted"}
 _TOUCH_MS = 60_000
 
 
@@ -68,15 +69,15 @@ class RedisStore:
         """
         limits = self._limits
         args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base} {int(again)}", turn_id, ref.session_id)
-        outcome, total = yield from self._ask("commit", ref, (*args, *(item.raw for item in items)))
-        return (yield from self._saved(ref, outcome, total, items))
+        told = yield from self._ask("commit", ref, (*args, *[item.raw for item in items]))
+        return self._saved(ref, told, items)
 
     def append(self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int = 0, base: int = 0) -> Flow[Saved]:
         """Append messages that are no turn, once. ``at``: when it was asked for (ms), if that was earlier."""
         limits = self._limits
         args = (f"{at} {limits.ttl_ms} {limits.maximum} {base}", append_id, ref.session_id)
-        outcome, total = yield from self._ask("append", ref, (*args, *(item.raw for item in items)))
-        return (yield from self._saved(ref, outcome, total, items))
+        told = yield from self._ask("append", ref, (*args, *[item.raw for item in items]))
+        return self._saved(ref, told, items)
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
         """Put the questions of dead turns into the list."""
@@ -162,7 +163,7 @@ class RedisStore:
             total=new_total,
             created=created or None,
             now=max(now, deleted + 1),
-            pending=_pending(raw_pending),
+            pending=_pending(raw_pending) if raw_pending else [],
             began=bool(began),
             knowledge="lost" if lost else "whole",
         )
@@ -224,7 +225,8 @@ class RedisStore:
         expires = now_ms() + self._limits.lifetime_ms
         self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
 
-    def _saved(self, ref: SessionRef, outcome: int, total: int, items: Sequence[Item]) -> Flow[Saved]:
+    def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item]) -> Saved:
+        outcome, total = map(int, told.split())
         copy = self._memory.get(ref)
         window = self._limits.window
         # Where another writer came between, the next read brings what is missing.
@@ -232,8 +234,7 @@ class RedisStore:
             newest = [*copy.items, *items][-window:] if window else []
             expires = now_ms() + self._limits.lifetime_ms
             self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
-        yield from ()
-        return Saved("durable", {1: "saved", 0: "repeated", -1: "deleted"}[outcome])  # type: ignore[arg-type]  # of those
+        return Saved("durable", _OUTCOMES[outcome])
 
 
 def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from rag_chain.settings import Settings, address_of
 
 PROBE_SECONDS = 0.5
 SPARE_BYTES = 64_000_000
+log = logging.getLogger("rag_chain.sessions")
 
 
 class Sessions:
@@ -193,6 +195,8 @@ def _compose(settings: Settings) -> Sessions:
         breaker = Breaker(lambda: _probe(url, address, prefix), recovery.replay, address)
         server = Server(store, breaker, recovery)
         closing = [breaker.stop, local.close]
+    else:
+        log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
     engine = Engine(server, local, turn_order=settings.turn_order, turn_timeout=settings.turn_timeout)
     return Sessions(engine, target, prefix, limits, closing)
 

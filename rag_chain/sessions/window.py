@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from rag_chain.sessions.codec import Item, messages_of, note_of, with_note
+from rag_chain.sessions.codec import Item, note_of, with_note
 
 INTERRUPTED = "[The answer was interrupted here.]"
 UNANSWERED = "[This question was not answered.]"
@@ -32,10 +32,12 @@ FAILED = "[This question was not answered: the model failed.]"
 
 def shown_of(items: Sequence[Item]) -> list[BaseMessage]:
     """What is shown of stored messages; at once, where it is whole turns only."""
-    messages = messages_of(items)
-    if "".join([item.plain for item in items]) == "ha" * (len(items) // 2):
-        return messages
-    return shown(messages)
+    messages, plain = [], ""
+    for item in items:
+        plain += item.plain
+        if (message := item.message) is not None:
+            messages.append(message)
+    return messages if plain == "ha" * (len(items) // 2) else shown(messages)
 
 
 def shown(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -28,7 +28,7 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions import ConversationMessage, transfer
 from rag_chain.sessions.codec import Item, dump_json, load_json, messages_of, with_note
-from rag_chain.sessions.exchange import pack
+from rag_chain.sessions.exchange import pack_script
 from rag_chain.sessions.failures import refuses_writes, translate
 from rag_chain.sessions.keys import known_ref, ref, valid_id, valid_prefix
 from rag_chain.sessions.redis_store import merged
@@ -183,11 +183,12 @@ def test_merging_keeps_both_orders_and_shares_what_is_common(numbers: list[int],
     assert [n for n in result if n in held] == held
 
 
-@given(st.lists(st.text() | st.binary() | st.integers(), max_size=6))
-def test_commands_are_packed_as_redis_py_packs_them(arguments: list[str | bytes | int]) -> None:
-    command = ("EVALSHA", *arguments)
-    expected = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*command)
-    assert pack(command) == b"".join(expected)
+@given(st.lists(IDS, max_size=3), st.lists(st.text() | st.binary() | st.integers(), max_size=6))
+def test_scripts_are_packed_as_redis_py_packs_them(keys: list[str], arguments: list[str | bytes | int]) -> None:
+    expected = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(
+        "EVALSHA", "a" * 40, len(keys), *keys, *arguments
+    )
+    assert pack_script("a" * 40, tuple(keys), tuple(arguments)) == b"".join(expected)
 
 
 FOREIGN = [

@@ -5,7 +5,7 @@
 --   commit.lua
 -- ARGV[2] id of this append   ARGV[3] member   ARGV[4...] messages as JSON, oldest first
 --
--- Reply: {outcome, total}, as commit.lua. The newest 32 ids are kept, so that a repeat changes nothing.
+-- Reply: 'outcome total', as commit.lua. The newest 32 ids are kept, so that a repeat changes nothing.
 
 local asked, ttl, max, base = string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+)')
 ttl, max = tonumber(ttl), tonumber(max)
@@ -16,10 +16,10 @@ local meta = redis.call('HMGET', KEYS[2], 'appends', 'deleted', 'dropped', 'crea
 local appends, dropped = meta[1] or '', tonumber(meta[3] or 0)
 
 if asked ~= '0' and meta[2] and tonumber(meta[2]) >= tonumber(asked) then
-  return {-1, length + dropped}
+  return redis.status_reply('-1 ' .. length + dropped)
 end
 if string.find(appends, ARGV[2], 1, true) then
-  return {0, length + dropped}
+  return redis.status_reply('0 ' .. length + dropped)
 end
 
 for i = 4, #ARGV do
@@ -45,4 +45,4 @@ for i = 1, 2 do
     redis.call('PEXPIRE', KEYS[i], ttl)
   end
 end
-return {1, length + dropped}
+return redis.status_reply('1 ' .. length + dropped)

@@ -13,8 +13,8 @@
 --   began 1: the turn is noted, 0: refused or a read; created and deleted: ms or 0; lost: messages known to be
 --   lost; total: messages ever in the list, as far as known; held 1: what the caller holds is right and `items`
 --   holds what is newer, 0: `items` is the window; items newest first; pending: {turn id, JSON, ...} of the
---   other turns. Only the string, if there are no items and no pending. (One string is sent
---   and read faster than many values.)
+--   other turns. Only the string, if there are no items and no pending. (A status line is
+--   sent and read faster than many values.)
 --
 -- The time to live is renewed to the second.
 
@@ -82,6 +82,6 @@ if ttl ~= 0 then
 end
 local numbers = {began, now, meta.created or 0, meta.deleted or 0, meta.lost or 0, total, held}
 if #items == 0 and #pending == 0 then
-  return table.concat(numbers, ' ')
+  return redis.status_reply(table.concat(numbers, ' '))
 end
 return {table.concat(numbers, ' '), items, pending}

@@ -6,7 +6,7 @@
 --   the turn may have been committed before, though its question is pending (the caller chose its id)
 -- ARGV[2] turn id   ARGV[3] member   ARGV[4...] messages as JSON, oldest first
 --
--- Reply: {outcome, total}
+-- Reply: 'outcome total', a status line
 --   outcome 1: appended, 0: the turn was there already, -1: the session was deleted after the turn began.
 --
 -- A turn whose pending question is gone is looked for in the list: it was committed before and the reply got
@@ -20,7 +20,7 @@ local dropped = tonumber(meta[3] or 0)
 
 if meta[2] and tonumber(meta[2]) >= tonumber(begun) then
   redis.call('HDEL', KEYS[2], field)
-  return {-1, redis.call('LLEN', KEYS[1]) + dropped}
+  return redis.status_reply('-1 ' .. redis.call('LLEN', KEYS[1]) + dropped)
 end
 
 if not meta[1] or again == '1' then
@@ -29,7 +29,7 @@ if not meta[1] or again == '1' then
     if string.find(item, mark, 1, true) then
       if not string.find(item, '"given_up":true', 1, true) then
         redis.call('HDEL', KEYS[2], field)
-        return {0, redis.call('LLEN', KEYS[1]) + dropped}
+        return redis.status_reply('0 ' .. redis.call('LLEN', KEYS[1]) + dropped)
       end
       redis.call('LREM', KEYS[1], 1, item)
       dropped = redis.call('HINCRBY', KEYS[2], 'dropped', 1)
@@ -70,4 +70,4 @@ if left < ttl - 1000 then
 elseif new and left > 0 then
   redis.call('PEXPIRE', KEYS[1], left)
 end
-return {1, length + dropped}
+return redis.status_reply('1 ' .. length + dropped)
