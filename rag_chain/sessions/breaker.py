@@ -40,6 +40,8 @@ class Breaker:
     @property
     def closed(self) -> bool | None:
         """Whether the server is asked; ``None``: nobody has tried yet."""
+        if self._closed is False and self._thread is not None and not self._thread.is_alive():
+            self._watch_again()
         return self._closed
 
     def check(self) -> None:
@@ -66,12 +68,11 @@ class Breaker:
                 return
             self._closed = False
             self.readable = error is not None and refuses_writes(error.__cause__)
-            self._thread = threading.Thread(target=self._watch, name="rag_chain-probe", daemon=True)
+            self._start()
         reason = str(error or "Another process is handing over to it what was kept.")
         log.warning(
             "Redis at %s is away; sessions are kept on this machine until it is back. %s", self._address, reason
         )
-        self._thread.start()
 
     def stop(self) -> None:
         """End the probing."""
@@ -85,6 +86,16 @@ class Breaker:
             was_open, self._closed = self._closed is False, True
         if was_open:
             log.warning("Redis at %s is back; sessions are durable again.", self._address)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="rag_chain-probe", daemon=True)
+        self._thread.start()
+
+    def _watch_again(self) -> None:
+        """After a fork the thread is the parent's alone."""
+        with self._lock:
+            if self._closed is False and not self._stopped.is_set() and self._thread and not self._thread.is_alive():
+                self._start()
 
     def _watch(self) -> None:
         longest = FIRST_SECONDS

@@ -195,8 +195,14 @@ class Injected(Target):
 
 
 def check_url(url: str) -> None:
-    """Raise ConfigurationError unless ``url`` is one that ``connect`` understands; no I/O."""
-    scheme = urlsplit(url).scheme
+    """Raise ConfigurationError unless ``url`` is one that ``connect`` understands; no I/O.
+
+    What is wrong with it is not chained to the error, because it could quote a password.
+    """
+    try:
+        scheme, _ = urlsplit(url).scheme, urlsplit(url).port if "," not in url else None
+    except ValueError:
+        raise ConfigurationError(_MALFORMED) from None
     if scheme not in _SCHEMES:
         raise ConfigurationError(
             f"REDIS_URL: the scheme {scheme!r} is none of {', '.join(f'{name}://' for name in _SCHEMES)}."
@@ -204,8 +210,11 @@ def check_url(url: str) -> None:
     if not is_cluster(url):
         try:
             connect(url, 1.0).close()
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError("REDIS_URL can't be understood; see .env.example for its forms.") from error
+        except (ValueError, TypeError):
+            raise ConfigurationError(_MALFORMED) from None
+
+
+_MALFORMED = "REDIS_URL can't be understood; see .env.example for its forms."
 
 
 def is_cluster(url: str) -> bool:

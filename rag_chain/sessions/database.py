@@ -29,7 +29,7 @@ class Database:
     """
 
     def __init__(self, path: Path | None, limit: int) -> None:
-        self.path = path
+        self.path = path and path.expanduser()
         self._limit = limit
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

@@ -45,18 +45,20 @@ class RedisStore:
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
-        held = self._memory.get(ref)
+        held, sent = self._memory.get(ref), now_ms()
         view, deleted, checked = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
-        if held is not None and _went_back(held, view, deleted):
+        # A copy that has expired by now tells nothing: the server may have let the session expire in good order.
+        if held is not None and held.expires > now_ms() and _went_back(held, view, deleted):
             view = yield from self._put_back(ref, held, view)
-        self._remember(ref, view, checked)
+        self._remember(ref, view, checked, sent)
         return view
 
     def peek(self, ref: SessionRef) -> Flow[None]:
         """Bring a session that is not there into memory, without writing anything."""
         if self._memory.get(ref) is None:
+            sent = now_ms()
             view, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
-            self._remember(ref, view, checked)
+            self._remember(ref, view, checked, sent)
 
     def commit(
         self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], base: int = 0, *, again: bool = False
@@ -69,15 +71,17 @@ class RedisStore:
         """
         limits = self._limits
         args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base} {int(again)}", turn_id, ref.session_id)
+        sent = now_ms()
         told = yield from self._ask("commit", ref, (*args, *[item.raw for item in items]))
-        return self._saved(ref, told, items)
+        return self._saved(ref, told, items, sent)
 
     def append(self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int = 0, base: int = 0) -> Flow[Saved]:
         """Append messages that are no turn, once. ``at``: when it was asked for (ms), if that was earlier."""
         limits = self._limits
         args = (f"{at} {limits.ttl_ms} {limits.maximum} {base}", append_id, ref.session_id)
+        sent = now_ms()
         told = yield from self._ask("append", ref, (*args, *[item.raw for item in items]))
-        return self._saved(ref, told, items)
+        return self._saved(ref, told, items, sent)
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
         """Put the questions of dead turns into the list."""
@@ -219,20 +223,21 @@ class RedisStore:
         except FOREIGN as error:
             raise translate(error, self.address, ref.index_key) from error
 
-    def _remember(self, ref: SessionRef, view: View, checked: int) -> None:
+    def _remember(self, ref: SessionRef, view: View, checked: int, sent: int) -> None:
+        """Hold a copy. It expires no later than the session does, which the server renewed after ``sent`` (ms)."""
         # Of a session that others made, nothing tells a loss from their clearing it: 0.
         created = view.created or (view.now if view.began else 0)
-        expires = now_ms() + self._limits.lifetime_ms
+        expires = sent + self._limits.lifetime_ms
         self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
 
-    def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item]) -> Saved:
+    def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int) -> Saved:
         outcome, total = map(int, told.split())
         copy = self._memory.get(ref)
         window = self._limits.window
         # Where another writer came between, the next read brings what is missing.
         if outcome == 1 and copy is not None and copy.total + len(items) == total:
             newest = [*copy.items, *items][-window:] if window else []
-            expires = now_ms() + self._limits.lifetime_ms
+            expires = sent + self._limits.lifetime_ms
             self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
         return Saved("durable", _OUTCOMES[outcome])
 

@@ -178,6 +178,8 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
 
 def _compose(settings: Settings) -> Sessions:
     url = settings.redis_url.get_secret_value().strip()
+    if url:
+        clients.check_url(url)
     target = Target(url, settings.redis_timeout)
     prefix, address = valid_prefix(settings.key_prefix), settings.redis_address
     limits = Limits(settings.session_ttl, settings.history_window, settings.history_max)
@@ -189,7 +191,6 @@ def _compose(settings: Settings) -> Sessions:
     server = None
     closing = [local.close]
     if url:
-        clients.check_url(url)
         store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster(url))
         recovery = Recovery(store, memory, lambda: local.journals, lambda flow: run(flow, target.sync_client))
         breaker = Breaker(lambda: _probe(url, address, prefix), recovery.replay, address)

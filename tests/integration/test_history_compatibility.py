@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 import warnings
 from collections.abc import Iterator
 
@@ -117,10 +118,17 @@ def test_a_time_to_live_that_is_none(ttl: object) -> None:
         RedisChatMessageHistory("s1", ttl=ttl)
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "", "redis://localhost:port/0"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost", "localhost:6379", "", "redis://h:s3cret/0", "redis://[::1", "redis+sentinel://h:s3cret/m"],
+)
 def test_an_url_that_is_none(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+    with pytest.raises(ConfigurationError, match="REDIS_URL") as caught:
         RedisChatMessageHistory("s1", url=url)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value, chain=True)).replace(url, "")
+    if url:  # empty means there that there is no Redis
+        with pytest.raises(ConfigurationError, match="REDIS_URL"):
+            open_history(Settings(redis_url=url, journal_path=None))
 
 
 def test_ids_are_checked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import socketserver
 import ssl
@@ -500,3 +501,24 @@ def test_an_idle_connection_that_the_server_closed_is_no_outage(own_server: Redi
     with own_server.client() as client:
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert say(sessions, "2") == ["durable"]
+
+
+def test_a_process_that_was_forked_during_the_outage_finds_the_server_again(
+    own_server: RedisServer, process: Open
+) -> None:
+    sessions = process()
+    own_server.kill()
+    say(sessions, "1")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            until(lambda: is_back(sessions), "recovery")
+            code = int(say(sessions, "of the child", session_id="s2") != ["durable"])
+        finally:
+            os._exit(code)
+    own_server.start()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    until(lambda: is_back(sessions), "recovery")
+    assert contents(stock(own_server.url)) == turns("1")
+    assert contents(stock(own_server.url, "s2")) == turns("of the child")
