@@ -190,6 +190,28 @@ async def test_a_cancelled_task(sessions: Sessions) -> None:
         assert notes(messages)[-1] == "interrupted"
 
 
+async def test_a_task_that_is_cancelled_while_its_turn_is_saved(
+    chain: ConversationChain, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving = asyncio.Event()
+    commit = sessions.acommit
+
+    async def slow_commit(*args: Any, **kwargs: Any) -> Any:
+        saving.set()
+        await asyncio.sleep(0.05)
+        return await commit(*args, **kwargs)
+
+    monkeypatch.setattr(sessions, "acommit", slow_commit)
+    task = asyncio.create_task(chain.ainvoke({"input": "1"}, config()))
+    await saving.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    messages = await SessionHistory(sessions, sessions.ref("s1")).aget_messages()
+    assert contents(messages) == turns("1")
+    assert notes(messages) == [None, "complete"]
+
+
 def test_a_model_error_reaches_the_caller_and_its_text_is_not_stored(
     chain: ConversationChain, sessions: Sessions, redis_url: str
 ) -> None:

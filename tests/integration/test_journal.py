@@ -6,6 +6,8 @@ import logging
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,9 @@ from talking import another_process, config, contents, echo_chain, is_back, jour
 from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
 from rag_chain.sessions import local_store as local_stores
+from rag_chain.sessions import owner as owners
+from rag_chain.sessions.journal import Journal
+from rag_chain.sessions.turns import now_ms
 from rag_chain.settings import Settings
 
 Open = Callable[..., Sessions]
@@ -238,3 +243,26 @@ def test_memory_keeps_the_most_recent_sessions(process: Open, caplog: pytest.Log
         say(sessions, "1", session_id=f"s{number}")
     manager = RedisSessionManager(sessions=sessions)
     assert {one.session_id for one in manager.list_sessions().sessions} == {"s2", "s3", "s4"}
+
+
+def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(path, "redis://h:1/0", "p:", 1_000_000)
+
+    def lease_as(name: str) -> bool:
+        monkeypatch.setattr("rag_chain.sessions.journal.owner", lambda: name)
+        return journal.lease()
+
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    living = f"{owners._machine()}|{other.pid}|{owners._start(other.pid)}"
+    assert lease_as(living)
+    assert lease_as(living), "it may go on"
+    assert not lease_as("of another machine|1|2")
+    other.communicate()
+    assert lease_as("of another machine|1|2"), "a dead holder loses it"
+    assert not lease_as("a third|1|2")
+    later = now_ms() + 60_000
+    monkeypatch.setattr("rag_chain.sessions.journal.now_ms", lambda: later)
+    assert lease_as("a third|1|2"), "so does one that says nothing for long"
+    journal.release()
+    assert lease_as("of another machine|1|2")
+    journal.close()
