@@ -21,6 +21,8 @@ log = logging.getLogger("rag_chain.sessions")
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
 _OUTCOMES: dict[int, Outcome] = {1: "saved", 0: "repeated", -1: "deleted"}
 _TOUCH_MS = 60_000
+_EARLIER_MS = 100
+"""A copy expires so much before the session may: the server's clock for a command is some milliseconds old."""
 
 
 class RedisStore:
@@ -224,10 +226,10 @@ class RedisStore:
             raise translate(error, self.address, ref.index_key) from error
 
     def _remember(self, ref: SessionRef, view: View, checked: int, sent: int) -> None:
-        """Hold a copy. It expires no later than the session does, which the server renewed after ``sent`` (ms)."""
+        """Hold a copy. It expires before the session does, which the server renewed after ``sent`` (ms)."""
         # Of a session that others made, nothing tells a loss from their clearing it: 0.
         created = view.created or (view.now if view.began else 0)
-        expires = sent + self._limits.lifetime_ms
+        expires = sent + self._limits.lifetime_ms - _EARLIER_MS
         self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
 
     def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int) -> Saved:
@@ -237,7 +239,7 @@ class RedisStore:
         # Where another writer came between, the next read brings what is missing.
         if outcome == 1 and copy is not None and copy.total + len(items) == total:
             newest = [*copy.items, *items][-window:] if window else []
-            expires = sent + self._limits.lifetime_ms
+            expires = sent + self._limits.lifetime_ms - _EARLIER_MS
             self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
         return Saved("durable", _OUTCOMES[outcome])
 
