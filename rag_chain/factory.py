@@ -13,7 +13,7 @@ from rag_chain import models, sessions
 from rag_chain.chain import Check, rag_chain
 from rag_chain.context import Context, context_limit, fit, token_counter
 from rag_chain.conversation import ConversationChain
-from rag_chain.errors import DocumentIndexError
+from rag_chain.errors import ConfigurationError, DocumentIndexError
 from rag_chain.grounding import check_sentences
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
@@ -41,6 +41,11 @@ def build_chain(
     """
     settings = settings or Settings()
     index = index or open_index(settings)
+    if settings.query_strategy == "condense" and not model and settings.chat_model_name == "local:extractive":
+        raise ConfigurationError(
+            "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, local:extractive quotes only: "
+            "set RAG_CHAT_MODEL, or use fusion."
+        )
     name = type(model).__name__ if model else settings.chat_model_name
     model = model or models.chat_model(settings)
     answering = models.answering_model(settings, model, name=name)

@@ -143,6 +143,7 @@ def test_a_bad_script_is_explained(script: Script, tmp_path: Path, content: str,
         (["--ask", "q"], {"RAG_CHAT_MODEL": "openai:gpt-4.1-mini"}, 2, "OPENAI_API_KEY"),
         (["--ask", "q"], {"RAG_EMBEDDING_MODEL": "openai:x", "OPENAI_API_KEY": "k"}, 1, "RAG_EMBEDDING_MODEL"),
         (["--ask", "q", "--redis-url", "nonsense"], {}, 2, "REDIS_URL"),
+        (["--ask", "q"], {"RAG_QUERY_STRATEGY": "condense"}, 2, "RAG_QUERY_STRATEGY"),
         (["--bogus"], {}, 2, "bogus"),
     ],
 )
