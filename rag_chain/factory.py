@@ -40,7 +40,7 @@ def build_chain(
         DocumentIndexError: there is no index, or it can't be used.
     """
     settings = settings or Settings()
-    index = index or open_index(settings)
+    index = open_index(settings) if index is None else index  # one without chunks is false
     if settings.query_strategy == "condense" and not model and settings.chat_model_name == "local:extractive":
         raise ConfigurationError(
             "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, local:extractive quotes only: "
