@@ -31,6 +31,7 @@ POOL_SECONDS = 20.0
 CONNECT_SECONDS = 0.5
 CALL_SECONDS = 1.0
 Args = tuple[str | bytes | int, ...]
+Work = Callable[[], object] | None
 
 
 class SyncClient:
@@ -50,14 +51,16 @@ class SyncClient:
                 self._redis = self._redis or self._make()
         return self._redis
 
-    def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
+    def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
         exchange = self._exchange or self._open_exchange()
         try:
-            if exchange is None:
-                return self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
-            return exchange.send(pack_script(sha, keys, args))
+            if exchange is not None:
+                return exchange.send(pack_script(sha, keys, args), meanwhile)
+            if meanwhile is not None:
+                meanwhile()
+            return self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
             return self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
 
@@ -83,9 +86,11 @@ class AsyncClient:
     def __init__(self, make: Callable[[], Any]) -> None:
         self.redis: Any = make()
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
+        if meanwhile is not None:
+            meanwhile()
         try:
             return await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
@@ -104,8 +109,8 @@ class ThreadClient(AsyncClient):
         super().__init__(lambda: client.redis)
         self._client = client
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
-        return await asyncio.to_thread(self._client.call, script, keys, args)
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+        return await asyncio.to_thread(self._client.call, script, keys, args, meanwhile)
 
 
 @cache

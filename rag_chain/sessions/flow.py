@@ -20,11 +20,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded."""
+    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded.
+
+    ``meanwhile``: work that may be done while the reply is under way; it is done before the reply is given, and
+    may be done twice.
+    """
 
     script: str
     keys: tuple[str, ...]
     args: tuple[str | bytes | int, ...] = ()
+    meanwhile: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
             try:
                 result: Any = None
                 if isinstance(effect, Call):
-                    result = client().call(effect.script, effect.keys, effect.args)
+                    result = client().call(effect.script, effect.keys, effect.args, effect.meanwhile)
                 elif isinstance(effect, Disk):
                     result = effect.work()
                 else:
@@ -74,7 +79,7 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
             try:
                 result: Any = None
                 if isinstance(effect, Call):
-                    result = await client().call(effect.script, effect.keys, effect.args)
+                    result = await client().call(effect.script, effect.keys, effect.args, effect.meanwhile)
                 elif isinstance(effect, Disk):
                     result = await asyncio.to_thread(effect.work)
                 else:

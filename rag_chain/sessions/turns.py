@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.errors import HistoryDataError
 from rag_chain.sessions.codec import Item, dump_json, load_json, note_of, with_note
 from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.versions import of_turn, without
 from rag_chain.sessions.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
@@ -68,7 +69,8 @@ def _quoted(text: str) -> bytes:
 class View:
     """What a store knows of a session at one moment, newest messages last.
 
-    ``local``: it is what this machine alone knows.
+    ``local``: it is what this machine alone knows. ``shown``: what the chain is shown of ``items``, where that
+    was worked out already.
     """
 
     items: list[Item]
@@ -79,6 +81,7 @@ class View:
     began: bool = False
     knowledge: Knowledge = "whole"
     local: bool = False
+    shown: list[BaseMessage] | None = None
 
 
 @dataclass(slots=True)
@@ -105,8 +108,11 @@ class Turn:
 
     @property
     def messages(self) -> list[BaseMessage]:
-        """What the chain is shown before the question."""
-        return shown_of(self.view.items)
+        """What the chain is shown before the question: nothing of this turn itself, which may be asked again."""
+        view = self.view
+        if self.named and (earlier := of_turn(view.items, self.turn_id)):
+            return shown_of(without(view.items, earlier))
+        return shown_of(view.items) if view.shown is None else view.shown
 
     def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
         """The messages to store for the turn.
