@@ -17,6 +17,7 @@ from rag_chain.sessions.database import Database
 from rag_chain.sessions.keys import SessionRef, known_ref, new_turn_id
 from rag_chain.sessions.owner import is_dead, owner
 from rag_chain.sessions.turns import Outcome, Pending, now_ms
+from rag_chain.sessions.versions import gives_way
 
 LEASE_MS = 30_000
 REMEMBER_MS = 30 * 86_400_000
@@ -37,7 +38,7 @@ class Entry:
 
     @property
     def items(self) -> list[Item]:
-        return [Item(raw) for raw in self.body.split(b"\n") if raw]
+        return _items(self.body)
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class Journal:
             if alone and any(one.turn_id != pending.turn_id for one in others):
                 return False
             self._touch(db, ref, ttl_ms, 0)
+            self._end_pending(db, ref.messages_key, pending.turn_id, or_given_up=True)
             db.execute(
                 "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
                 " VALUES (?, ?, 'pending', ?, ?, ?, 0, ?)",
@@ -101,26 +103,22 @@ class Journal:
     def put(
         self, ref: SessionRef, kind: str, name: str, at: int, base: int, items: Sequence[Item], ttl_ms: int, keep: int
     ) -> Outcome:
-        """Keep a turn or an append, once; ``keep`` messages at most stay (0: all).
+        """Keep a turn or an append, once, or in place of one that gives way; ``keep`` messages at most stay (0: all).
 
         Returns:
             ``saved``, ``repeated`` (it was there) or ``deleted`` (the session was, after the turn began).
         """
         with self._database.transaction() as db:
             if self._kept(db, ref).deleted >= at:
-                self._end_pending(db, ref, name)
+                self._end_pending(db, ref.messages_key, name)
                 return "deleted"
             known = db.execute(
-                "SELECT kind FROM entries WHERE store = ? AND key = ? AND name = ?",
+                "SELECT kind, body FROM entries WHERE store = ? AND key = ? AND name = ?",
                 (self.store, ref.messages_key, name),
             ).fetchone()
-            if known and known[0] not in ("pending", "given_up"):
+            if known and known[0] != "pending" and not (known[0] == "given_up" and gives_way(_items(known[1]), items)):
                 return "repeated"
-            if known:
-                db.execute(
-                    "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?",
-                    (self.store, ref.messages_key, name),
-                )
+            self._end_pending(db, ref.messages_key, name, or_given_up=True)
             self._touch(db, ref, ttl_ms, len(items))
             self._insert(db, ref, kind, name, at, base, items)
             if keep and not self.waits:
@@ -136,7 +134,7 @@ class Journal:
                     (self.store, ref.messages_key, name),
                 ).fetchone()
                 if row:
-                    self._end_pending(db, ref, name)
+                    self._end_pending(db, ref.messages_key, name)
                     self._insert(db, ref, "given_up", name, row[0], row[1], [item])
                     db.execute(
                         "UPDATE sessions SET total = total + 1 WHERE store = ? AND key = ?",
@@ -146,7 +144,7 @@ class Journal:
     def forget_pending(self, ref: SessionRef, name: str) -> None:
         """A question that was noted here was answered elsewhere."""
         with self._database.transaction() as db:
-            self._end_pending(db, ref, name)
+            self._end_pending(db, ref.messages_key, name)
 
     def erase(self, ref: SessionRef, *, keep_session: bool) -> bool:
         """Erase what is kept of a session, or only its messages; whether there was anything."""
@@ -302,10 +300,10 @@ class Journal:
                     row,
                 )
             for row in source.execute("SELECT store, key, kind, name, at, base, size, body FROM entries ORDER BY id"):
+                self._end_pending(db, row[1], row[3], or_given_up=True)
                 db.execute(
-                    "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?,?,?,?,?,?,?,?)"
-                    " ON CONFLICT (store, key, name) DO UPDATE SET kind = excluded.kind, at = excluded.at,"
-                    " size = excluded.size, body = excluded.body WHERE entries.kind IN ('pending', 'given_up')",
+                    "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
             source.execute("DELETE FROM entries")
@@ -380,10 +378,12 @@ class Journal:
             (self.store, ref.messages_key, kind, name, at, base, len(items), b"\n".join(i.raw for i in items)),
         )
 
-    def _end_pending(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> None:
+    def _end_pending(self, db: sqlite3.Connection, key: str, name: str, *, or_given_up: bool = False) -> None:
+        """Remove a pending question, and with ``or_given_up`` also what gives way to the next turn of its name."""
         db.execute(
-            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ? AND kind = 'pending'",
-            (self.store, ref.messages_key, name),
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?"
+            " AND (kind = 'pending' OR ? AND kind = 'given_up')",
+            (self.store, key, name, or_given_up),
         )
 
     def _trim(self, db: sqlite3.Connection, ref: SessionRef, keep: int) -> None:
@@ -405,6 +405,10 @@ class Journal:
             pending = Pending.load(name, body)
             if pending is not None and is_dead(pending.owner) and (item := pending.given_up()) is not None:
                 self.settle(known_ref(self._prefix, session, user or None), [(name, item)])
+
+
+def _items(body: bytes) -> list[Item]:
+    return [Item(raw) for raw in body.split(b"\n") if raw]
 
 
 def _entry(row: Sequence[Any], ref: SessionRef) -> Entry:

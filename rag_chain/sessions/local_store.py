@@ -20,6 +20,7 @@ from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
 from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
+from rag_chain.sessions.versions import gives_way, is_answered, joined, of_turn
 
 T = TypeVar("T")
 DISK_PAUSE_SECONDS = 5.0
@@ -73,7 +74,7 @@ class LocalStore:
         kept = found.kept
         others = [one for one in found.pending if pending is None or one.turn_id != pending.turn_id]
         copy = self._copy(ref, kept)
-        items = [*(copy.items if copy else []), *items_of(found.entries)]
+        items = items_of(copy, found.entries)
         known = found.whole and (copy is not None or kept.deleted > 0 or not self._stands_in)
         return View(
             items=items[-window:] if window else [],
@@ -89,8 +90,12 @@ class LocalStore:
     def commit(
         self, ref: SessionRef, turn_id: str, begun: int, items: Sequence[Item], *, again: bool = False
     ) -> Flow[Saved]:
-        """Keep the turn's messages, once."""
-        return (yield from self._put(ref, "turn", turn_id, begun, items))
+        """Keep the turn's messages, once. With ``again`` the server may have the turn already."""
+        copy = self._memory.get(ref) if again and self._stands_in else None
+        stored = of_turn(copy.items, turn_id) if copy else []
+        if stored and not gives_way(stored, items):
+            return Saved("durable", "repeated")
+        return (yield from self._put(ref, "turn" if is_answered(items) else "given_up", turn_id, begun, items))
 
     def append(self, ref: SessionRef, append_id: str, items: Sequence[Item]) -> Flow[Saved]:
         """Keep messages that are no turn, once."""
@@ -135,7 +140,7 @@ class LocalStore:
         """The state of a session as far as it is known here, and ``count`` messages; -1: all."""
         found = yield from self._read(ref, 0)
         kept, copy = found.kept, self._copy(ref, found.kept)
-        items = [*(copy.items if copy else []), *items_of(found.entries)]
+        items = items_of(copy, found.entries)
         end = len(items) - offset
         first = 0 if count < 0 else max(0, end - count)
         total = (copy.total if copy else 0) + kept.total
@@ -208,9 +213,11 @@ class LocalStore:
         found, entries = Found(), {}  # type: Found, dict[str, Entry]
         results, found.whole = yield Disk(lambda: self._every(lambda journal: journal.read(ref, limit)))
         for one, some, pending in results:
-            entries.update((entry.name, entry) for entry in some)
+            for entry in some:
+                entries.pop(entry.name, None)
+                entries[entry.name] = entry
             found.pending += pending
-            found.kept = joined(found.kept, one)
+            found.kept = kept_by_both(found.kept, one)
         found.entries = list(entries.values())
         found.pending = [one for one in found.pending if one.turn_id not in entries]
         return found
@@ -261,7 +268,7 @@ class LocalStore:
             log.error("%s Until then this process's memory keeps what comes.", error)
 
 
-def joined(one: Kept, other: Kept) -> Kept:
+def kept_by_both(one: Kept, other: Kept) -> Kept:
     """What two journals know of one session."""
     return Kept(
         created=min(one.created or other.created or 0, other.created or one.created or 0) or None,
@@ -273,6 +280,14 @@ def joined(one: Kept, other: Kept) -> Kept:
     )
 
 
-def items_of(entries: Sequence[Entry]) -> list[Item]:
-    """The messages of entries that hold some."""
-    return [item for entry in entries if entry.kind in ("turn", "append", "given_up") for item in entry.items]
+def items_of(copy: Copy | None, entries: Sequence[Entry]) -> list[Item]:
+    """The messages that the server had and those of entries, one version of each turn."""
+    items = list(copy.items) if copy else []
+    had = items[:]
+    for entry in entries:
+        if entry.kind in ("turn", "append", "given_up"):
+            if of_turn(had, entry.name):
+                items = joined(items, entry.name, entry.items)
+            else:
+                items += entry.items
+    return items

@@ -112,7 +112,7 @@ class Recovery:
     def _hand_over(self, entry: Entry) -> Flow[Any]:
         remote, ref = self._remote, entry.ref
         if entry.kind in ("turn", "given_up"):
-            return remote.commit(ref, entry.name, entry.at, entry.items, entry.base)
+            return remote.commit(ref, entry.name, entry.at, entry.items, entry.base, again=True)
         if entry.kind == "append":
             return remote.append(ref, entry.name, entry.items, entry.at, entry.base)
         if entry.kind == "create":

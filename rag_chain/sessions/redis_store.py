@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rag_chain.sessions.clients import Args
+from langchain_core.messages import BaseMessage
+
+from rag_chain.sessions.clients import Args, Work
 from rag_chain.sessions.codec import Item
 from rag_chain.sessions.failures import FOREIGN, translate
 from rag_chain.sessions.flow import Call, Flow
@@ -16,6 +18,8 @@ from rag_chain.sessions.keys import SessionRef, index_key
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
 from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
+from rag_chain.sessions.versions import merged, of_turn, without
+from rag_chain.sessions.window import shown_of
 
 log = logging.getLogger("rag_chain.sessions")
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
@@ -69,13 +73,14 @@ class RedisStore:
 
         Args:
             base: messages that the session is known to have had.
-            again: the turn may have been committed before and then begun again.
+            again: the turn may have been committed before and then begun again. It takes the place of what is stored
+                of it, if that gives way (see ``versions.py``).
         """
         limits = self._limits
         args = (f"{begun} {limits.ttl_ms} {limits.maximum} {base} {int(again)}", turn_id, ref.session_id)
         sent = now_ms()
         told = yield from self._ask("commit", ref, (*args, *[item.raw for item in items]))
-        return self._saved(ref, told, items, sent)
+        return self._saved(ref, told, items, sent, turn_id if again else None)
 
     def append(self, ref: SessionRef, append_id: str, items: Sequence[Item], at: int = 0, base: int = 0) -> Flow[Saved]:
         """Append messages that are no turn, once. ``at``: when it was asked for (ms), if that was earlier."""
@@ -156,7 +161,11 @@ class RedisStore:
         total, count, digest = held.claim(whole=whole) if held is not None else (0, 0, "")
         turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", "")
         numbers = f"{limits.window} {ttl_ms} {total} {count} {int(whole)} {int(alone)} {limits.listed_ms}"
-        reply = yield from self._ask("begin", ref, (numbers, digest, turn_id, question, ref.session_id))
+        args: Args = (numbers, digest, turn_id, question, ref.session_id)
+        shown: list[BaseMessage] = []
+        # Most often the copy is right: what is shown of it is worked out while the server checks it.
+        meanwhile = (lambda: shown.__setitem__(slice(None), shown_of(held.items))) if held and pending else None
+        reply = yield from self._ask("begin", ref, args, meanwhile)
         told, raw_items, raw_pending = (reply, [], []) if isinstance(reply, bytes) else reply
         began, now, created, deleted, lost, new_total, matched = map(int, told.split())
         if began:
@@ -172,6 +181,7 @@ class RedisStore:
             pending=_pending(raw_pending) if raw_pending else [],
             began=bool(began),
             knowledge="lost" if lost else "whole",
+            shown=shown if meanwhile and matched and not raw_items else None,
         )
         checked = held.checked if matched and held is not None and not whole else now_ms()
         return view, deleted, checked
@@ -198,12 +208,12 @@ class RedisStore:
             knowledge="lost" if missing else "whole",
         )
 
-    def _ask(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
+    def _ask(self, script: str, ref: SessionRef, args: Args, meanwhile: Work = None) -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
         if self._one_slot and script in _INDEXED:
             keys += (ref.index_key,)
         try:
-            return (yield Call(script, keys, args))
+            return (yield Call(script, keys, args, meanwhile))
         except FOREIGN as error:
             raise translate(error, self.address, ref.messages_key) from error
 
@@ -232,32 +242,19 @@ class RedisStore:
         expires = sent + self._limits.lifetime_ms - _EARLIER_MS
         self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
 
-    def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int) -> Saved:
+    def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int, again: str | None = None) -> Saved:
         outcome, total = map(int, told.split())
         copy = self._memory.get(ref)
         window = self._limits.window
         # Where another writer came between, the next read brings what is missing.
         if outcome == 1 and copy is not None and copy.total + len(items) == total:
-            newest = [*copy.items, *items][-window:] if window else []
+            known = without(copy.items, of_turn(copy.items, again)) if again else copy.items
+            newest = [*known, *items][-window:] if window else []
             expires = sent + self._limits.lifetime_ms - _EARLIER_MS
-            self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
+            # A copy that has become shorter may lack an older message: the next read finds that it is wrong.
+            if len(newest) >= min(window, len(copy.items)):
+                self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
         return Saved("durable", _OUTCOMES[outcome])
-
-
-def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
-    """Both sequences in one, each in its order, what they share once; oldest first."""
-    known = {item.raw for item in there}
-    result: list[Item] = []
-    rest = list(there)
-    for item in held:
-        if item.raw not in known:
-            result.append(item)
-            continue
-        while rest:
-            result.append(rest.pop(0))
-            if result[-1].raw == item.raw:
-                break
-    return result + rest
 
 
 def _went_back(held: Copy, view: View, deleted: int) -> bool:

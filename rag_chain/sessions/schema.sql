@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS entries (
   id    INTEGER PRIMARY KEY AUTOINCREMENT,
   store TEXT NOT NULL,
   key   TEXT NOT NULL,
-  kind  TEXT NOT NULL,                -- pending, turn, append, create, clear, delete
+  kind  TEXT NOT NULL,                -- pending, turn, given_up (without an answer that stands), append, create, clear,
+                                      -- delete
   name  TEXT NOT NULL,                -- turn id, or the id of what else it is
   at    INTEGER NOT NULL,             -- when the turn began, when the rest was asked for
   base  INTEGER NOT NULL,             -- messages that the session was known to have had on its server

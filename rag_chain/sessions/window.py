@@ -9,12 +9,15 @@ stored                              shown
 question and answer, ``complete``   both, as they are
 question and partial answer,        the question, then what was said with ``INTERRUPTED`` after it
 ``interrupted``
+question and partial answer,        the question, then what was said with ``BROKEN_OFF`` after it
+``failed``
 question alone, ``interrupted``     the question, then ``UNANSWERED``
 question alone, ``failed``          the question, then ``FAILED``
 question alone, written by others   the question, then ``UNANSWERED``
 ==================================  ===========================================================
 
-A window that starts in the middle of a turn starts with the next question instead.
+A window that starts in the middle of a turn starts with the next question instead. A turn that is asked again under
+its id is not shown its own earlier messages.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from rag_chain.sessions.codec import Item, note_of, with_note
 
 INTERRUPTED = "[The answer was interrupted here.]"
+BROKEN_OFF = "[The answer broke off here: the model failed.]"
 UNANSWERED = "[This question was not answered.]"
 FAILED = "[This question was not answered: the model failed.]"
 
@@ -65,10 +69,12 @@ def _answer(result: list[BaseMessage]) -> None:
 
 
 def _marked(message: BaseMessage) -> BaseMessage:
-    if not isinstance(message, AIMessage) or note_of(message).get("status") != "interrupted":
+    status = note_of(message).get("status")
+    if not isinstance(message, AIMessage) or status not in ("interrupted", "failed"):
         return message
+    end = INTERRUPTED if status == "interrupted" else BROKEN_OFF
     if isinstance(message.content, str):
-        content: str | list[str | dict[str, object]] = f"{message.content} {INTERRUPTED}".lstrip()
+        content: str | list[str | dict[str, object]] = f"{message.content} {end}".lstrip()
     else:
-        content = [*message.content, {"type": "text", "text": INTERRUPTED}]
+        content = [*message.content, {"type": "text", "text": end}]
     return message.model_copy(update={"content": content})

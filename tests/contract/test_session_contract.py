@@ -31,7 +31,7 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, open_sessions
 from rag_chain.sessions import owner as owners
-from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
+from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 from rag_chain.settings import Settings
 
 STORES = {
@@ -197,6 +197,120 @@ async def test_a_turn_that_is_asked_again_under_its_id_is_stored_once(store: Sto
     assert stats.pending == 0
 
 
+async def attempt(store: Store, sessions: Sessions, answer: str | None, status: str, question: str = "q") -> Any:
+    """Ask the turn ``mine`` (again): what it was shown, and what committing it told."""
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(question), "mine")
+    saved = await store.call(sessions, "commit", begun, AIMessage(answer) if answer else None, status)
+    return [message.content for message in begun.messages], saved
+
+
+async def stored_contents(store: Store, sessions: Sessions) -> list[Any]:
+    return [one.content for one in await store.call(history_of(sessions), "all_messages")]
+
+
+@pytest.mark.parametrize(("said", "status"), [(None, "failed"), ("half", "failed"), (None, "interrupted")])
+async def test_a_turn_without_an_answer_is_replaced_by_asking_again(
+    store: Store, said: str | None, status: str
+) -> None:
+    sessions = store.open()
+    await turn(store, sessions, "q0", "a0")
+    await attempt(store, sessions, said, status)
+    for number in range(2):
+        shown_then, saved = await attempt(store, sessions, "a", "complete")
+        assert shown_then == ["q0", "a0"], "nothing of the turn itself"
+        assert (saved.persistence, saved.outcome) == (store.persistence, "repeated" if number else "saved")
+        assert await stored_contents(store, sessions) == ["q0", "a0", "q", "a"]
+    await turn(store, sessions, "q1", "a1")
+    assert await stored_contents(store, sessions) == ["q0", "a0", "q", "a", "q1", "a1"]
+    stats = await store.call(RedisSessionManager(sessions=sessions), "get_session_stats", "s1")
+    assert (stats.turns, stats.messages, stats.pending) == ({"complete": 3}, 6, 0)
+
+
+async def test_a_replaced_turn_moves_to_the_end(store: Store) -> None:
+    sessions = store.open(history_window=4)
+    await turn(store, sessions, "q0", "a0")
+    await attempt(store, sessions, None, "failed")
+    for number in (1, 2):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    shown_then, _ = await attempt(store, sessions, "a", "complete", question="q, put otherwise")
+    assert shown_then == ["q1", "a1", "q2", "a2"]
+    assert await stored_contents(store, sessions) == [
+        "q0", "a0", "q1", "a1", "q2", "a2", "q, put otherwise", "a",
+    ]  # fmt: skip
+    assert [content for _, content in await shown(store, sessions)] == ["q2", "a2", "q, put otherwise", "a"]
+
+
+async def test_a_turn_that_fails_again_is_there_once(store: Store) -> None:
+    sessions = store.open(history_window=4)
+    for number in range(3):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    for said in (None, "half", None):
+        await attempt(store, sessions, said, "failed")
+        await asyncio.sleep(0.002)
+        assert await stored_contents(store, sessions) == [
+            "q0", "a0", "q1", "a1", "q2", "a2", "q", *([said] if said else []),
+        ]  # fmt: skip
+    assert await shown(store, sessions) == [("human", "q2"), ("ai", "a2"), ("human", "q"), ("ai", FAILED)]
+
+
+@pytest.mark.parametrize("status", ["complete", "interrupted"])
+async def test_a_turn_with_an_answer_stands(store: Store, status: str) -> None:
+    sessions = store.open()
+    await attempt(store, sessions, "first", status)
+    await turn(store, sessions, "q1", "a1")
+    for said, then in (("second", "complete"), ("half", "failed"), (None, "failed"), (None, "interrupted")):
+        shown_then, saved = await attempt(store, sessions, said, then)
+        assert shown_then == ["q1", "a1"]
+        assert saved.outcome == "repeated"
+    assert await stored_contents(store, sessions) == ["q", "first", "q1", "a1"]
+
+
+@pytest.mark.parametrize("said", [None, "half"])
+async def test_a_failed_commit_that_is_repeated_changes_nothing(store: Store, said: str | None) -> None:
+    sessions = store.open()
+    answer = AIMessage(said) if said else None
+    early = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "mine")
+    assert (await store.call(sessions, "commit", early, answer, "failed")).outcome == "saved"
+    assert (await store.call(sessions, "commit", early, answer, "failed")).outcome == "repeated"
+    assert await stored_contents(store, sessions) == ["q", *([said] if said else [])]
+    await asyncio.sleep(0.002)
+    await attempt(store, sessions, "second half", "failed")
+    assert (await store.call(sessions, "commit", early, answer, "failed")).outcome == "repeated", "it comes too late"
+    assert await stored_contents(store, sessions) == ["q", "second half"]
+    await attempt(store, sessions, "a", "complete")
+    assert (await store.call(sessions, "commit", early, answer, "failed")).outcome == "repeated"
+    assert await stored_contents(store, sessions) == ["q", "a"]
+
+
+@pytest.mark.parametrize("said", ["a", None])
+async def test_a_turn_that_dies_while_it_is_asked_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    sessions = store.open(turn_order="reject")
+    await attempt(store, sessions, said, "complete" if said else "failed")
+    with monkeypatch.context() as patch:
+        patch.setattr("rag_chain.sessions.engine.owner", lambda: f"{owners._machine()}|999999999|1")
+        await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "mine")
+    answered = said or (FAILED if store.name == "redis" else UNANSWERED)
+    assert await shown(store, sessions) == [("human", "q"), ("ai", answered)]
+    shown_then, saved = await attempt(store, sessions, "b", "complete")
+    assert shown_then == ["next", FAILED]
+    assert saved.outcome == ("repeated" if said else "saved")
+    assert await stored_contents(store, sessions) == (["q", "a", "next"] if said else ["next", "q", "b"])
+
+
+async def test_ids_of_every_kind_find_their_turn(store: Store) -> None:
+    sessions = store.open()
+    # What JSON escapes, what a pattern would read otherwise, and one that begins like another.
+    for turn_id in ('a"b', "a\\b", "a%d+", "é", "t", "t1", "t10"):
+        for said, status in ((None, "failed"), ("a", "complete"), ("b", "complete")):
+            begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(turn_id), turn_id)
+            await store.call(sessions, "commit", begun, AIMessage(said) if said else None, status)
+    stored = await stored_contents(store, sessions)
+    assert stored[::2] == ['a"b', "a\\b", "a%d+", "é", "t", "t1", "t10"]
+    assert stored[1::2] == ["a"] * 7
+
+
 async def test_a_turn_without_a_whole_answer_is_shown_as_such(store: Store) -> None:
     sessions = store.open()
     ref = sessions.ref("s1")
@@ -204,6 +318,7 @@ async def test_a_turn_without_a_whole_answer_is_shown_as_such(store: Store) -> N
         ("q1", "half", "interrupted"),
         ("q2", None, "interrupted"),
         ("q3", None, "failed"),
+        ("q4", "half", "failed"),
     ]:
         begun = await store.call(sessions, "begin", ref, HumanMessage(question))
         await store.call(sessions, "commit", begun, AIMessage(answer) if answer else None, status)
@@ -211,6 +326,7 @@ async def test_a_turn_without_a_whole_answer_is_shown_as_such(store: Store) -> N
         ("human", "q1"), ("ai", f"half {INTERRUPTED}"),
         ("human", "q2"), ("ai", UNANSWERED),
         ("human", "q3"), ("ai", FAILED),
+        ("human", "q4"), ("ai", f"half {BROKEN_OFF}"),
     ]  # fmt: skip
     stored = await store.call(history_of(sessions), "all_messages")
     assert [one.content for one in stored][:4] == ["q1", "half", "q2", "q3"]

@@ -31,8 +31,8 @@ from rag_chain.sessions.codec import Item, dump_json, load_json, messages_of, wi
 from rag_chain.sessions.exchange import pack_script
 from rag_chain.sessions.failures import refuses_writes, translate
 from rag_chain.sessions.keys import known_ref, ref, valid_id, valid_prefix
-from rag_chain.sessions.redis_store import merged
 from rag_chain.sessions.turns import Account, Pending
+from rag_chain.sessions.versions import merged
 from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/{}"), min_size=1, max_size=20)

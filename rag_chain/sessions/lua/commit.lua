@@ -9,8 +9,9 @@
 -- Reply: 'outcome total', a status line
 --   outcome 1: appended, 0: the turn was there already, -1: the session was deleted after the turn began.
 --
--- A turn whose pending question is gone is looked for in the list: it was committed before and the reply got
--- lost, or it was given up as interrupted by another process, and then the answer takes that question's place.
+-- A turn whose pending question is gone, or that was asked again, is looked for in the list. If it has an answer there,
+-- it stands: it was committed before and the reply got lost, or the caller asked again without need. Otherwise, failed
+-- or a question alone, it leaves the list and the new one is appended. versions.py has the same rule.
 
 local begun, ttl, max, base, again = string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+) (%d)')
 ttl, max = tonumber(ttl), tonumber(max)
@@ -24,16 +25,40 @@ if meta[2] and tonumber(meta[2]) >= tonumber(begun) then
 end
 
 if not meta[1] or again == '1' then
-  local mark = '"turn_id":"' .. ARGV[2] .. '"'
-  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-    if string.find(item, mark, 1, true) then
-      if not string.find(item, '"given_up":true', 1, true) then
-        redis.call('HDEL', KEYS[2], field)
-        return redis.status_reply('0 ' .. redis.call('LLEN', KEYS[1]) + dropped)
-      end
-      redis.call('LREM', KEYS[1], 1, item)
-      dropped = redis.call('HINCRBY', KEYS[2], 'dropped', 1)
+  local mark = '"rag_chain":{"turn_id":' .. cjson.encode(ARGV[2])
+  -- Of a message of this turn: when it was asked (0 in an answer), whether it is an answer that stands, whether it was
+  -- put there because its process died. The note begins as with_note in codec.py writes it.
+  local function noted(item)
+    local _, last = string.find(item, mark, 1, true)
+    if last then
+      local note = string.sub(item, last + 1, last + 80)
+      local status = string.match(note, '^[,"at:%d]*,"status":"(%a+)"')
+      local answered = string.sub(item, 1, 12) == '{"type":"ai"' and status ~= 'failed'
+      local given_up = string.find(note, '"status":"interrupted","given_up":true', 1, true)
+      return tonumber(string.match(note, '^,"at":(%d+)') or 0), answered, given_up
     end
+  end
+  local found, asked, stands = {}, 0, false
+  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    local at, answered = noted(item)
+    if at then
+      found[#found + 1] = item
+      asked = math.max(asked, at)
+      stands = stands or answered or item == ARGV[#ARGV]
+    end
+  end
+  if #found > 0 and not stands then
+    local _, answered, given_up = noted(ARGV[#ARGV])
+    -- A failure that arrives late, from a journal, does not replace what was asked after it.
+    stands = given_up or not answered and (noted(ARGV[4]) or 0) < asked
+  end
+  if stands then
+    redis.call('HDEL', KEYS[2], field)
+    return redis.status_reply('0 ' .. redis.call('LLEN', KEYS[1]) + dropped)
+  end
+  for _, item in ipairs(found) do
+    redis.call('LREM', KEYS[1], 1, item)
+    dropped = redis.call('HINCRBY', KEYS[2], 'dropped', 1)
   end
 end
 

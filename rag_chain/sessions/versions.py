@@ -1,0 +1,88 @@
+"""Two versions of one turn, because it was asked again under its id: which of them stands.
+
+A turn that has an answer, whole or interrupted by its reader, stands. One that has none gives way to the next: a
+failed one, whatever was said of it, and a question alone. ``commit.lua`` keeps to the same rule on the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from rag_chain.sessions.codec import Item, note_of
+
+
+def of_turn(items: Iterable[Item], turn_id: str) -> list[Item]:
+    """The messages of a turn."""
+    # Most items are told without parsing them.
+    mark = json.dumps(turn_id, ensure_ascii=False).encode()
+    return [item for item in items if mark in item.raw and _note(item).get("turn_id") == turn_id]
+
+
+def without(items: Iterable[Item], others: Sequence[Item]) -> list[Item]:
+    """The items that are not among the others."""
+    gone = {other.raw for other in others}
+    return [item for item in items if item.raw not in gone]
+
+
+def is_answered(turn: Sequence[Item]) -> bool:
+    """Whether a turn has an answer that stands."""
+    return any(isinstance(item.message, AIMessage) and _note(item).get("status") != "failed" for item in turn)
+
+
+def gives_way(stored: Sequence[Item], newer: Sequence[Item]) -> bool:
+    """Whether the stored messages of a turn make room for others of the same turn."""
+    if is_answered(stored) or newer[-1].raw in {item.raw for item in stored} or _note(newer[-1]).get("given_up"):
+        return False
+    # A failure that arrives late, from a journal, does not replace what was asked after it.
+    return is_answered(newer) or _asked(newer) >= _asked(stored)
+
+
+def joined(stored: Sequence[Item], turn_id: str, newer: Sequence[Item]) -> list[Item]:
+    """The stored messages and those of a turn, as they stand once the turn is committed."""
+    old = of_turn(stored, turn_id)
+    if old and not gives_way(old, newer):
+        return list(stored)
+    return [*(without(stored, old) if old else stored), *newer]
+
+
+def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
+    """Both sequences in one, each in its order, what they share once; oldest first. Of each turn one version."""
+    there, held = _agreed(there, held)
+    known = {item.raw for item in there}
+    result: list[Item] = []
+    rest = list(there)
+    for item in held:
+        if item.raw not in known:
+            result.append(item)
+            continue
+        while rest:
+            result.append(rest.pop(0))
+            if result[-1].raw == item.raw:
+                break
+    return result + rest
+
+
+def _agreed(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Both without the versions of turns that the other has a better one of."""
+    for turn_id in {turn_id for item in without(held, there) if (turn_id := _note(item).get("turn_id"))}:
+        theirs, ours = of_turn(there, turn_id), of_turn(held, turn_id)
+        if not theirs or len(without(ours, theirs)) < len(ours):
+            continue  # no other version
+        if gives_way(theirs, ours):
+            there = without(there, theirs)
+        else:
+            held = without(held, ours)
+    return there, held
+
+
+def _asked(turn: Iterable[Item]) -> int:
+    """When a turn was asked (ms)."""
+    return max((at for item in turn if isinstance(at := _note(item).get("at"), int)), default=0)
+
+
+def _note(item: Item) -> dict[str, Any]:
+    return note_of(message) if (message := item.message) is not None else {}
