@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import socketserver
 import ssl
 import threading
@@ -19,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from langchain_core.messages import AIMessage, HumanMessage
-from servers import RedisServer
+from servers import RedisServer, ReplyDropper
 from talking import another_process, config, contents, echo_chain, is_back, journal_rows, stock, turns, until
 
 from rag_chain.errors import HistoryAuthError, HistoryDataError, HistoryUnavailableError, HistoryWriteError
@@ -202,44 +201,6 @@ def test_a_server_that_refuses_writes(own_server: RedisServer, process: Open, fa
     until(lambda: is_back(sessions) and is_back(other), "recovery")
     say(sessions, "5")
     assert contents(stock(own_server.url)) == turns("1", "2", "3", "4", "5")
-
-
-class ReplyDropper:
-    """A proxy that passes everything on, but drops the connection instead of the next replies when told to."""
-
-    def __init__(self, port: int) -> None:
-        self._server_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.drop_replies = 0
-        self._stopped = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while not self._stopped:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._server_port))
-            threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
-        with source, target:
-            try:
-                while data := source.recv(65536):
-                    if replies and self.drop_replies:
-                        self.drop_replies -= 1
-                        target.shutdown(socket.SHUT_RDWR)
-                        return
-                    target.sendall(data)
-            except OSError:
-                return
 
 
 @pytest.mark.parametrize("lost_replies", [1, 2])
