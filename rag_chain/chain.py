@@ -1,7 +1,7 @@
 """The pure chain, in LCEL: question and history in, answer with its sources out.
 
-It is handed its parts and knows no Redis, no settings and no files. Input: ``input`` (str) and ``chat_history``
-(list of messages). Output, an ``Answer`` with:
+It is handed its parts and knows no Redis, no settings and no files. Input: ``input`` (str), ``chat_history``
+(list of messages) and, where there is one, ``summary`` (str) of what was said before them. Output, an ``Answer`` with:
 
 ===================== ==================================================================================
 standalone_question   str: the question as it can be understood without the history
@@ -58,12 +58,17 @@ class Assembled(Protocol):
         """Chunks, in the order in which they are numbered."""
 
     @property
+    def summary(self) -> str:
+        """What was said before the history, in short; may be empty."""
+
+    @property
     def cut(self) -> dict[str, int]:
         """How much was left out."""
 
 
 Assemble = Callable[[dict[str, Any]], Assembled]
-"""``{"input", "chat_history", "query", "found"}`` (``found`` are the chunks) -> what goes into the prompt."""
+"""``{"input", "chat_history", "summary", "query", "found"}``, of which ``found`` are the chunks -> what goes into the
+prompt."""
 
 Check = Callable[[str, list[Document]], list[tuple[str, bool]]]
 """Answer and sources -> each sentence with its marks, and whether the sources support it."""
@@ -103,7 +108,7 @@ def rag_chain(
 
 def _request(values: dict[str, Any]) -> dict[str, Any]:
     context: Assembled = values["context"]
-    request = render_request(values["input"], values["query"].standalone, context.documents)
+    request = render_request(values["input"], values["query"].standalone, context.documents, context.summary)
     return {"chat_history": context.history, "request": request}
 
 

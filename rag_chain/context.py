@@ -38,12 +38,15 @@ class Context:
     """What goes into the prompt, and how much of what there was does not.
 
     Args:
-        cut: ``messages`` and ``sources`` left out for the model's context, ``repeats`` left out as near-repeats.
+        cut: ``messages`` and ``sources`` left out for the model's context, ``repeats`` left out as near-repeats; where
+            there is a summary, ``summary`` is 1 if it was left out.
+        summary: of what was said before ``history``, or empty.
     """
 
     history: list[BaseMessage]
     documents: list[Document]
     cut: dict[str, int]
+    summary: str = ""
 
 
 def estimate(text: str) -> int:
@@ -85,14 +88,17 @@ def fit(
     *,
     limit: int,
     count: Count = estimate,
+    summary: str = "",
 ) -> Context:
     """Cut history and sources so that the prompt has at most ``limit`` tokens.
 
-    The oldest messages go first, then the weakest sources, never the question. A history that is cut begins with a
-    question. The tokens are counted exactly only where an estimate comes near the limit.
+    What is oldest goes first: the summary of what was said before, then the oldest messages; then the weakest sources,
+    never the question. A history that is cut begins with a question. The tokens are counted exactly only where an
+    estimate comes near the limit.
 
     Args:
         documents: best first.
+        summary: of what was said before ``history``, or empty.
 
     Raises:
         ContextTooLongError: the question alone does not fit.
@@ -100,11 +106,15 @@ def fit(
     kept_documents = without_repeats(documents)
     kept_history = list(history)
     repeats = len(documents) - len(kept_documents)
-    tokens = _tokens(question, standalone_question, kept_history, kept_documents, estimate)
+    kept_summary = summary
+    tokens = _tokens(question, standalone_question, kept_history, kept_documents, estimate, summary)
     if tokens * _BYTES_PER_TOKEN > limit and count is not estimate:  # no tokenizer makes more than a token a byte
-        tokens = _tokens(question, standalone_question, kept_history, kept_documents, count)
+        tokens = _tokens(question, standalone_question, kept_history, kept_documents, count, summary)
     else:
         count = estimate
+    if tokens > limit and summary:
+        kept_summary = ""
+        tokens = _tokens(question, standalone_question, kept_history, kept_documents, count)
     while tokens > limit and kept_history:
         tokens -= _MESSAGE_TOKENS + count(kept_history.pop(0).text)
         while kept_history and not isinstance(kept_history[0], HumanMessage):
@@ -122,7 +132,9 @@ def fit(
         "sources": len(documents) - repeats - len(kept_documents),
         "repeats": repeats,
     }
-    return Context(kept_history, kept_documents, cut)
+    if summary:
+        cut["summary"] = int(not kept_summary)
+    return Context(kept_history, kept_documents, cut, kept_summary)
 
 
 def without_repeats(documents: Sequence[Document]) -> list[Document]:
@@ -143,10 +155,15 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 
 def _tokens(
-    question: str, standalone: str, history: Sequence[BaseMessage], documents: Sequence[Document], count: Count
+    question: str,
+    standalone: str,
+    history: Sequence[BaseMessage],
+    documents: Sequence[Document],
+    count: Count,
+    summary: str = "",
 ) -> int:
     """Tokens of the whole prompt."""
     messages = ANSWER_PROMPT.format_messages(
-        chat_history=list(history), request=render_request(question, standalone, documents)
+        chat_history=list(history), request=render_request(question, standalone, documents, summary)
     )
     return sum(_MESSAGE_TOKENS + count(message.text) for message in messages)

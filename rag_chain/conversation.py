@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from langchain_core._api.deprecation import LangChainDeprecationWarning
 from langchain_core.callbacks import (
@@ -27,14 +27,15 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
 from rag_chain.errors import HistoryError, UsageError
+from rag_chain.operations.steps import Step
 from rag_chain.operations.timing import StageTimer
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
 from rag_chain.sessions.codec import plain
 from rag_chain.sessions.keys import SessionRef
+from rag_chain.summary import HistorySummaries
 
-INPUT, HISTORY, OUTPUT = "input", "chat_history", "answer"
+INPUT, HISTORY, SUMMARY, OUTPUT = "input", "chat_history", "summary", "answer"
 Values = dict[str, Any]
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _SPECS = [
@@ -67,6 +68,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         chain: takes ``input`` and ``chat_history`` and gives ``answer``; also ``message`` (the whole
             ``AIMessage``) and ``citations``, which are stored, and whatever else.
         sessions: where turns are kept, from ``open_sessions``.
+        summaries: makes summaries of what left the window; the chain then also takes ``summary``, a text, where there
+            is one.
 
     Raises:
         UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
@@ -75,8 +78,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     """
 
     _sessions: Sessions = PrivateAttr()
+    _summaries: HistorySummaries | None = PrivateAttr()
 
-    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions) -> None:
+    def __init__(
+        self, chain: Runnable[Values, Values], sessions: Sessions, summaries: HistorySummaries | None = None
+    ) -> None:
         def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
 
@@ -90,19 +96,27 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                 output_messages_key=OUTPUT,
                 history_factory_config=_SPECS,
             )
-        self.bound = _Conversation(chain, sessions)
+        self.bound = _Conversation(chain, sessions, summaries)
         self._sessions = sessions
+        self._summaries = summaries
 
     def history(self, session_id: str, user_id: str | None = None) -> SessionHistory:
         """A session's messages, as LangChain's history."""
         return SessionHistory(self._sessions, self._sessions.ref(session_id, user_id))
 
     def close(self) -> None:
-        """Close the connections to the store; a later turn opens them again."""
+        """Close the connections to the store; a later turn opens them again.
+
+        Summaries that are being made are waited for, for five seconds at most.
+        """
+        if self._summaries is not None:
+            self._summaries.close()
         self._sessions.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop and those of ``close``."""
+        if self._summaries is not None:
+            await self._summaries.aclose()
         await self._sessions.aclose()
 
     @property
@@ -122,22 +136,6 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-
-class _Step(Runnable[Any, Any]):
-    """A named child run around a piece of our own work, so that tracers and ``astream_events`` show it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        raise NotImplementedError("a step is run with its work")
-
-    def run(self, work: Callable[[Any], T], value: Any, config: RunnableConfig) -> T:
-        return cast("T", self._call_with_config(work, value, config))
-
-    async def arun(self, work: Callable[[Any], Coroutine[Any, Any, T]], value: Any, config: RunnableConfig) -> T:
-        return cast("T", await self._acall_with_config(work, value, config))
 
 
 class _Said:
@@ -180,11 +178,12 @@ class _Conversation(Runnable[Values, Values]):
 
     name = "ConversationChain"
 
-    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions) -> None:
+    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions, summaries: HistorySummaries | None) -> None:
         self._chain = chain
         self._sessions = sessions
-        self._load = _Step("load_history")
-        self._save = _Step("save_turn")
+        self._summaries = summaries
+        self._load = Step("load_history")
+        self._save = Step("save_turn")
         self._saving: set[asyncio.Task[Any]] = set()
 
     def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
@@ -316,13 +315,19 @@ class _Conversation(Runnable[Values, Values]):
         def commit(answer: BaseMessage | None) -> Saved:
             return self._sessions.commit(turn, answer, status, **said.note, **note)
 
-        return self._save.run(commit, said.answer, config)
+        saved = self._save.run(commit, said.answer, config)
+        if self._summaries is not None:
+            self._summaries.after(turn, saved)
+        return saved
 
     async def _acommit(
         self, turn: Turn, said: _Said, config: RunnableConfig, status: Status = "complete", **note: Any
     ) -> Saved:
         async def commit(answer: BaseMessage | None) -> Saved:
-            return await self._sessions.acommit(turn, answer, status, **said.note, **note)
+            saved = await self._sessions.acommit(turn, answer, status, **said.note, **note)
+            if self._summaries is not None:
+                self._summaries.aafter(turn, saved)
+            return saved
 
         # In a task of its own, because a turn is saved whole even when its caller is cancelled meanwhile.
         task = asyncio.create_task(self._save.arun(commit, said.answer, config))
@@ -362,7 +367,13 @@ def _asked(sessions: Sessions, value: Values, config: RunnableConfig) -> tuple[S
 
 def _for_chain(value: Values, turn: Turn) -> Values:
     content = turn.question.content
-    return {**value, INPUT: content if isinstance(content, str) else turn.question, HISTORY: turn.messages}
+    summary = {SUMMARY: turn.summary} if turn.summary else {}
+    return {
+        **value,
+        INPUT: content if isinstance(content, str) else turn.question,
+        HISTORY: turn.messages,
+        **summary,
+    }
 
 
 def _addable(output: Values) -> AddableDict:

@@ -15,9 +15,11 @@ from rag_chain.context import Context, context_limit, fit, token_counter
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError, DocumentIndexError
 from rag_chain.grounding import check_sentences
+from rag_chain.model_errors import GuardedModel
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
+from rag_chain.summary import HistorySummaries
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +43,8 @@ def build_chain(
     """
     settings = settings or Settings()
     index = open_index(settings) if index is None else index  # one without chunks is false
-    if settings.query_strategy == "condense" and not model and settings.chat_model_name == "local:extractive":
-        raise ConfigurationError(
-            "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, local:extractive quotes only: "
-            "set RAG_CHAT_MODEL, or use fusion."
-        )
+    if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
+        _refuse_what_needs_a_writer(settings)
     name = type(model).__name__ if model else settings.chat_model_name
     model = model or models.chat_model(settings)
     answering = models.answering_model(settings, model, name=name)
@@ -63,14 +62,22 @@ def build_chain(
 
     def assemble(turn: dict[str, Any]) -> Context:
         history = turn.get("chat_history", [])
-        return fit(turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count)
+        summary = turn.get("summary", "")
+        return fit(
+            turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count, summary=summary
+        )
 
     retrieve = RunnableLambda(retriever.retrieve, retriever.aretrieve)
     strict = settings.grounding == "strict"
     chain = rag_chain(
         RunnableLambda(query, aquery), retrieve, answering, assemble, check=_grounding_check(settings), strict=strict
     )
-    return ConversationChain(chain, sessions.open_sessions(settings))
+    store = sessions.open_sessions(settings)
+    if settings.history_summary == "off":
+        return ConversationChain(chain, store)
+    # By the chat model alone: one that stands in for answers may be none that writes.
+    summaries = HistorySummaries(store, GuardedModel(model, name), limit)
+    return ConversationChain(chain, store, summaries)
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:
@@ -89,6 +96,20 @@ def open_index(settings: Settings | None = None) -> HybridIndex:
 def open_history(settings: Settings | None = None) -> Any:
     """``(session_id, user_id=None)`` -> the session's ``BaseChatMessageHistory``; see ``rag_chain.sessions``."""
     return sessions.open_history(settings or Settings())
+
+
+def _refuse_what_needs_a_writer(settings: Settings) -> None:
+    """Raise ConfigurationError for what a model that only quotes can't do."""
+    if settings.query_strategy == "condense":
+        raise ConfigurationError(
+            "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, local:extractive quotes only: "
+            "set RAG_CHAT_MODEL, or use fusion."
+        )
+    if settings.history_summary == "on":
+        raise ConfigurationError(
+            "RAG_HISTORY_SUMMARY=on needs a model that can write a summary, local:extractive quotes only: "
+            "set RAG_CHAT_MODEL, or use off."
+        )
 
 
 def _grounding_check(settings: Settings) -> Check | None:

@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     history_max: int = Field(
         2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept a session, 0: all"
     )
+    history_summary: Literal["off", "on"] = Field(
+        "off",
+        validation_alias="RAG_HISTORY_SUMMARY",
+        description="on: the chain is also shown a summary of what left the window, made by the chat model; or off",
+    )
     key_prefix: str = Field(
         "message_store:",
         min_length=1,

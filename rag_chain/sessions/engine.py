@@ -24,7 +24,7 @@ from rag_chain.sessions.local_store import LocalStore
 from rag_chain.sessions.owner import is_dead, owner
 from rag_chain.sessions.recovery import Recovery
 from rag_chain.sessions.redis_store import RedisStore
-from rag_chain.sessions.turns import Account, Pending, Saved, Status, Turn, View, now_ms
+from rag_chain.sessions.turns import Account, Pending, Saved, Status, Summary, Turn, View, now_ms
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
@@ -61,6 +61,11 @@ class Engine:
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
         self._running: set[str] = set()
+
+    @property
+    def alone(self) -> bool:
+        """Whether no server is configured, so that this machine keeps the sessions."""
+        return self._server is None
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Flow[Turn]:
         """Open the session, note the question, read what the chain is shown.
@@ -173,6 +178,11 @@ class Engine:
         if account.listed:
             raise SessionExpiredError(f"Session {ref} has expired; start a new one.")
         raise SessionNotFoundError(f"There is no session {ref}.")
+
+    def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
+        """Keep a summary beside a session, see the stores; whether it was kept. While the server is away, none is."""
+        kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, summary, last, read_at))
+        return kept
 
     def listed(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int

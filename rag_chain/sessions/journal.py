@@ -16,6 +16,7 @@ from rag_chain.sessions.codec import Item
 from rag_chain.sessions.database import Database
 from rag_chain.sessions.keys import SessionRef, known_ref, new_turn_id
 from rag_chain.sessions.owner import is_dead, owner
+from rag_chain.sessions.summary_table import SummaryTable
 from rag_chain.sessions.turns import Outcome, Pending, now_ms
 from rag_chain.sessions.versions import gives_way
 
@@ -65,6 +66,7 @@ class Journal:
         self.store = f"{address or 'here'} {prefix}"
         self.waits = bool(address)
         self._database = Database(path, limit)
+        self.summaries = SummaryTable(self._database, self.store)
         self._prefix = prefix
 
     @property

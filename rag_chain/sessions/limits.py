@@ -9,11 +9,15 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``ttl`` in seconds, ``None``: for ever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all."""
+    """``ttl`` in seconds, ``None``: for ever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all.
+
+    ``summaries``: reads bring the summary of what left the window.
+    """
 
     ttl: int | None
     window: int
     maximum: int
+    summaries: bool = False
 
     @property
     def ttl_ms(self) -> int:

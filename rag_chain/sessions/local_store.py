@@ -19,7 +19,7 @@ from rag_chain.sessions.journal import Entry, Journal, Kept
 from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
+from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
 from rag_chain.sessions.versions import gives_way, is_answered, joined, of_turn
 
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class LocalStore:
             began=began,
             knowledge="whole" if known else "partial",
             local=True,
+            summary=copy.summary if copy else (yield from self._summary(ref)),
         )
 
     def commit(
@@ -179,6 +180,12 @@ class LocalStore:
             found[session] = max(active, found.get(session, 0))
         return sorted(found.items(), key=lambda one: (one[1], one[0]), reverse=True)[:limit]
 
+    def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
+        """Keep a summary beside a session that is kept here alone, see ``SummaryTable``; whether it was kept."""
+        if self._stands_in:
+            return False
+        return (yield from self._write(lambda journal: journal.summaries.put(ref, summary, read_at)))
+
     def close(self) -> None:
         for journal in self.journals:
             journal.close()
@@ -197,6 +204,13 @@ class LocalStore:
             # Its question may have been noted on the disk while that still took it.
             yield from self._each(lambda journal: journal.forget_pending(ref, name), write=True)
         return Saved("journaled" if durable else "volatile", outcome)
+
+    def _summary(self, ref: SessionRef) -> Flow[Summary | None]:
+        """The summary of a session that is kept here alone."""
+        if self._stands_in or not self._limits.summaries:
+            return None
+        found = yield from self._each(lambda journal: journal.summaries.get(ref))
+        return max((one for one in found if one), key=lambda one: one.covers, default=None)
 
     def _base(self, ref: SessionRef) -> int:
         """Messages that the server is known to have of the session."""

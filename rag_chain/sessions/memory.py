@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rag_chain.sessions.codec import Item
 from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.turns import now_ms
+from rag_chain.sessions.turns import Summary, now_ms
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Copy:
     created: int = 0
     expires: int = 0
     checked: int = 0
+    summary: Summary | None = None
 
     def claim(self, *, whole: bool) -> tuple[int, int, str]:
         """What this copy says of the newest messages: their total, how many it means, and a digest.

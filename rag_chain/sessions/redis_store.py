@@ -17,7 +17,7 @@ from rag_chain.sessions.flow import Call, Flow
 from rag_chain.sessions.keys import SessionRef, index_key
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, View, now_ms
+from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
 from rag_chain.sessions.versions import merged, of_turn, without
 from rag_chain.sessions.window import shown_of
 
@@ -115,6 +115,15 @@ class RedisStore:
         """Set the time to live of a session; whether there is one."""
         return bool((yield from self._ask("extend", ref, (ttl_ms,))))
 
+    def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
+        """Keep a summary beside the session, unless the one there covers as much; whether it was kept.
+
+        Args:
+            last: the newest message that it covers; nothing is kept if that is gone.
+        """
+        digest = hashlib.sha1(last.raw, usedforsecurity=False).hexdigest()
+        return bool((yield from self._ask("summary", ref, (summary.covers, digest, summary.text))))
+
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
         """The state of a session and ``count`` messages after the newest ``offset``; -1: all."""
         first, last = (1, 0) if count == 0 else (offset, -1 if count < 0 else offset + count - 1)
@@ -162,11 +171,13 @@ class RedisStore:
         turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", "")
         numbers = f"{limits.window} {ttl_ms} {total} {count} {int(whole)} {int(alone)} {limits.listed_ms}"
         args: Args = (numbers, digest, turn_id, question, ref.session_id)
+        if limits.summaries:
+            args = (*args, "summary")
         shown: list[BaseMessage] = []
         # Most often the copy is right: what is shown of it is worked out while the server checks it.
         meanwhile = (lambda: shown.__setitem__(slice(None), shown_of(held.items))) if held and pending else None
         reply = yield from self._ask("begin", ref, args, meanwhile)
-        told, raw_items, raw_pending = (reply, [], []) if isinstance(reply, bytes) else reply
+        told, raw_items, raw_pending, *summary = (reply, [], []) if isinstance(reply, bytes) else reply
         began, now, created, deleted, lost, new_total, matched = map(int, told.split())
         if began:
             yield from self._index(ref, "add")
@@ -182,6 +193,7 @@ class RedisStore:
             began=bool(began),
             knowledge="lost" if lost else "whole",
             shown=shown if meanwhile and matched and not raw_items else None,
+            summary=_summary(summary[0]) if summary else None,
         )
         checked = held.checked if matched and held is not None and not whole else now_ms()
         return view, deleted, checked
@@ -198,6 +210,7 @@ class RedisStore:
             args: Args = (digest.hexdigest(), held.created, missing, self._limits.ttl_ms, *(one.raw for one in whole))
             if (yield from self._ask("restore", ref, args)):
                 break
+        summary = yield from self._put_summary_back(ref, held, missing, whole)
         if missing:
             log.error("Redis at %s has lost %d messages of session %s.", self.address, missing, ref)
         return replace(
@@ -206,7 +219,22 @@ class RedisStore:
             total=missing + len(whole),
             created=held.created,
             knowledge="lost" if missing else "whole",
+            summary=summary,
         )
+
+    def _put_summary_back(
+        self, ref: SessionRef, held: Copy, missing: int, whole: Sequence[Item]
+    ) -> Flow[Summary | None]:
+        """The summary that this process holds is all that is left of what stays lost."""
+        if held.summary is None:
+            return None
+        covers = held.summary.covers - missing
+        if not 0 < covers <= len(held.items):
+            return None
+        last = held.items[covers - 1]
+        place = next((at for at, item in enumerate(whole, 1) if item.raw == last.raw), 0)
+        summary = Summary(held.summary.text, missing + place)
+        return summary if (yield from self.keep_summary(ref, summary, last, 0)) else None
 
     def _ask(self, script: str, ref: SessionRef, args: Args, meanwhile: Work = None) -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
@@ -240,7 +268,7 @@ class RedisStore:
         # Of a session that others made, nothing tells a loss from their clearing it: 0.
         created = view.created or (view.now if view.began else 0)
         expires = sent + self._limits.lifetime_ms - _EARLIER_MS
-        self._memory.put(Copy(ref, view.items, view.total, created, expires, checked))
+        self._memory.put(Copy(ref, view.items, view.total, created, expires, checked, view.summary))
 
     def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int, again: str | None = None) -> Saved:
         outcome, total = map(int, told.split())
@@ -253,13 +281,19 @@ class RedisStore:
             expires = sent + self._limits.lifetime_ms - _EARLIER_MS
             # A copy that has become shorter may lack an older message: the next read finds that it is wrong.
             if len(newest) >= min(window, len(copy.items)):
-                self._memory.put(Copy(ref, newest, total, copy.created, expires, copy.checked), instead_of=copy)
+                new = Copy(ref, newest, total, copy.created, expires, copy.checked, copy.summary)
+                self._memory.put(new, instead_of=copy)
         return Saved("durable", _OUTCOMES[outcome])
 
 
 def _went_back(held: Copy, view: View, deleted: int) -> bool:
     """Whether the server knows less of the session than it did, and no deletion explains it."""
     return view.total < held.total and view.created != held.created and deleted < held.created
+
+
+def _summary(raw: bytes) -> Summary:
+    covers, _, text = raw.decode(errors="replace").partition(" ")
+    return Summary(text, int(covers))
 
 
 def _pending(raw: Sequence[bytes]) -> list[Pending]:

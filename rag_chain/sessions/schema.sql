@@ -32,6 +32,20 @@ CREATE TABLE IF NOT EXISTS entries (
 
 CREATE INDEX IF NOT EXISTS entries_by_session ON entries (store, key, id);
 
+CREATE TABLE IF NOT EXISTS summaries (
+  store  TEXT NOT NULL,
+  key    TEXT NOT NULL,
+  covers INTEGER NOT NULL,            -- messages that it covers, of all ever put into the session here
+  text   TEXT NOT NULL,
+  PRIMARY KEY (store, key)
+) WITHOUT ROWID;
+
+-- A summary goes with the last of its session's messages: cleared, deleted, expired or evicted.
+CREATE TRIGGER IF NOT EXISTS summary_goes AFTER DELETE ON entries BEGIN
+  DELETE FROM summaries WHERE store = OLD.store AND key = OLD.key
+    AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.store = OLD.store AND e.key = OLD.key);
+END;
+
 CREATE TABLE IF NOT EXISTS leases (
   store TEXT PRIMARY KEY,
   owner TEXT NOT NULL,                -- the process that hands the entries over

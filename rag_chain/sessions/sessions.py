@@ -53,6 +53,7 @@ class Sessions:
     ) -> None:
         self.engine = engine
         self.prefix = prefix
+        self.limits = limits
         self.ttl, self.maximum = limits.ttl, limits.maximum
         self._target = target
         self._closing = closing
@@ -144,6 +145,7 @@ def open_sessions(settings: Settings) -> Sessions:
         settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
         settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
         settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
+        settings.history_summary,
     )  # fmt: skip
     with _lock:
         if identity not in _open:
@@ -182,7 +184,8 @@ def _compose(settings: Settings) -> Sessions:
         clients.check_url(url)
     target = Target(url, settings.redis_timeout)
     prefix, address = valid_prefix(settings.key_prefix), settings.redis_address
-    limits = Limits(settings.session_ttl, settings.history_window, settings.history_max)
+    summaries = settings.history_summary == "on"
+    limits = Limits(settings.session_ttl, settings.history_window, settings.history_max, summaries)
     memory = Memory(settings.memory_sessions)
     disk = None
     if settings.journal_path is not None:

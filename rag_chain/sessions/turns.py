@@ -65,6 +65,14 @@ def _quoted(text: str) -> bytes:
     return json.dumps(text).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the oldest messages of a session said, in short. ``covers``: how many, of all that were ever in it."""
+
+    text: str
+    covers: int
+
+
 @dataclass(slots=True)
 class View:
     """What a store knows of a session at one moment, newest messages last.
@@ -82,6 +90,7 @@ class View:
     knowledge: Knowledge = "whole"
     local: bool = False
     shown: list[BaseMessage] | None = None
+    summary: Summary | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +122,12 @@ class Turn:
         if self.named and (earlier := of_turn(view.items, self.turn_id)):
             return shown_of(without(view.items, earlier))
         return shown_of(view.items) if view.shown is None else view.shown
+
+    @property
+    def summary(self) -> str:
+        """What was said before those messages, in short; empty where that is not known, or nothing was."""
+        view = self.view
+        return view.summary.text if view.summary is not None and view.total > len(view.items) else ""
 
     def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
         """The messages to store for the turn.

@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "model_errors": {"errors"},
     "models": {"errors", "settings", "local", "model_errors"},
     "ingestion": {"errors", "settings", "models", "retrieval"},
-    "conversation": {"errors", "settings", "sessions", "operations"},
+    "summary": {"context", "prompts", "sessions", "operations"},
+    "conversation": {"errors", "settings", "sessions", "operations", "summary"},
     "factory": {
         "errors", "settings", "models", "retrieval", "sessions", "chain", "context", "conversation",
-        "grounding", "local",
+        "grounding", "local", "model_errors", "summary",
     },
     "chatbot": {"errors", "settings", "factory", "conversation", "answer"},
 }  # fmt: skip

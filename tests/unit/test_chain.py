@@ -47,7 +47,8 @@ class Recorder:
 
 
 def everything(turn: dict[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(history=turn.get("chat_history", []), documents=turn["found"], cut={"messages": 0})
+    history, summary = turn.get("chat_history", []), turn.get("summary", "")
+    return SimpleNamespace(history=history, documents=turn["found"], cut={"messages": 0}, summary=summary)
 
 
 @pytest.fixture

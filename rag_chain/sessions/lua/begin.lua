@@ -7,14 +7,14 @@
 --   been in the list, count 0: nothing; whole 1: the digest is of all of them, joined newest first, 0: of the newest
 --   and the oldest; alone 1: refuse while another turn is under way; listed: how long an idle session is (ms)
 -- ARGV[2] the digest, sha1   ARGV[3] turn id, '': only a read   ARGV[4] the pending question as JSON
--- ARGV[5] member
+-- ARGV[5] member   ARGV[6] 'summary': the summary is wanted too; else missing
 --
--- Reply: {'began now created deleted lost total held', items, pending}
+-- Reply: {'began now created deleted lost total held', items, pending} or {..., items, pending, summary}
 --   began 1: the turn is noted, 0: refused or a read; created and deleted: ms or 0; lost: messages known to be
 --   lost; total: messages ever in the list, as far as known; held 1: what the caller holds is right and `items`
 --   holds what is newer, 0: `items` is the window; items newest first; pending: {turn id, JSON, ...} of the
---   other turns. Only the string, if there are no items and no pending. (A status line is
---   sent and read faster than many values.)
+--   other turns; summary: 'covers text', see summary.lua. Only the string, if there are no items, no pending
+--   and no summary. (A status line is sent and read faster than many values.)
 --
 -- The time to live is renewed to the second.
 
@@ -56,6 +56,25 @@ if not items then
   items = length > 0 and window > 0 and redis.call('LRANGE', KEYS[1], 0, window - 1) or {}
 end
 
+local summary
+if ARGV[6] and meta.summary then
+  local covers, digest, text = string.match(meta.summary, '^(%d+) (%x+) (.*)$')
+  -- The newest message that it covers is looked for where it should be. Turns that were replaced since have left the
+  -- list, each message counted as dropped, and what is older than they were is so much nearer to the head.
+  local place = total - covers
+  for nearer = 0, place >= 0 and math.min(place, 8) or -1 do
+    local item = redis.call('LINDEX', KEYS[1], place - nearer)
+    if item and redis.sha1hex(item) == digest then
+      summary = (covers + nearer) .. ' ' .. text
+      break
+    end
+  end
+  if not summary and ttl ~= 0 then
+    -- The list was cleared by others, or trimmed faster than it was summarised.
+    redis.call('HDEL', KEYS[2], 'summary')
+  end
+end
+
 local began = 0
 if ttl ~= 0 then
   if ARGV[3] ~= '' and not (alone == '1' and #pending > 0) then
@@ -81,6 +100,9 @@ if ttl ~= 0 then
   end
 end
 local numbers = {began, now, meta.created or 0, meta.deleted or 0, meta.lost or 0, total, held}
+if summary then
+  return {table.concat(numbers, ' '), items, pending, summary}
+end
 if #items == 0 and #pending == 0 then
   return redis.status_reply(table.concat(numbers, ' '))
 end

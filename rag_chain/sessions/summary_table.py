@@ -1,0 +1,45 @@
+"""Where the journal keeps the summaries of its sessions. ``schema.sql`` sees to it that they go with the messages."""
+
+from __future__ import annotations
+
+from rag_chain.sessions.database import Database
+from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.turns import Summary, now_ms
+
+
+class SummaryTable:
+    """Args:
+    store: whose sessions, as in the journal's other tables.
+    """
+
+    def __init__(self, database: Database, store: str) -> None:
+        self._database = database
+        self._store = store
+
+    def get(self, ref: SessionRef) -> Summary | None:
+        """The summary of a session that is alive."""
+        with self._database.transaction(write=False) as db:
+            row = db.execute(
+                "SELECT u.text, u.covers FROM summaries u JOIN sessions s USING (store, key)"
+                " WHERE u.store = ? AND u.key = ? AND s.created IS NOT NULL AND s.expires >= ?",
+                (self._store, ref.messages_key, now_ms()),
+            ).fetchone()
+        return Summary(*row) if row else None
+
+    def put(self, ref: SessionRef, summary: Summary, read_at: int) -> bool:
+        """Keep a summary unless the one here covers as much; whether it was kept.
+
+        Args:
+            read_at: when the messages were read (ms). Nothing is kept of what was cleared or expired since.
+        """
+        with self._database.transaction() as db:
+            return (
+                db.execute(
+                    "INSERT INTO summaries (store, key, covers, text) SELECT store, key, ?, ? FROM sessions"
+                    " WHERE store = ? AND key = ? AND created <= ? AND deleted < ? AND expires >= ?"
+                    " ON CONFLICT (store, key) DO UPDATE SET covers = excluded.covers, text = excluded.text"
+                    " WHERE excluded.covers > summaries.covers",
+                    (summary.covers, summary.text, self._store, ref.messages_key, read_at, read_at, now_ms()),
+                ).rowcount
+                > 0
+            )

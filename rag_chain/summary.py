@@ -1,0 +1,159 @@
+"""The running summary of what left a session's window, made by the chat model when a turn is over.
+
+Progressive, as in LangChain's ``ConversationSummaryBufferMemory`` (``langchain_classic/memory/summary_buffer.py``): the
+model folds the messages that come next into the summary so far. Unlike there it is made off the answer's path, is kept
+beside the session by the store, and the messages themselves stay as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable
+
+from rag_chain.context import Count, estimate
+from rag_chain.operations.background import Background, Wanted
+from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
+from rag_chain.sessions import Saved, Sessions, Turn
+from rag_chain.sessions.codec import Item, note_of
+from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.summaries import Backlog, backlog, is_due
+from rag_chain.sessions.turns import Summary
+from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
+
+RUN_NAME = "summarize_history"
+NO_STREAM_TAG = "nostream"
+"""LangGraph's tag for model calls whose tokens are not for the user."""
+
+SUMMARY_CHARACTERS = 2_000
+"""Of a summary. The 150 words that the model is asked for have about half as many."""
+
+MESSAGE_CHARACTERS = 4_000
+"""Of each message that are read; a long one says at its beginning what it is about."""
+
+FOLDED_TOKENS = 3_000
+"""Of messages in one call, and half of the model's context at most: an estimate may be wrong."""
+
+CLOSE_SECONDS = 5.0
+"""How long closing waits for the summaries that are being made."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """One call of the model: what it is asked, and which messages its answer covers."""
+
+    conversation: str
+    backlog: Backlog
+    count: int
+
+    def kept(self, reply: BaseMessage) -> tuple[Summary, Item]:
+        return self.backlog.folded(_shortened(str(reply.text).strip(), SUMMARY_CHARACTERS), self.count)
+
+
+class HistorySummaries:
+    """Renews the summaries of sessions after their turns. A failure is logged, and a later turn tries again.
+
+    Args:
+        sessions: where they are kept.
+        model: a chat model. Its call does not stream, is a trace of its own with the name ``summarize_history``, and
+            none of a turn's callbacks hear of it.
+        limit: tokens that a prompt for the model may have.
+    """
+
+    def __init__(
+        self, sessions: Sessions, model: Runnable[LanguageModelInput, BaseMessage], limit: int, count: Count = estimate
+    ) -> None:
+        self._sessions = sessions
+        self._chain = (SUMMARY_PROMPT | model.bind(stream=False)).with_config(run_name=RUN_NAME, tags=[NO_STREAM_TAG])
+        self._room = max(1, min(FOLDED_TOKENS, limit // 2))
+        self._count = count
+        self._background = Background(RUN_NAME)
+
+    def after(self, turn: Turn, saved: Saved) -> None:
+        """Renew the summary of the turn's session in the background, if it is time to. No I/O."""
+        if is_due(self._sessions.engine, self._sessions.limits, turn, saved):
+            ref = turn.ref
+            self._background.submit(ref.messages_key, lambda wanted: self._renew(ref, wanted))
+
+    def aafter(self, turn: Turn, saved: Saved) -> None:
+        """See ``after``; by a task of the running event loop."""
+        if is_due(self._sessions.engine, self._sessions.limits, turn, saved):
+            ref = turn.ref
+            self._background.asubmit(ref.messages_key, lambda: self._arenew(ref))
+
+    def close(self) -> None:
+        """Wait a moment for the summaries that sync turns asked for; what is not made then is dropped."""
+        self._background.close(CLOSE_SECONDS)
+
+    async def aclose(self) -> None:
+        """Wait a moment for all summaries that were asked for; what is not made then is dropped."""
+        await self._background.aclose(CLOSE_SECONDS)
+
+    def _renew(self, ref: SessionRef, wanted: Wanted) -> None:
+        try:
+            fold = self._fold(self._sessions.run(backlog(self._sessions.engine, ref, self._sessions.limits)))
+            if fold is None:
+                return
+            summary, last = fold.kept(self._chain.invoke({"conversation": fold.conversation}, {"callbacks": []}))
+            if wanted():
+                self._sessions.run(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
+        except Exception as error:  # noqa: BLE001 - nobody is there to raise to
+            _report(ref, error)
+
+    async def _arenew(self, ref: SessionRef) -> None:
+        try:
+            fold = self._fold(await self._sessions.arun(backlog(self._sessions.engine, ref, self._sessions.limits)))
+            if fold is None:
+                return
+            reply = await self._chain.ainvoke({"conversation": fold.conversation}, {"callbacks": []})
+            summary, last = fold.kept(reply)
+            await self._sessions.arun(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
+        except Exception as error:  # noqa: BLE001 - nobody is there to raise to
+            _report(ref, error)
+
+    def _fold(self, found: Backlog | None) -> _Fold | None:
+        """As many of the messages, oldest first, as there is room for; one at least."""
+        if found is None:
+            return None
+        lines, room, count = list[str](), self._room, 0
+        for item in found.items:
+            line = _line(item.message, min(MESSAGE_CHARACTERS, 3 * self._room))
+            room -= self._count(line)
+            if room < 0 and count:
+                break
+            lines += [line] if line else []
+            count += 1
+        return _Fold(render_conversation(found.earlier, lines), found, count)
+
+
+def _line(message: BaseMessage | None, most: int) -> str:
+    """A message as it is summarised: who said it, what, and whether all of it was said. Empty for what is none."""
+    if message is None:
+        return ""
+    name = {"human": "Human", "ai": "AI"}.get(message.type, message.type.capitalize())
+    status, mark = note_of(message).get("status"), ""
+    if isinstance(message, AIMessage) and status == "interrupted":
+        mark = f" {INTERRUPTED}"
+    elif isinstance(message, HumanMessage) and status in ("interrupted", "failed"):
+        mark = f" {FAILED if status == 'failed' else UNANSWERED}"
+    return f"{name}: {_shortened(str(message.text), most)}{mark}"
+
+
+def _shortened(text: str, most: int) -> str:
+    """``text``, cut between words if it has more than so many characters, and without what UTF-8 has no form for."""
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= most:
+        return text
+    return text[: most - 1].rpartition(" ")[0] + "…" if " " in text[: most - 1] else text[: most - 1] + "…"
+
+
+def _report(ref: SessionRef, error: Exception) -> None:
+    # The class alone: a provider's message may hold what was said, or a key.
+    log.warning(
+        "The summary of session %s could not be made (%s); a later turn tries again.", ref, type(error).__name__
+    )
