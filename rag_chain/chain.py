@@ -29,7 +29,7 @@ from typing import Any, Protocol, cast
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableGenerator, RunnableLambda
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableLambda
 
 from rag_chain.answer import Answer
 from rag_chain.citations import cite, without_marks
@@ -102,7 +102,7 @@ def rag_chain(
         _Assign("query", query.with_config(run_name="standalone_question"))
         | _Assign("context", retrieve.with_config(run_name="retrieve"))
         | _Assign("message", ask.with_config(run_name="generate"))
-        | _citing(check, strict=strict)
+        | _Citing(check, strict=strict)
     ).with_config(run_name="rag_chain")
 
 
@@ -196,22 +196,41 @@ class _Collector:
         yield Answer(citations=citations, unknown_citations=unknown, **told, message=message)
 
 
-def _citing(check: Check | None, *, strict: bool) -> Runnable[dict[str, Any], Answer]:
-    """The last stage: the model's messages to the answer and its citations."""
+class _Citing(Runnable[dict[str, Any], Answer]):
+    """The last stage: the model's messages to the answer and its citations.
 
-    def answers(chunks: Iterator[dict[str, Any]]) -> Iterator[Answer]:
-        collector = _Collector(strict=strict)
-        for chunk in chunks:
+    No ``RunnableGenerator``: when its stream is closed, LangChain reads its input to the end all the same, which would
+    be the rest of the model's answer.
+    """
+
+    def __init__(self, check: Check | None, *, strict: bool) -> None:
+        self._check, self._strict = check, strict
+
+    def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+        return sum(self.transform(iter([input])), Answer())
+
+    async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+        async def only() -> AsyncIterator[dict[str, Any]]:
+            yield input
+
+        return sum([answer async for answer in self.atransform(only())], Answer())
+
+    def transform(
+        self, input: Iterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Answer]:
+        collector = _Collector(strict=self._strict)
+        for chunk in input:
             yield from collector.take(chunk)
-        yield from collector.end(check(collector.text, collector.context) if check else None)
+        yield from collector.end(self._check(collector.text, collector.context) if self._check else None)
 
-    async def aanswers(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Answer]:
-        collector = _Collector(strict=strict)
-        async for chunk in chunks:
+    async def atransform(
+        self, input: AsyncIterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Answer]:
+        collector = _Collector(strict=self._strict)
+        async for chunk in input:
             for answer in collector.take(chunk):
                 yield answer
+        check = self._check
         checked = await asyncio.to_thread(check, collector.text, collector.context) if check else None
         for answer in collector.end(checked):
             yield answer
-
-    return RunnableGenerator(answers, aanswers, name="cite")

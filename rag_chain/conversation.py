@@ -211,6 +211,8 @@ class _Conversation(Runnable[Values, Values]):
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
+        said = _Said()
+
         async def only() -> AsyncIterator[Values]:
             yield input
 
@@ -220,11 +222,14 @@ class _Conversation(Runnable[Values, Values]):
             config: RunnableConfig,
             **kwargs: Any,
         ) -> AsyncIterator[Values]:
-            return self._astream(input, config, **kwargs)
+            return self._astream(input, said, config, **kwargs)
 
         stream = self._atransform_stream_with_config(only(), turn, config, **kwargs)
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
             async for chunk in chunks:
+                # Here, not where the chain gives it: LangChain carries it from there to here in a task of its own, and
+                # what arrives when the reader's task is just being cancelled is never handed on.
+                said.add(chunk)
                 yield chunk
 
     def _invoke(
@@ -272,15 +277,15 @@ class _Conversation(Runnable[Values, Values]):
             raise
         yield _told(turn, self._commit(turn, said, config), said)
 
-    async def _astream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> AsyncGenerator[Values]:
-        said = _Said()
+    async def _astream(
+        self, value: Values, said: _Said, config: RunnableConfig, **kwargs: Any
+    ) -> AsyncGenerator[Values]:
         said.time(config)
         turn = await self._abegin(value, config)
         try:
             stream = self._chain.astream(_for_chain(value, turn), config, **kwargs)
             async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
                 async for chunk in chunks:
-                    said.add(chunk)
                     yield _addable(chunk)
         except BaseException as error:
             await self._agive_up(turn, said, error, config)
@@ -295,7 +300,12 @@ class _Conversation(Runnable[Values, Values]):
             opened.append(self._sessions.begin(ref, message, turn_id))
             return opened[0].messages
 
-        self._load.run(begin, question, config)
+        try:
+            self._load.run(begin, question, config)
+        except BaseException as error:
+            if opened:  # The turn has begun, and what stops it came after that.
+                self._give_up(opened[0], _Said(), error, config)
+            raise
         return opened[0]
 
     async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
@@ -306,7 +316,12 @@ class _Conversation(Runnable[Values, Values]):
             opened.append(await self._sessions.abegin(ref, message, turn_id))
             return opened[0].messages
 
-        await self._load.arun(begin, question, config)
+        try:
+            await self._load.arun(begin, question, config)
+        except BaseException as error:
+            if opened:
+                await self._agive_up(opened[0], _Said(), error, config)
+            raise
         return opened[0]
 
     def _commit(

@@ -6,6 +6,7 @@ libraries. They are told apart by status and by the names of their classes, so t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from typing import Any, cast
@@ -160,14 +161,18 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
     Args:
         model: a chat model.
         name: ``provider:model``, for the sentences.
+        silence: seconds that may pass between two chunks of an asynchronous stream; ``None``: any.
 
     Raises:
         ModelError: from every method that calls the model.
     """
 
-    def __init__(self, model: Runnable[LanguageModelInput, BaseMessage], name: str) -> None:
+    def __init__(
+        self, model: Runnable[LanguageModelInput, BaseMessage], name: str, *, silence: float | None = None
+    ) -> None:
         self.model = model
         self.label = name
+        self._silence = silence
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> BaseMessage:
         """The model's message."""
@@ -199,7 +204,14 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
         watch = _Watch(self)
         with mapped(self.label):
             async with aclosing(cast(Any, self.model.astream(input, config, **kwargs))) as chunks:
-                async for chunk in chunks:
+                silence = None  # Until the first chunk the client's own timeouts and retries hold.
+                while True:
+                    try:
+                        async with asyncio.timeout(silence):
+                            chunk = await anext(chunks)
+                    except StopAsyncIteration:
+                        break
+                    silence = self._silence
                     for ready in watch.take(chunk):
                         yield ready
             watch.end()

@@ -39,11 +39,13 @@ def answering_model(
     Raises:
         ConfigurationError: see ``chat_model``; also for the model that stands in.
     """
-    guarded = GuardedModel(model or chat_model(settings), name or settings.chat_model_name)
+    silence = settings.model_timeout
+    guarded = GuardedModel(model or chat_model(settings), name or settings.chat_model_name, silence=silence)
     if not settings.fallback_model:
         return guarded
     other = _chat_model("RAG_FALLBACK_MODEL", settings.fallback_model, settings)
-    return guarded.with_fallbacks([GuardedModel(other, settings.fallback_model)], exceptions_to_handle=(ModelError,))
+    guarded_other = GuardedModel(other, settings.fallback_model, silence=silence)
+    return guarded.with_fallbacks([guarded_other], exceptions_to_handle=(ModelError,))
 
 
 def _chat_model(variable: str, name: str, settings: Settings) -> BaseChatModel:
@@ -127,7 +129,9 @@ def _arguments(variable: str, provider: str, model: str, settings: Settings) -> 
     """
     patience: dict[str, Any] = {"timeout": settings.model_timeout, "max_retries": settings.model_retries}
     if variable != "RAG_EMBEDDING_MODEL":
-        patience["stream_chunk_timeout"] = settings.model_timeout
+        # GuardedModel watches over the pauses in a stream: this client's own watch loses a task's cancellation that
+        # comes together with a chunk, because asyncio.wait_for does before Python 3.12.
+        patience["stream_chunk_timeout"] = None
     if provider == "openai":
         # A local server that speaks OpenAI's protocol seldom asks for a key; the client insists on some.
         key = settings.openai_api_key or ("none" if settings.openai_base_url else None)
