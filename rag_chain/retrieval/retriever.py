@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -15,8 +16,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field
 
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
+from rag_chain.operations.workers import beside
 from rag_chain.retrieval.condense import condenser
-from rag_chain.retrieval.dense import Vectors
 from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query, leans_on_history
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.query_vectors import QueryVectors
@@ -85,13 +86,25 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
         """The best chunks for a query, best first; fewer than ``k`` where there are fewer."""
-        found = self._search(query, self._vectors.embed(query.texts, query.weights))
+        index = self.index.frozen()
+        if self.strategy == "last":
+            found = self.search.dense(index, self._vectors.embed(query.texts, query.weights))
+        else:
+            lexical = beside(partial(self.search.lexical, index, query.terms))
+            found = self.search.hybrid(index, self._vectors.embed(query.texts, query.weights), lexical)
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
         """See ``retrieve``; models are awaited, the search is another thread's."""
-        found = await asyncio.to_thread(self._search, query, await self._vectors.aembed(query.texts, query.weights))
-        return await self.search.arerank(found, query.standalone)
+        index, search = self.index.frozen(), self.search
+        if self.strategy == "last":
+            vector = await self._vectors.aembed(query.texts, query.weights)
+            found = await asyncio.to_thread(search.dense, index, vector)
+        else:
+            lexical = beside(partial(search.lexical, index, query.terms))
+            vector = await self._vectors.aembed(query.texts, query.weights)
+            found = await asyncio.to_thread(search.hybrid, index, vector, lexical)
+        return await search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """The best chunks for a turn, best first.
@@ -120,9 +133,6 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         common = max(COMMON_CHUNKS, COMMON_SHARE * len(index))
         earlier = [] if self.strategy == "last" else history
         return history_query(question, earlier, index.analyze, lambda stem: index.doc_freq(stem) > common)
-
-    def _search(self, query: HistoryQuery, vector: Vectors) -> list[Document]:
-        return self.search.dense(vector) if self.strategy == "last" else self.search.hybrid(vector, query.terms)
 
 
 class HybridRetriever(BaseRetriever):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 
 from rag_chain.errors import UsageError
 from rag_chain.retrieval.dense import Rows, Scores, Vectors, unit
-from rag_chain.retrieval.fusion import fuse, max_norm, min_max
+from rag_chain.retrieval.fusion import RankedList, fuse, max_norm, min_max
 from rag_chain.retrieval.index import HybridIndex
 
 DENSE_DEPTH, LEXICAL_DEPTH = 200, 500
@@ -57,22 +58,30 @@ class HybridSearch:
         if self.lambda_mult is not None and not 0 <= self.lambda_mult <= 1:
             raise UsageError(f"lambda_mult is {self.lambda_mult}: it must be from 0 to 1.")
 
-    def hybrid(self, vector: Vectors, terms: Mapping[str, float]) -> list[Document]:
+    def lexical(self, index: HybridIndex, terms: Mapping[str, float]) -> RankedList:
+        """The first half of ``hybrid``, which needs no vector: rows and BM25.
+
+        Args:
+            index: of one generation, the same in both halves.
+            terms: stem -> weight.
+        """
+        return index.lexical_search(terms, LEXICAL_DEPTH, self.filter)
+
+    def hybrid(self, index: HybridIndex, vector: Vectors, lexical: Future[RankedList]) -> list[Document]:
         """The best chunks by both searches, before any reranking.
 
         Args:
+            index: of one generation.
             vector: of the question, (dimension,).
-            terms: stem -> weight.
+            lexical: the other half, which may be under way.
         """
-        index = self.index.frozen()
         rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.filter)
-        found, bm25 = index.lexical_search(terms, LEXICAL_DEPTH, self.filter)
+        found, bm25 = lexical.result()
         fused = fuse([(rows[0], min_max(cosines[0])), (found, max_norm(bm25))], [1.0, LEXICAL_WEIGHT])
         return index.documents(self._chosen(index, vector, *fused))
 
-    def dense(self, vector: Vectors) -> list[Document]:
+    def dense(self, index: HybridIndex, vector: Vectors) -> list[Document]:
         """The best chunks by the dense search alone, before any reranking."""
-        index = self.index.frozen()
         rows, cosines = index.dense_search(vector, max(DENSE_DEPTH, self.k), self.filter)
         return index.documents(self._chosen(index, vector, rows[0], cosines[0]))
 

@@ -14,6 +14,7 @@ import pytest
 from rag_chain.errors import ConfigurationError
 from rag_chain.local import minilm
 from rag_chain.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
+from rag_chain.operations import workers
 
 _REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[
     "references"
@@ -166,6 +167,6 @@ def test_cores_are_those_that_the_process_may_use(
 ) -> None:
     quota = tmp_path / "cpu.max"
     quota.write_text(content)
-    monkeypatch.setattr(minilm.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(minilm, "_CPU_QUOTA", quota)
-    assert minilm.cores() == expected
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(workers, "_CPU_QUOTA", quota)
+    assert workers.cores.__wrapped__() == expected

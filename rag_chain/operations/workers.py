@@ -1,0 +1,40 @@
+"""Threads for the short computations of a turn, kept between turns: to start one takes as long as some of the work."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def beside(work: Callable[[], T]) -> Future[T]:
+    """Do ``work`` in another thread, beside the caller's own, in the caller's context.
+
+    For work that computes and ends by itself; it must not wait for other such work.
+    """
+    return _pool(os.getpid()).submit(contextvars.copy_context().run, work)
+
+
+@cache
+def cores() -> int:
+    """Processors that this process may use: its affinity, and its control group's share where there is one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        share = int(quota) / int(period)
+    except (OSError, ValueError):  # No such file, or the quota is "max".
+        return count
+    return max(1, min(count, round(share)))
+
+
+@cache
+def _pool(pid: int) -> ThreadPoolExecutor:
+    """A process's own: after a fork the parent's threads are not there."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="rag_chain")
