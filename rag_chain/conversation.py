@@ -15,12 +15,8 @@ from contextlib import aclosing, closing
 from typing import Any, cast
 
 from langchain_core._api.deprecation import LangChainDeprecationWarning
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForChainRun,
-    BaseCallbackManager,
-    CallbackManagerForChainRun,
-)
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.history import RunnableWithMessageHistory
@@ -28,11 +24,10 @@ from pydantic import PrivateAttr
 
 from rag_chain.errors import HistoryError, UsageError
 from rag_chain.operations.steps import Step
-from rag_chain.operations.timing import StageTimer
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
-from rag_chain.sessions.codec import plain
 from rag_chain.sessions.keys import SessionRef
 from rag_chain.summary import HistorySummaries
+from rag_chain.turn_output import TurnOutput
 
 INPUT, HISTORY, SUMMARY, OUTPUT = "input", "chat_history", "summary", "answer"
 Values = dict[str, Any]
@@ -58,8 +53,10 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
     The input is ``{"input": question}``, a text or a human message; the chain gets ``chat_history`` too. Its
     output is the chain's with ``turn_id``, ``persistence``, ``history`` (how much of the session was known:
-    ``whole``, ``partial`` or ``lost``) and ``milliseconds`` by stage, in a stream as the last chunk. Ids are taken
-    from ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
+    ``whole``, ``partial`` or ``lost``), ``milliseconds`` by stage and, where they are known, ``model``,
+    ``finish_reason``, ``usage`` (``input_tokens``, ``output_tokens``, ``total_tokens`` of all model calls of the turn)
+    and ``cost`` (US dollars, see ``rag_chain.usage``), in a stream as the last chunk. Ids are taken from
+    ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
 
     A stream that is closed before its end, and a turn whose task is cancelled, are stored as ``interrupted``
     with what was said; a turn whose chain raised is stored as ``failed`` with the error's class name.
@@ -138,41 +135,6 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                 yield chunk
 
 
-class _Said:
-    """What a chain gave so far, whole or chunk by chunk."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._message: BaseMessage | None = None
-        self._citations: list[Any] = []
-        self.timer = StageTimer()
-
-    def time(self, config: RunnableConfig) -> None:
-        """Measure the stages that run under ``config``."""
-        manager = config["callbacks"]
-        if isinstance(manager, BaseCallbackManager):  # it is one inside a run
-            manager.add_handler(self.timer)
-
-    def add(self, chunk: Values) -> None:
-        if isinstance(text := chunk.get(OUTPUT), str):
-            self._texts.append(text)
-        if isinstance(message := chunk.get("message"), BaseMessage):
-            self._message = message if self._message is None else cast("BaseMessage", self._message + message)
-        self._citations.extend(chunk.get("citations") or ())
-
-    @property
-    def answer(self) -> BaseMessage | None:
-        """The answer, ``None`` if nothing was said."""
-        if self._message is not None:
-            return self._message
-        text = "".join(self._texts)
-        return AIMessage(text) if text else None
-
-    @property
-    def note(self) -> Values:
-        return {"citations": plain(self._citations), "milliseconds": dict(self.timer.milliseconds)}
-
-
 class _Conversation(Runnable[Values, Values]):
     """The turn around the chain."""
 
@@ -211,7 +173,7 @@ class _Conversation(Runnable[Values, Values]):
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
-        said = _Said()
+        said = TurnOutput()
 
         async def only() -> AsyncIterator[Values]:
             yield input
@@ -235,8 +197,8 @@ class _Conversation(Runnable[Values, Values]):
     def _invoke(
         self, value: Values, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Values:
-        child, said = patch_config(config, callbacks=run_manager.get_child()), _Said()
-        said.time(child)
+        child, said = patch_config(config, callbacks=run_manager.get_child()), TurnOutput()
+        said.measure(child)
         turn = self._begin(value, child)
         try:
             output = self._chain.invoke(_for_chain(value, turn), child, **kwargs)
@@ -250,8 +212,8 @@ class _Conversation(Runnable[Values, Values]):
     async def _ainvoke(
         self, value: Values, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Values:
-        child, said = patch_config(config, callbacks=run_manager.get_child()), _Said()
-        said.time(child)
+        child, said = patch_config(config, callbacks=run_manager.get_child()), TurnOutput()
+        said.measure(child)
         turn = await self._abegin(value, child)
         try:
             output = await self._chain.ainvoke(_for_chain(value, turn), child, **kwargs)
@@ -263,8 +225,8 @@ class _Conversation(Runnable[Values, Values]):
         return _addable(output) + _told(turn, saved, said)
 
     def _stream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> Generator[Values]:
-        said = _Said()
-        said.time(config)
+        said = TurnOutput()
+        said.measure(config)
         turn = self._begin(value, config)
         try:
             stream = self._chain.stream(_for_chain(value, turn), config, **kwargs)
@@ -278,9 +240,9 @@ class _Conversation(Runnable[Values, Values]):
         yield _told(turn, self._commit(turn, said, config), said)
 
     async def _astream(
-        self, value: Values, said: _Said, config: RunnableConfig, **kwargs: Any
+        self, value: Values, said: TurnOutput, config: RunnableConfig, **kwargs: Any
     ) -> AsyncGenerator[Values]:
-        said.time(config)
+        said.measure(config)
         turn = await self._abegin(value, config)
         try:
             stream = self._chain.astream(_for_chain(value, turn), config, **kwargs)
@@ -304,7 +266,7 @@ class _Conversation(Runnable[Values, Values]):
             self._load.run(begin, question, config)
         except BaseException as error:
             if opened:  # The turn has begun, and what stops it came after that.
-                self._give_up(opened[0], _Said(), error, config)
+                self._give_up(opened[0], TurnOutput(), error, config)
             raise
         return opened[0]
 
@@ -320,12 +282,12 @@ class _Conversation(Runnable[Values, Values]):
             await self._load.arun(begin, question, config)
         except BaseException as error:
             if opened:
-                await self._agive_up(opened[0], _Said(), error, config)
+                await self._agive_up(opened[0], TurnOutput(), error, config)
             raise
         return opened[0]
 
     def _commit(
-        self, turn: Turn, said: _Said, config: RunnableConfig, status: Status = "complete", **note: Any
+        self, turn: Turn, said: TurnOutput, config: RunnableConfig, status: Status = "complete", **note: Any
     ) -> Saved:
         def commit(answer: BaseMessage | None) -> Saved:
             return self._sessions.commit(turn, answer, status, **said.note, **note)
@@ -336,7 +298,7 @@ class _Conversation(Runnable[Values, Values]):
         return saved
 
     async def _acommit(
-        self, turn: Turn, said: _Said, config: RunnableConfig, status: Status = "complete", **note: Any
+        self, turn: Turn, said: TurnOutput, config: RunnableConfig, status: Status = "complete", **note: Any
     ) -> Saved:
         async def commit(answer: BaseMessage | None) -> Saved:
             saved = await self._sessions.acommit(turn, answer, status, **said.note, **note)
@@ -354,13 +316,13 @@ class _Conversation(Runnable[Values, Values]):
             await asyncio.wait([task])
             raise
 
-    def _give_up(self, turn: Turn, said: _Said, error: BaseException, config: RunnableConfig) -> None:
+    def _give_up(self, turn: Turn, said: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
             self._commit(turn, said, config, **_why(error))
         except HistoryError as lost:
             _report(turn, lost, error)
 
-    async def _agive_up(self, turn: Turn, said: _Said, error: BaseException, config: RunnableConfig) -> None:
+    async def _agive_up(self, turn: Turn, said: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
             await self._acommit(turn, said, config, **_why(error))
         except HistoryError as lost:
@@ -396,12 +358,12 @@ def _addable(output: Values) -> AddableDict:
     return output if isinstance(output, AddableDict) else AddableDict(output)
 
 
-def _told(turn: Turn, saved: Saved, said: _Said) -> AddableDict:
+def _told(turn: Turn, saved: Saved, said: TurnOutput) -> AddableDict:
     return AddableDict(
         turn_id=turn.turn_id,
         persistence=saved.persistence,
         history=turn.view.knowledge,
-        milliseconds=said.timer.milliseconds,
+        **said.told,
     )
 
 

@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "models": {"errors", "settings", "local", "model_errors"},
     "ingestion": {"errors", "settings", "models", "retrieval"},
     "summary": {"context", "prompts", "sessions", "operations"},
-    "conversation": {"errors", "settings", "sessions", "operations", "summary"},
+    "usage": set(),
+    "turn_output": {"operations", "sessions", "usage"},
+    "conversation": {"errors", "settings", "sessions", "operations", "summary", "turn_output"},
     "factory": {
         "errors", "settings", "models", "retrieval", "sessions", "chain", "context", "conversation",
         "grounding", "local", "model_errors", "summary",

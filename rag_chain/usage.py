@@ -1,0 +1,142 @@
+"""What a turn took of its model: tokens and cost, as reported and never guessed.
+
+Tokens are those of all model calls of the turn, the rewriting of its question among them. Where a call did not report
+them, or broke off before it could, the turn has none.
+
+Cost is in US dollars: what the provider says that it charged (OpenRouter and Perplexity do), else, for OpenAI and Azure
+themselves, the list price of the tokens after langchain-community's table. Else there is none: a model that is not in
+the table, a tier with other prices, a server that only speaks OpenAI's protocol.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+
+
+class UsageMeter(BaseCallbackHandler):
+    """Adds up the model calls of one turn; each turn needs a new one."""
+
+    run_inline = True  # in the order of the events, in async runs too
+    ignore_chain = ignore_retriever = True  # properties in the parent
+
+    def __init__(self) -> None:
+        self._listed: dict[UUID, bool] = {}
+        self._calls: list[tuple[dict[str, int] | None, float | None]] = []
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """A call begins."""
+        self._listed[run_id] = _has_list_price(serialized or {}, kwargs.get("metadata") or {})
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call ends."""
+        generation = response.generations[0][0] if response.generations and response.generations[0] else None
+        message = generation.message if isinstance(generation, ChatGeneration) else None
+        listed = self._listed.pop(run_id, False)
+        self._calls.append((_tokens(message), _cost(message, listed=listed)))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call fails. One that was refused took nothing; what one took that broke off is not known."""
+        response = kwargs.get("response")
+        self._listed.pop(run_id, None)
+        if response is not None and any(response.generations):
+            self._calls.append((None, None))
+
+    def told(self, message: BaseMessage | None) -> dict[str, Any]:
+        """What is known: ``usage`` (a dictionary of ``TOKENS``), ``cost`` (US dollars), ``model``, ``finish_reason``.
+
+        Args:
+            message: the answer.
+        """
+        calls = self._calls or [(_tokens(message), _cost(message, listed=False))]
+        metadata = message.response_metadata if message is not None else {}
+        found = {
+            "usage": _sum([tokens for tokens, _ in calls]),
+            "cost": None if any(cost is None for _, cost in calls) else round(sum(cost or 0 for _, cost in calls), 9),
+            "model": metadata.get("model_name") or metadata.get("model"),
+            "finish_reason": metadata.get("finish_reason") or metadata.get("stop_reason"),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def note(self, message: BaseMessage | None) -> dict[str, Any]:
+        """What is to be stored beside the answer, which itself has its model, its reason to end and its own tokens."""
+        told = self.told(message)
+        known = {"usage"} if told.get("usage") == _tokens(message) else set()
+        return {name: told[name] for name in ("usage", "cost") if name in told and name not in known}
+
+
+def _tokens(message: BaseMessage | None) -> dict[str, int] | None:
+    usage = message.usage_metadata if isinstance(message, AIMessage) else None
+    return {name: int(usage[name]) for name in TOKENS} if usage else None  # type: ignore[literal-required]
+
+
+def _sum(every: list[dict[str, int] | None]) -> dict[str, int] | None:
+    known = [one for one in every if one is not None]
+    return {name: sum(one[name] for one in known) for name in TOKENS} if len(known) == len(every) else None
+
+
+def _cost(message: BaseMessage | None, *, listed: bool) -> float | None:
+    if not isinstance(message, AIMessage):
+        return None
+    charged = _charged(message.response_metadata)
+    return _list_price(message) if charged is None and listed else charged
+
+
+def _charged(metadata: dict[str, Any]) -> float | None:
+    """What the provider says that it charged, where LangChain's packages leave it."""
+    usage = metadata.get("token_usage")
+    for found in (metadata.get("cost"), usage.get("cost") if isinstance(usage, dict) else None):
+        value = found.get("total_cost") if isinstance(found, dict) else found
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+            return float(value)
+    return None
+
+
+def _has_list_price(serialized: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Whether a call goes to OpenAI or Azure themselves, and not to a server that speaks their protocol."""
+    provider = metadata.get("ls_provider")
+    # Where LangChain's client takes another address from.
+    address = (serialized.get("kwargs") or {}).get("openai_api_base") or os.environ.get("OPENAI_BASE_URL")
+    host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
+    return provider == "azure" or (provider == "openai" and (host == "api.openai.com" or host.endswith(".openai.com")))
+
+
+def _list_price(message: AIMessage) -> float | None:
+    """The price of OpenAI's tokens after langchain-community's table; ``None`` if it does not say."""
+    # Not at the top: only who pays for a model needs it.
+    from langchain_community.callbacks.openai_info import (
+        MODEL_COST_PER_1K_TOKENS,
+        TokenType,
+        get_openai_token_cost_for_model,
+        standardize_model_name,
+    )
+
+    usage, metadata = message.usage_metadata, message.response_metadata
+    if usage is None or metadata.get("service_tier") not in (None, "default"):
+        return None
+    details: Any = {**usage.get("input_token_details", {}), **usage.get("output_token_details", {})}
+    if details.get("audio"):
+        return None
+    name = standardize_model_name(str(metadata.get("model_name") or ""))
+    # The table's own way from a model to the price of its output fails for o1 and o3.
+    output = f"{name}-completion" if f"{name}-completion" in MODEL_COST_PER_1K_TOKENS else name
+    cached = int(details.get("cache_read") or 0)
+    try:
+        cost = get_openai_token_cost_for_model(name, usage["input_tokens"] - cached)
+        cost += get_openai_token_cost_for_model(output, usage["output_tokens"])
+        if cached:
+            cost += get_openai_token_cost_for_model(name, cached, token_type=TokenType.PROMPT_CACHED)
+    except ValueError:  # not in the table
+        return None
+    return cost
