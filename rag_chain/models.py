@@ -132,6 +132,8 @@ def _arguments(variable: str, provider: str, model: str, settings: Settings) -> 
         # GuardedModel watches over the pauses in a stream: this client's own watch loses a task's cancellation that
         # comes together with a chunk, because asyncio.wait_for does before Python 3.12.
         patience["stream_chunk_timeout"] = None
+        # LangChain asks for the tokens of a stream by itself only where it talks to OpenAI at its own address.
+        patience["stream_usage"] = True
     if provider == "openai":
         # A local server that speaks OpenAI's protocol seldom asks for a key; the client insists on some.
         key = settings.openai_api_key or ("none" if settings.openai_base_url else None)

@@ -2,6 +2,9 @@
 
 Azure's scheme differs in the path (``/openai/deployments/NAME/chat/completions``), in the ``api-version`` and in the
 header that carries the key (``api-key``); a request that mixes the two is refused.
+
+A model ``gpt-...`` is served under its own name, every other as ``served``. ``charged`` says what the answer cost, as
+OpenRouter does.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 KEY = "sk-a-secret-that-no-error-shows"
 WORDS = ["Hello", " there", " [1]", "."]
+USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+CHARGED = 0.00042
 
 ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
     "unauthorized": (401, {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key"}),
@@ -92,12 +97,12 @@ class FaultyServer:
             status, error = ERRORS[behaviour]
             return _reply(http, status, {"error": error}, {"Retry-After": "0"} if status == 429 else {})
         try:
-            self._misbehave(http, behaviour, streaming=bool(body.get("stream")))
+            self._misbehave(http, behaviour, body)
         except (BrokenPipeError, ConnectionResetError):  # The client went away, as it may.
             http.close_connection = True
         return None
 
-    def _misbehave(self, http: BaseHTTPRequestHandler, behaviour: str, *, streaming: bool) -> None:
+    def _misbehave(self, http: BaseHTTPRequestHandler, behaviour: str, body: dict[str, Any]) -> None:
         if behaviour == "hang":
             self.closed.wait()
             http.close_connection = True
@@ -105,8 +110,8 @@ class FaultyServer:
             _send(http, 200, b'{"choices": [{"mess', "application/json")
         elif behaviour == "page":
             _send(http, 200, b"<html>Not a model</html>", "text/html")
-        elif streaming:
-            _stream(http, behaviour, self.closed)
+        elif body.get("stream"):
+            _stream(http, behaviour, self.closed, usage=(body.get("stream_options") or {}).get("include_usage", False))
         else:
             _whole(http, behaviour)
 
@@ -125,10 +130,10 @@ def _behaviour(request: Request) -> str | None:
 def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:
     text = "" if behaviour in ("empty", "filtered") else "".join(WORDS)
     reply = {
-        "id": "c1", "object": "chat.completion", "created": 1, "model": "served",
+        "id": "c1", "object": "chat.completion", "created": 1, "model": _name(behaviour),
         "choices": [{"index": 0, "finish_reason": "content_filter" if behaviour == "filtered" else "stop",
                      "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11},
+        "usage": _usage(behaviour),
     }  # fmt: skip
     data = json.dumps(reply).encode()
     if behaviour == "drop":
@@ -142,7 +147,15 @@ def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:
         _send(http, 200, data, "application/json")
 
 
-def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Event) -> None:
+def _name(behaviour: str) -> str:
+    return behaviour if behaviour.startswith("gpt-") else "served"
+
+
+def _usage(behaviour: str) -> dict[str, Any]:
+    return {**USAGE, "cost": CHARGED} if behaviour == "charged" else USAGE
+
+
+def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Event, *, usage: bool) -> None:
     http.send_response(200)
     http.send_header("Content-Type", "text/event-stream")
     http.send_header("Transfer-Encoding", "chunked")
@@ -162,15 +175,24 @@ def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Even
                 break
             _event(http, {"content": word})
     finish = "content_filter" if behaviour in ("filtered", "half-filtered") else "stop"
-    _event(http, {}, finish)
+    _event(http, {}, finish, model=_name(behaviour))
+    if usage:
+        _event(http, None, usage=_usage(behaviour))
     _chunk(http, b"data: [DONE]\n\n")
     _chunk(http, b"")
 
 
-def _event(http: BaseHTTPRequestHandler, delta: dict[str, Any], finish: str | None = None) -> None:
+def _event(
+    http: BaseHTTPRequestHandler,
+    delta: dict[str, Any] | None,
+    finish: str | None = None,
+    *,
+    model: str = "served",
+    usage: dict[str, Any] | None = None,
+) -> None:
     event = {
-        "id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "served",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        "id": "c1", "object": "chat.completion.chunk", "created": 1, "model": model, "usage": usage,
+        "choices": [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}],
     }  # fmt: skip
     _chunk(http, b"data: " + json.dumps(event).encode() + b"\n\n")
 
