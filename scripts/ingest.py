@@ -84,8 +84,9 @@ def show(report: IngestReport, index_dir: Path) -> None:
     console.print(files)
     for source, reason in report.failed:
         console.print(Text.assemble("  ", (source, "bold"), ": ", reason))
+    if not (report.added or report.updated or report.unchanged or report.failed):
+        console.print("No documents were found there.")
     if not report.chunks:
-        console.print("No documents were found.")
         return
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items() if stage != "total")
     console.print(

@@ -69,10 +69,8 @@ class Breaker:
             self._closed = False
             self.readable = error is not None and refuses_writes(error.__cause__)
             self._start()
-        reason = str(error or "Another process is handing over to it what was kept.")
-        log.warning(
-            "Redis at %s is away; sessions are kept on this machine until it is back. %s", self._address, reason
-        )
+        reason = error or f"Another process is handing over to Redis at {self._address} what was kept."
+        log.warning("%s Sessions are kept on this machine until it is back.", reason)
 
     def stop(self) -> None:
         """End the probing."""
