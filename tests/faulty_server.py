@@ -10,9 +10,11 @@ OpenRouter does.
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,11 +46,26 @@ class Request:
     body: dict[str, Any]
 
 
+@dataclass
+class Stream:
+    """An answer of the model ``endless``: the words sent, and whether the client has closed the connection."""
+
+    sent: list[str] = field(default_factory=list)
+    is_closed: bool = False
+
+
 class FaultyServer:
-    """``with FaultyServer() as server:`` serves at ``server.address``, without ``/v1``."""
+    """``with FaultyServer() as server:`` serves at ``server.address``, without ``/v1``.
+
+    The model ``endless`` sends ``words`` words, one every ``pause`` seconds, and never ends its answer: it waits
+    until the client closes the connection. Asked for a whole answer, it gives none.
+    """
+
+    words, pause = 12, 0.003
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.streams: list[Stream] = []
         self.closed = threading.Event()
         self._seen: Counter[str] = Counter()
         outer = self
@@ -84,7 +101,11 @@ class FaultyServer:
 
     def _serve(self, http: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(http.path)
-        body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
+        sent = http.rfile.read(int(http.headers["Content-Length"]))
+        if not sent:  # The client went away.
+            http.close_connection = True
+            return None
+        body = json.loads(sent)
         request = Request(parts.path, parse_qs(parts.query), {k.lower(): v for k, v in http.headers.items()}, body)
         self.requests.append(request)
         behaviour = _behaviour(request)
@@ -110,10 +131,40 @@ class FaultyServer:
             _send(http, 200, b'{"choices": [{"mess', "application/json")
         elif behaviour == "page":
             _send(http, 200, b"<html>Not a model</html>", "text/html")
+        elif behaviour == "endless":
+            self._endless(http, streaming=bool(body.get("stream")))
         elif body.get("stream"):
             _stream(http, behaviour, self.closed, usage=(body.get("stream_options") or {}).get("include_usage", False))
         else:
             _whole(http, behaviour)
+
+    def _endless(self, http: BaseHTTPRequestHandler, *, streaming: bool) -> None:
+        stream = Stream()
+        self.streams.append(stream)
+        http.close_connection = True
+        try:
+            if streaming:
+                _begin_stream(http)
+            for number in range(self.words if streaming else 0):
+                if _is_closed(http.connection, self.pause):
+                    break
+                # Before it is sent: the client may have read it before this thread runs again.
+                stream.sent.append(f" w{number}")
+                _event(http, {"content": stream.sent[-1]})
+            while not self.closed.is_set() and not _is_closed(http.connection, 0.1):
+                pass
+            stream.is_closed = not self.closed.is_set()
+        except (BrokenPipeError, ConnectionResetError):
+            stream.is_closed = True
+
+
+def _is_closed(connection: socket.socket, seconds: float) -> bool:
+    """Whether the other side closes the connection within so many seconds."""
+    readable, _, _ = select.select([connection], [], [], seconds)
+    try:
+        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
+    except ConnectionResetError:
+        return True
 
 
 def _behaviour(request: Request) -> str | None:
@@ -155,12 +206,16 @@ def _usage(behaviour: str) -> dict[str, Any]:
     return {**USAGE, "cost": CHARGED} if behaviour == "charged" else USAGE
 
 
-def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Event, *, usage: bool) -> None:
+def _begin_stream(http: BaseHTTPRequestHandler) -> None:
     http.send_response(200)
     http.send_header("Content-Type", "text/event-stream")
     http.send_header("Transfer-Encoding", "chunked")
     http.end_headers()
     _event(http, {"role": "assistant", "content": ""})
+
+
+def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Event, *, usage: bool) -> None:
+    _begin_stream(http)
     if behaviour not in ("empty", "filtered"):
         for place, word in enumerate(WORDS):
             if place == 2 and behaviour == "drop":

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rag_chain.sessions.clients import AsyncClient, SyncClient
 
@@ -73,17 +73,22 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
 
 async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
     """Drive a flow on the running event loop."""
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
     try:
         effect = next(flow)
         while True:
             try:
                 result: Any = None
+                cancelled = task.cancelling()
                 if isinstance(effect, Call):
                     result = await client().call(effect.script, effect.keys, effect.args, effect.meanwhile)
                 elif isinstance(effect, Disk):
                     result = await asyncio.to_thread(effect.work)
                 else:
                     await asyncio.sleep(effect.seconds)
+                if task.cancelling() > cancelled:
+                    # redis-py sends within asyncio.wait_for, which loses a cancellation before Python 3.12.
+                    raise asyncio.CancelledError
             except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
                 effect = flow.throw(error)
             else:
