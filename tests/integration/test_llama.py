@@ -168,3 +168,26 @@ async def test_the_whole_chain_runs_on_it(settings: Settings) -> None:
     assert len({answer["turn_id"] for answer in batch}) == 8
     for session in set(sessions):
         assert len(chain.get_session_history(session).messages) == 4
+
+
+async def test_condense_rewrites_with_it_and_streams_no_token_of_that(settings: Settings) -> None:
+    condensing = settings.model_copy(update={"query_strategy": "condense"})
+    index = HybridIndex.create(
+        settings.index_dir / "condense", models.embeddings(settings), embedding_model="local:minilm"
+    )
+    index.add_documents([Document("A session is kept for one hour.", metadata={"source": "sessions.md"})])
+    chain = rag_chain.build_chain(condensing, index=index)
+    config = {"configurable": {"session_id": "condense"}}
+    chain.invoke({"input": "How long is a session kept?"}, config)
+    rewritten: list[str] = []
+    parts: list[str] = []
+    async for event in chain.astream_events({"input": "And why is that?"}, config, version="v2"):
+        if event["name"] == "condense" and event["event"] == "on_chain_end":
+            rewritten.append(event["data"]["output"])
+        if event["event"] == "on_chat_model_stream":
+            assert "nostream" not in event["tags"]
+            parts.append(event["data"]["chunk"].text)
+    assert len(rewritten) == 1
+    assert rewritten[0].strip()
+    answer = chain.get_session_history("condense").messages[-1]
+    assert "".join(parts) == answer.text
