@@ -18,7 +18,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 
@@ -48,9 +48,11 @@ class UsageMeter(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A call fails. One that was refused took nothing; what one took that broke off is not known."""
-        response = kwargs.get("response")
         self._listed.pop(run_id, None)
-        if response is not None and any(response.generations):
+        response = kwargs.get("response")
+        # LangChain puts a refusal's body there too, as a message that is no chunk.
+        said = (one for some in response.generations for one in some) if isinstance(response, LLMResult) else ()
+        if any(isinstance(one, ChatGenerationChunk) for one in said):
             self._calls.append((None, None))
 
     def told(self, message: BaseMessage | None) -> dict[str, Any]:

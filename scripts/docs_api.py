@@ -17,6 +17,7 @@ BEYOND = [
     "rag_chain.sessions.SessionInfo",
     "rag_chain.sessions.SessionPage",
     "rag_chain.sessions.SessionStats",
+    "rag_chain.sessions.UsageTotals",
 ]
 """What the public names hand out or take."""
 

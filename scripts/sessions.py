@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_chain import RagChainError, RedisSessionManager, Settings
-from rag_chain.sessions import SessionInfo
+from rag_chain.sessions import SessionInfo, UsageTotals
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -87,11 +87,13 @@ def show(
 def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_json: AsJson = False) -> None:
     """What a session holds."""
     with manager(redis_url) as sessions:
-        found = asdict(sessions.get_session_stats(session, user_id=user))
+        found = sessions.get_session_stats(session, user_id=user)
     if as_json:
-        print_json(found)
+        print_json(asdict(found))
         return
-    for name, value in found.items():
+    values = asdict(found) | taken(found.usage)
+    del values["usage"]
+    for name, value in values.items():
         shown = ttl(value) if name == "ttl" else day(value) if isinstance(value, datetime) else str(value)
         console.print(Text(f"{name:12} {shown}"))
 
@@ -172,6 +174,16 @@ def told(info: SessionInfo, as_json: bool, what: str) -> None:
         print_json(asdict(info))
     else:
         console.print(Text(f"{what} session {info.session_id!r}: {info.messages} messages, for {ttl(info.ttl)}."))
+
+
+def taken(usage: UsageTotals) -> dict[str, str]:
+    """What the turns of a session took, a line each."""
+    tokens = f"{usage.input_tokens} in, {usage.output_tokens} out, {usage.total_tokens} in all"
+    return {
+        "tokens": f"{tokens}, as {usage.answers} of the turns tell" if usage.answers else "not reported",
+        "cost": f"${usage.cost:.6f}, as {usage.priced} of the turns tell" if usage.cost is not None else "not known",
+        "took": ", ".join(f"{stage} {took:.0f} ms" for stage, took in usage.milliseconds.items()),
+    }
 
 
 def print_json(value: Any) -> None:

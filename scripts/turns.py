@@ -27,7 +27,7 @@ def ask(
 
     Returns:
         The turn as ``chat.py --json`` prints it: session_id, turn_id, question, standalone_question, answer,
-        citations, persistence, milliseconds by stage.
+        citations, persistence, milliseconds by stage; where they are known, model, finish_reason, usage, cost.
     """
     answer = Answer()
     ids = {"session_id": session_id} | ({"user_id": user_id} if user_id else {})
@@ -45,6 +45,7 @@ def ask(
         "citations": [citation.model_dump() for citation in answer["citations"]],
         "persistence": answer["persistence"],
         "milliseconds": answer["milliseconds"],
+        **{name: answer[name] for name in ("model", "finish_reason", "usage", "cost") if name in answer},
     }
 
 
@@ -56,7 +57,9 @@ def show_sources(console: Console, turn: dict[str, Any]) -> None:
         console.print(line)
     took = turn["milliseconds"]
     retrieval = f"retrieval {took['retrieve']:.0f} ms, " if "retrieve" in took else ""
-    console.print(Text(f"  {turn['persistence']}, {retrieval}{took['total']:.0f} ms in all", style="dim"))
+    usage = turn.get("usage")
+    tokens = f", {usage['input_tokens']} tokens in and {usage['output_tokens']} out" if usage else ""
+    console.print(Text(f"  {turn['persistence']}, {retrieval}{took['total']:.0f} ms in all{tokens}", style="dim"))
 
 
 def show_turn(console: Console, turn: dict[str, Any]) -> None:

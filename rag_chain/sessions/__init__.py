@@ -8,6 +8,7 @@ from rag_chain.sessions.history import RedisChatMessageHistory, SessionHistory
 from rag_chain.sessions.manager import RedisSessionManager, SessionInfo, SessionPage, SessionStats
 from rag_chain.sessions.messages import ConversationMessage
 from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.totals import UsageTotals
 from rag_chain.sessions.turns import Persistence, Saved, Status, Turn
 from rag_chain.settings import Settings
 
@@ -48,6 +49,7 @@ __all__ = [
     "Sessions",
     "Status",
     "Turn",
+    "UsageTotals",
     "open_history",
     "open_sessions",
 ]

@@ -20,6 +20,7 @@ from rag_chain.sessions.flow import Flow
 from rag_chain.sessions.keys import SessionRef, ref
 from rag_chain.sessions.messages import ConversationMessage
 from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.totals import UsageTotals, totals
 from rag_chain.sessions.turns import Account
 from rag_chain.settings import Settings
 
@@ -44,8 +45,9 @@ class SessionStats:
     """What a session holds.
 
     ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
-    ``trimmed``: beyond RAG_HISTORY_MAX; ``lost``: known to be lost by the store; ``pending``: turns under way;
-    ``waiting``: turns in this machine's journal that the server does not have yet; ``store``: what serves now.
+    ``trimmed``: beyond RAG_HISTORY_MAX, or in the way of a turn asked again; ``lost``: known to be lost by the store;
+    ``pending``: turns under way; ``waiting``: turns in this machine's journal that the server does not have yet;
+    ``store``: what serves now; ``usage``: tokens, cost and time of the turns that are kept.
     """
 
     session_id: str
@@ -62,6 +64,7 @@ class SessionStats:
     last_active: datetime | None
     ttl: float | None
     store: str
+    usage: UsageTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +310,7 @@ class _Flows:
             last_active=info.last_active,
             ttl=info.ttl,
             store=account.store,
+            usage=totals(messages_of(account.items)),
         )
 
     def page(self, user_id: str | None, cursor: str | None, limit: int) -> Flow[SessionPage]:

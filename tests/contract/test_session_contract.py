@@ -29,7 +29,7 @@ from rag_chain.errors import (
     SessionNotFoundError,
     UsageError,
 )
-from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, open_sessions
+from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, UsageTotals, open_sessions
 from rag_chain.sessions import owner as owners
 from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 from rag_chain.settings import Settings
@@ -566,6 +566,24 @@ async def test_stats(store: Store) -> None:
     )
     assert stats.created is not None
     assert stats.created <= stats.last_active
+
+
+async def test_stats_sum_what_the_turns_took(store: Store) -> None:
+    sessions = store.open(history_max=0 if store.name in AWAY else 4)
+    manager = RedisSessionManager(sessions=sessions)
+    tokens = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    for number in range(3):
+        begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), f"t{number}")
+        answer = AIMessage("a", usage_metadata=tokens)  # type: ignore[arg-type]
+        note = {"cost": 0.25, "milliseconds": {"generate": 100.5, "total": 120}}
+        await store.call(sessions, "commit", begun, answer, "complete", **note)
+    usage = (await store.call(manager, "get_session_stats", "s1")).usage
+    kept = 3 if store.name in AWAY else 2
+    assert usage == UsageTotals(
+        kept, kept * 10, kept * 5, kept * 15, kept, kept * 0.25, {"generate": kept * 100.5, "total": kept * 120}
+    )
+    await store.call(manager, "clear_session", "s1")
+    assert (await store.call(manager, "get_session_stats", "s1")).usage == UsageTotals()
 
 
 async def test_history_by_the_manager(store: Store) -> None:

@@ -27,6 +27,8 @@ KEYS = {
     "citations",
     "persistence",
     "milliseconds",
+    "model",
+    "finish_reason",
 }
 
 
@@ -41,6 +43,22 @@ def test_one_question_is_answered_with_its_source(script: Script) -> None:
     assert {"load_history", "standalone_question", "retrieve", "generate", "save_turn", "total"} <= set(
         turn["milliseconds"]
     )
+
+
+def test_what_an_answer_took_is_told(script: Script) -> None:
+    done = script(
+        "chat.py", "--ask", "How long is a session kept?", "--json",
+        env={"RAG_CHAT_MODEL": "local:llama", "RAG_ANSWER_TOKENS": "8"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    turn = json.loads(done.stdout)
+    assert set(turn) == KEYS | {"usage"}
+    assert turn["model"].startswith("SmolLM2")
+    assert 0 < turn["usage"]["output_tokens"] <= 8
+    listed = script("sessions.py", "stats", turn["session_id"], "--json")
+    usage = json.loads(listed.stdout)["usage"]
+    assert usage["total_tokens"] == turn["usage"]["total_tokens"]
+    assert usage["milliseconds"]["generate"] == turn["milliseconds"]["generate"]
 
 
 def test_for_a_person_it_prints_answer_and_sources(script: Script) -> None:

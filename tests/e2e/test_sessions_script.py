@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 from talking import another_process, config, contents, echo_chain, stock, turns
 from typer.testing import CliRunner
 
@@ -57,7 +58,27 @@ def test_looking_at_sessions(talked: str) -> None:
     assert len(json.loads(run("show", "s1", "--user", "u1", "--limit", "1", "--json", url=talked))["messages"]) == 1
     stats = json.loads(run("stats", "s1", "--user", "u1", "--json", url=talked))
     assert (stats["turns"], stats["store"]) == ({"complete": 2}, "redis")
-    assert "complete" in run("stats", "s1", "--user", "u1", url=talked)
+    told = run("stats", "s1", "--user", "u1", url=talked)
+    assert "complete" in told
+    assert "not reported" in told
+    assert "not known" in told
+
+
+def test_what_a_session_took(redis_url: str) -> None:
+    sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
+    tokens = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    for answer, note in (
+        (AIMessage("a", usage_metadata=tokens), {"cost": 0.0125, "milliseconds": {"generate": 100.25}}),  # type: ignore[arg-type]
+        (AIMessage("b"), {"milliseconds": {"generate": 1.5}}),
+    ):
+        sessions.commit(sessions.begin(sessions.ref("s1"), HumanMessage("q")), answer, "complete", **note)
+    sessions.close()
+    assert json.loads(run("stats", "s1", "--json", url=redis_url))["usage"] == {
+        "answers": 1, **tokens, "priced": 1, "cost": 0.0125, "milliseconds": {"generate": 101.75},
+    }  # fmt: skip
+    told = run("stats", "s1", url=redis_url)
+    for line in ("10 in, 5 out, 15 in all, as 1 of", "$0.012500, as 1 of", "generate 102 ms"):
+        assert line in told
 
 
 def test_carrying_and_erasing(talked: str) -> None:

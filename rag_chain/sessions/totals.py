@@ -1,0 +1,65 @@
+"""What the turns of a session took of their models, summed over the messages that are kept, when it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from rag_chain.sessions.codec import note_of
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """Sums over the turns that tell it; the others count for nothing.
+
+    ``answers`` is how many turns tell their tokens, ``priced`` how many tell their ``cost`` (US dollars, ``None`` if
+    none does); ``milliseconds`` by stage.
+    """
+
+    answers: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    priced: int = 0
+    cost: float | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+def totals(messages: Iterable[BaseMessage]) -> UsageTotals:
+    """The sums over messages. The tokens of a turn stand in its note, where they are not those of its answer alone."""
+    tokens: list[dict[str, Any]] = []
+    costs: list[float] = []
+    milliseconds: defaultdict[str, float] = defaultdict(float)
+    for message in messages:
+        note = note_of(message)
+        usage = note.get("usage") or getattr(message, "usage_metadata", None)
+        if isinstance(usage, dict) and usage:
+            tokens.append(usage)
+        if (cost := _number(note.get("cost"))) is not None:
+            costs.append(cost)
+        stages = note.get("milliseconds")
+        for stage, took in stages.items() if isinstance(stages, dict) else ():
+            milliseconds[stage] += _number(took) or 0
+
+    def count(name: str) -> int:
+        return sum(int(_number(one.get(name)) or 0) for one in tokens)
+
+    return UsageTotals(
+        answers=len(tokens),
+        input_tokens=count("input_tokens"),
+        output_tokens=count("output_tokens"),
+        total_tokens=count("total_tokens"),
+        priced=len(costs),
+        cost=round(math.fsum(costs), 9) if costs else None,
+        milliseconds={stage: round(took, 3) for stage, took in milliseconds.items()},
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A stored value, if it is a number: others may have written the message."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
