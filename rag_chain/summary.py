@@ -22,7 +22,7 @@ from rag_chain.sessions.codec import Item, note_of
 from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.summaries import Backlog, backlog, is_due
 from rag_chain.sessions.turns import Summary
-from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
+from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 
 RUN_NAME = "summarize_history"
 NO_STREAM_TAG = "nostream"
@@ -137,8 +137,8 @@ def _line(message: BaseMessage | None, most: int) -> str:
         return ""
     name = {"human": "Human", "ai": "AI"}.get(message.type, message.type.capitalize())
     status, mark = note_of(message).get("status"), ""
-    if isinstance(message, AIMessage) and status == "interrupted":
-        mark = f" {INTERRUPTED}"
+    if isinstance(message, AIMessage) and status in ("interrupted", "failed"):
+        mark = f" {INTERRUPTED if status == 'interrupted' else BROKEN_OFF}"
     elif isinstance(message, HumanMessage) and status in ("interrupted", "failed"):
         mark = f" {FAILED if status == 'failed' else UNANSWERED}"
     return f"{name}: {_shortened(str(message.text), most)}{mark}"

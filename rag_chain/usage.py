@@ -3,9 +3,9 @@
 Tokens are those of all model calls of the turn, the rewriting of its question among them. Where a call did not report
 them, or broke off before it could, the turn has none.
 
-Cost is in US dollars: what the provider says that it charged (OpenRouter and Perplexity do), else, for OpenAI and Azure
-themselves, the list price of the tokens after langchain-community's table. Else there is none: a model that is not in
-the table, a tier with other prices, a server that only speaks OpenAI's protocol.
+Cost is in US dollars: what the provider says that it charged (OpenRouter does), else, for OpenAI and Azure themselves,
+the list price of the tokens after langchain-community's table. Else there is none: a model that is not in the table, a
+tier with other prices, a server that only speaks OpenAI's protocol.
 """
 
 from __future__ import annotations
@@ -96,10 +96,9 @@ def _cost(message: BaseMessage | None, *, listed: bool) -> float | None:
 
 
 def _charged(metadata: dict[str, Any]) -> float | None:
-    """What the provider says that it charged, where LangChain's packages leave it."""
+    """What the provider says that it charged: where langchain-openrouter leaves it, and where langchain-openai does."""
     usage = metadata.get("token_usage")
-    for found in (metadata.get("cost"), usage.get("cost") if isinstance(usage, dict) else None):
-        value = found.get("total_cost") if isinstance(found, dict) else found
+    for value in (metadata.get("cost"), usage.get("cost") if isinstance(usage, dict) else None):
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
             return float(value)
     return None

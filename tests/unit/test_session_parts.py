@@ -33,7 +33,8 @@ from rag_chain.sessions.failures import refuses_writes, translate
 from rag_chain.sessions.keys import known_ref, ref, valid_id, valid_prefix
 from rag_chain.sessions.turns import Account, Pending
 from rag_chain.sessions.versions import merged
-from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
+from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
+from rag_chain.summary import _line as summary_line
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/{}"), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(), max_size=30)
@@ -136,12 +137,13 @@ def test_a_message_is_handed_out_as_a_copy() -> None:
     assert message.additional_kwargs == {"k": 1}
 
 
-KINDS = st.sampled_from(["human", "failed", "interrupted", "ai", "half"])
+ANSWERS = {"ai": "complete", "half": "interrupted", "broken": "failed"}
+KINDS = st.sampled_from(["human", "failed", "interrupted", *ANSWERS])
 
 
 def stored(kind: str) -> BaseMessage:
-    if kind in ("ai", "half"):
-        return with_note(AIMessage("a"), status="complete" if kind == "ai" else "interrupted")
+    if kind in ANSWERS:
+        return with_note(AIMessage("a"), status=ANSWERS[kind])
     status = {} if kind == "human" else {"status": kind}
     return with_note(HumanMessage("q"), **status)
 
@@ -156,8 +158,10 @@ def test_what_is_shown_alternates_and_a_half_answer_is_never_shown_as_whole(kind
     assert all(pair != ("human", "human") for pair in pairwise(types))
     assert types[:1] in ([], ["human"])
     assert types[-1:] in ([], ["ai"])
-    halves = [message for message in result if message.additional_kwargs["rag_chain"].get("status") == "interrupted"]
-    assert all(str(message.content).endswith(INTERRUPTED) for message in halves if message.type == "ai")
+    for message in result:
+        status = message.additional_kwargs["rag_chain"].get("status")
+        if message.type == "ai" and status in ("interrupted", "failed"):
+            assert str(message.content).endswith(INTERRUPTED if status == "interrupted" else BROKEN_OFF)
     if kinds == ["human", "ai"] * (len(kinds) // 2):
         assert result == messages
 
@@ -171,6 +175,17 @@ def test_what_stands_for_a_missing_answer() -> None:
     blocks = with_note(AIMessage([{"type": "text", "text": "half"}]), status="interrupted")
     assert shown([HumanMessage("q"), blocks])[1].content[-1] == {"type": "text", "text": INTERRUPTED}
     assert shown([AIMessage("cut off"), ToolMessage("x", tool_call_id="t")]) == []
+
+
+def test_a_half_answer_is_summarised_as_such() -> None:
+    told = {"ai": "AI: a", "half": f"AI: a {INTERRUPTED}", "broken": f"AI: a {BROKEN_OFF}"}
+    assert {kind: summary_line(stored(kind), 100) for kind in ANSWERS} == told
+
+
+@pytest.mark.parametrize("status", [[], {}, 5, None])
+def test_a_status_that_others_wrote_breaks_nothing(status: Any) -> None:
+    answer = with_note(AIMessage("a"), status=status)
+    assert shown([HumanMessage("q"), answer])[1] == answer
 
 
 @given(st.lists(st.integers(0, 30), unique=True), st.data())

@@ -103,7 +103,7 @@ def test_what_is_no_chat_model() -> None:
     [
         ({"cost": 0.02}, 0.02),
         ({"cost": 0}, 0.0),
-        ({"cost": {"total_cost": 0.03, "input_tokens_cost": 0.01}}, 0.03),
+        ({"cost": {"total": 0.03}}, None),
         ({"token_usage": {"cost": 0.04}}, 0.04),
         ({"token_usage": {"cost": None}}, None),
         ({"token_usage": None}, None),
