@@ -56,7 +56,7 @@ _BY_TEXT: tuple[tuple[str, type[ModelError], str], ...] = (
     ("content filter", ModelRefusedError, "filter"),
     ("Unexpected response type", ModelUnavailableError, "garbled"),
     ("null value for", ModelUnavailableError, "garbled"),
-    ("No generation", ModelUnavailableError, "empty"),
+    ("No generation", ModelUnavailableError, "garbled"),  # not even an empty piece came
 )
 _SENTENCES = {
     "length": "The prompt is longer than {model} takes: allow fewer sources (RAG_RETRIEVAL_K) or a shorter history "
@@ -96,7 +96,7 @@ def _classified(error: BaseException) -> tuple[type[ModelError] | None, str]:
     if codes & _FILTERED:
         return ModelRefusedError, "filter"
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status >= 400:
         return _by_status(status)
     # What a client says of a lost connection is less than what the library under it said.
     if names & {"APIConnectionError", "ModelConnectionError"} and error.__cause__ is not None:

@@ -108,7 +108,7 @@ async def test_each_failure_has_its_error_and_its_sentence(
 async def test_an_address_that_is_no_models_server(server: FaultyServer, way: str) -> None:
     for behaviour in ("garbled", "page"):
         model = answering_model(settings_for("openai", behaviour, server.address))
-        with pytest.raises(ModelUnavailableError):
+        with pytest.raises(ModelUnavailableError, match="sent a reply that can't be read: check that the address"):
             await WAYS[way](model, [])
 
 
