@@ -1,6 +1,6 @@
 """What to search for, given a question and the conversation before it. Pure: no model call, no index.
 
-The words of the user's earlier questions that are neither in this question nor common in the documents are put
+The words of the user's earlier questions that are not in this question and say something by themselves are put
 behind the question, newest first: historical query expansion (Lin et al., Multi-Stage Conversational Passage
 Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside it. Two searches come out:
 
@@ -54,7 +54,7 @@ _FUNCTION_WORDS = frozenset(
     there these they this those to too up us use very was we were what when where which who whom whose why will with
     would you your""".split()  # noqa: SIM905 - a list of one word a line is no easier to read
 )
-"""Words of English that say nothing without the rest of their sentence. In a small index they are not common."""
+"""Words of English that say nothing without the rest of their sentence."""
 
 _REFERRING = re.compile(
     r"\b(it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|there|then|such|same"
@@ -121,7 +121,6 @@ def history_query(
     question: str,
     history: Sequence[BaseMessage],
     analyze: Callable[[str], Sequence[str]],
-    is_common: Callable[[str], bool] = lambda stem: False,
 ) -> HistoryQuery:
     """What to search for.
 
@@ -129,14 +128,13 @@ def history_query(
         question: of the user, see ``checked_question``.
         history: oldest message first; may be empty, start with an answer or hold other roles.
         analyze: the lexical index's own analysis, text -> stems.
-        is_common: whether a stem is in so many passages that it is not worth borrowing.
 
     Raises:
         InvalidQuestionError: see ``checked_question``.
     """
     question = checked_question(question)
     stems = dict.fromkeys(analyze(question))
-    borrowed = _borrowed(stems, history, analyze, is_common)
+    borrowed = _borrowed(stems, history, analyze)
     weight = BORROWED_WEIGHT * _share_of_history(question)
     terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, weight)
     expanded = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
@@ -169,7 +167,6 @@ def _borrowed(
     known: Collection[str],
     history: Sequence[BaseMessage],
     analyze: Callable[[str], Sequence[str]],
-    is_common: Callable[[str], bool],
 ) -> dict[str, str]:
     """Stem -> word, for the words of earlier questions that say something new, newest question first."""
     borrowed: dict[str, str] = {}
@@ -179,7 +176,7 @@ def _borrowed(
             if word.lower() in _FUNCTION_WORDS:
                 continue
             for stem in analyze(word):
-                if stem in known or stem in borrowed or is_common(stem):
+                if stem in known or stem in borrowed:
                     continue
                 room -= len(word) + 1
                 if room < 0:

@@ -24,9 +24,6 @@ from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
 from rag_chain.settings import QueryStrategy
 
-COMMON_SHARE, COMMON_CHUNKS = 0.3, 50
-"""A stem in more than this share of all chunks, and in more than so many, is too common to be borrowed."""
-
 Turn = Mapping[str, Any]
 """``{"input": question, "chat_history": messages}``; the history may be missing."""
 
@@ -129,10 +126,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         return bool(history) and (self.index.manifest.language != "English" or leans_on_history(question))
 
     def _query(self, question: str, history: Sequence[BaseMessage]) -> HistoryQuery:
-        index = self.index.frozen()
-        common = max(COMMON_CHUNKS, COMMON_SHARE * len(index))
-        earlier = [] if self.strategy == "last" else history
-        return history_query(question, earlier, index.analyze, lambda stem: index.doc_freq(stem) > common)
+        return history_query(question, [] if self.strategy == "last" else history, self.index.analyze)
 
 
 class HybridRetriever(BaseRetriever):

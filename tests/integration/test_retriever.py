@@ -61,6 +61,16 @@ async def test_a_follow_up_finds_what_it_is_about(index: HybridIndex):
     assert ids(await fusion.ainvoke(turn)) == ids(fusion.invoke(turn))
 
 
+def test_a_word_that_every_chunk_holds_is_borrowed_too(tmp_path: Path):
+    """In documents on one subject, what a follow-up leaves out is the subject itself."""
+    index = HybridIndex.create(tmp_path / "i", WordVectors(), embedding_model="test:words")
+    index.add_documents([Document(f"A session has property {n}.") for n in range(200)])
+    turn = {"input": "Which variable changes that?", "chat_history": [HumanMessage("How long is a session kept?")]}
+    query = HistoryAwareRetriever(index, k=1).query(turn)
+    assert query.standalone == "Which variable changes that? (session kept)"
+    assert "session" in query.terms
+
+
 def test_the_two_halves_are_the_whole(index: HybridIndex):
     retriever, turn = HistoryAwareRetriever(index, k=3), {"input": "When did it fall?", "chat_history": HISTORY}
     query = retriever.query(turn)

@@ -25,10 +25,6 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def common(word: str) -> bool:
-    return word in {"who", "the", "did", "when", "how"}
-
-
 HISTORY = [HumanMessage("Who built the Berlin wall?"), AIMessage("East Germany, in 1961.")]
 
 
@@ -40,7 +36,7 @@ def test_without_a_history_the_question_is_all_there_is():
 
 
 def test_new_words_of_the_earlier_question_are_borrowed():
-    query = history_query("When did that wall fall?", HISTORY, words, common)
+    query = history_query("When did that wall fall?", HISTORY, words)
     assert query.expanded == query.standalone == "When did that wall fall? (built Berlin)"
     assert query.texts == (query.question, query.expanded)
     assert query.weights == (1, 1)
@@ -49,7 +45,7 @@ def test_new_words_of_the_earlier_question_are_borrowed():
 
 
 def test_a_question_that_stands_alone_borrows_at_half_and_is_shown_as_it_is():
-    query = history_query("When did the wall fall?", HISTORY, words, common)
+    query = history_query("When did the wall fall?", HISTORY, words)
     assert query.standalone == query.question
     assert query.texts == (query.question, "When did the wall fall? (built Berlin)")
     assert query.weights == (1, STANDS_ALONE)
@@ -132,7 +128,7 @@ messages = st.lists(
 
 @given(texts.filter(lambda text: bool(text.strip())), messages)
 def test_any_conversation_gives_a_query(question, history):
-    query = history_query(question, history, words, common)
+    query = history_query(question, history, words)
     assert query.question == question.strip()
     assert query.expanded.startswith(query.question)
     assert len(query.expanded) <= len(query.question) + MAX_BORROWED + 3
