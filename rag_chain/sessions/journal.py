@@ -10,36 +10,18 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rag_chain.sessions.codec import Item
 from rag_chain.sessions.database import Database
 from rag_chain.sessions.keys import SessionRef, known_ref, new_turn_id
-from rag_chain.sessions.owner import is_dead, owner
+from rag_chain.sessions.outbox import Entry, Outbox, entry_of, items_of
+from rag_chain.sessions.owner import is_dead
 from rag_chain.sessions.summary_table import SummaryTable
 from rag_chain.sessions.turns import Outcome, Pending, now_ms
 from rag_chain.sessions.versions import gives_way
 
-LEASE_MS = 30_000
 REMEMBER_MS = 30 * 86_400_000
 """How long an expired session is told from one that never was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row: a turn, or another change, that is kept here. See ``schema.sql``."""
-
-    id: int
-    ref: SessionRef
-    kind: str
-    name: str
-    at: int
-    base: int
-    body: bytes
-
-    @property
-    def items(self) -> list[Item]:
-        return _items(self.body)
 
 
 @dataclass(slots=True)
@@ -66,6 +48,7 @@ class Journal:
         self.store = f"{address or 'here'} {prefix}"
         self.waits = bool(address)
         self._database = Database(path, limit)
+        self.outbox = Outbox(self._database, self.store, prefix)
         self.summaries = SummaryTable(self._database, self.store)
         self._prefix = prefix
 
@@ -118,7 +101,11 @@ class Journal:
                 "SELECT kind, body FROM entries WHERE store = ? AND key = ? AND name = ?",
                 (self.store, ref.messages_key, name),
             ).fetchone()
-            if known and known[0] != "pending" and not (known[0] == "given_up" and gives_way(_items(known[1]), items)):
+            if (
+                known
+                and known[0] != "pending"
+                and not (known[0] == "given_up" and gives_way(items_of(known[1]), items))
+            ):
                 return "repeated"
             self._end_pending(db, ref.messages_key, name, or_given_up=True)
             self._touch(db, ref, ttl_ms, len(items))
@@ -227,47 +214,7 @@ class Journal:
     def waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
         """What is to be handed to the server, in order: all but the questions of turns that are under way."""
         self._give_up_dead()
-        with self._database.transaction(write=False) as db:
-            rows = db.execute(
-                "SELECT e.id, e.kind, e.name, e.at, e.base, e.body, s.session, s.owner FROM entries e"
-                " JOIN sessions s USING (store, key)"
-                " WHERE e.store = ? AND e.id > ? AND e.kind != 'pending' ORDER BY e.id LIMIT ?",
-                (self.store, after, limit),
-            ).fetchall()
-        return [_entry(row[:6], known_ref(self._prefix, row[6], row[7] or None)) for row in rows]
-
-    def count_waiting(self, ref: SessionRef | None = None) -> int:
-        """Entries that wait for the server, of one session or all."""
-        if not self.waits or not self.used:
-            return 0
-        with self._database.transaction(write=False) as db:
-            found = db.execute(
-                "SELECT count(*) FROM entries WHERE store = ? AND kind != 'pending' AND (? OR key = ?)",
-                (self.store, ref is None, ref.messages_key if ref else ""),
-            ).fetchone()
-        return int(found[0])
-
-    def done(self, entry: Entry) -> None:
-        """The server has it."""
-        with self._database.transaction() as db:
-            db.execute("DELETE FROM entries WHERE id = ?", (entry.id,))
-
-    def lease(self) -> bool:
-        """Take or keep the right to hand entries over; false while a live process has it."""
-        with self._database.transaction() as db:
-            row = db.execute("SELECT owner, until FROM leases WHERE store = ?", (self.store,)).fetchone()
-            if row and row[0] != owner() and row[1] >= now_ms() and not is_dead(row[0]):
-                return False
-            db.execute(
-                "INSERT OR REPLACE INTO leases (store, owner, until) VALUES (?, ?, ?)",
-                (self.store, owner(), now_ms() + LEASE_MS),
-            )
-            return True
-
-    def release(self) -> None:
-        """Give the right back."""
-        with self._database.transaction() as db:
-            db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self.store, owner()))
+        return self.outbox.entries(after, limit)
 
     def purge(self) -> int:
         """Erase sessions whose time ran out, and remember for a while that they were; how many entries went."""
@@ -348,7 +295,7 @@ class Journal:
                 if one := Pending.load(row[2], row[5]):
                     pending.append(one)
             elif not limit or found < limit:
-                entries.append(_entry(row[:6], ref))
+                entries.append(entry_of(row[:6], ref))
                 found += row[6]
         return entries[::-1], pending[::-1]
 
@@ -407,12 +354,3 @@ class Journal:
             pending = Pending.load(name, body)
             if pending is not None and is_dead(pending.owner) and (item := pending.given_up()) is not None:
                 self.settle(known_ref(self._prefix, session, user or None), [(name, item)])
-
-
-def _items(body: bytes) -> list[Item]:
-    return [Item(raw) for raw in body.split(b"\n") if raw]
-
-
-def _entry(row: Sequence[Any], ref: SessionRef) -> Entry:
-    number, kind, name, at, base, body = row
-    return Entry(number, ref, kind, name, at, base, body if isinstance(body, bytes) else str(body).encode())

@@ -15,10 +15,11 @@ from typing import TypeVar
 from rag_chain.errors import HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions.codec import Item
 from rag_chain.sessions.flow import Disk, Flow
-from rag_chain.sessions.journal import Entry, Journal, Kept
+from rag_chain.sessions.journal import Journal, Kept
 from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.memory import Copy, Memory
+from rag_chain.sessions.outbox import Entry
 from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
 from rag_chain.sessions.versions import gives_way, is_answered, joined, of_turn
 
@@ -162,7 +163,7 @@ class LocalStore:
 
     def count_waiting(self, ref: SessionRef) -> Flow[int]:
         """What waits for the server of a session."""
-        return sum((yield from self._each(lambda journal: journal.count_waiting(ref))))
+        return sum((yield from self._each(lambda journal: journal.outbox.count(ref) if journal.waits else 0)))
 
     def listed(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int

@@ -10,8 +10,9 @@ from typing import Any
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions.flow import Flow
-from rag_chain.sessions.journal import Entry, Journal
+from rag_chain.sessions.journal import Journal
 from rag_chain.sessions.memory import Memory
+from rag_chain.sessions.outbox import Entry
 from rag_chain.sessions.redis_store import RedisStore
 
 LOOK_SECONDS = 30.0
@@ -75,12 +76,12 @@ class Recovery:
             journal.purge()
             if not journal.waiting(limit=1):
                 return True
-            if not journal.lease():
+            if not journal.outbox.lease():
                 return False
             try:
                 return self._drain(journal)
             finally:
-                journal.release()
+                journal.outbox.release()
         except HistoryWriteError as error:
             # A damaged journal must not keep the server from serving.
             log.error("%s", error)
@@ -89,7 +90,7 @@ class Recovery:
     def _drain(self, journal: Journal) -> bool:
         last, count = 0, 0
         while entries := journal.waiting(after=last):
-            if not journal.lease():
+            if not journal.outbox.lease():
                 return False
             for entry in entries:
                 last = entry.id
@@ -100,7 +101,7 @@ class Recovery:
                 except HistoryError as error:
                     self._complain(journal, entry, error)
                     continue
-                journal.done(entry)
+                journal.outbox.done(entry)
                 count += 1
             for ref in {entry.ref.messages_key: entry.ref for entry in entries}.values():
                 if self._memory.get(ref) is not None:

@@ -249,8 +249,8 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     journal = Journal(path, "redis://h:1/0", "p:", 1_000_000)
 
     def lease_as(name: str) -> bool:
-        monkeypatch.setattr("rag_chain.sessions.journal.owner", lambda: name)
-        return journal.lease()
+        monkeypatch.setattr("rag_chain.sessions.outbox.owner", lambda: name)
+        return journal.outbox.lease()
 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     living = f"{owners._machine()}|{other.pid}|{owners._start(other.pid)}"
@@ -261,8 +261,8 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     assert lease_as("of another machine|1|2"), "a dead holder loses it"
     assert not lease_as("a third|1|2")
     later = now_ms() + 60_000
-    monkeypatch.setattr("rag_chain.sessions.journal.now_ms", lambda: later)
+    monkeypatch.setattr("rag_chain.sessions.outbox.now_ms", lambda: later)
     assert lease_as("a third|1|2"), "so does one that says nothing for long"
-    journal.release()
+    journal.outbox.release()
     assert lease_as("of another machine|1|2")
     journal.close()
