@@ -22,7 +22,7 @@ from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
-from rag_chain.errors import HistoryError, UsageError
+from rag_chain.errors import RagChainError, UsageError
 from rag_chain.operations.steps import Step
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
 from rag_chain.sessions.keys import SessionRef
@@ -319,13 +319,13 @@ class _Conversation(Runnable[Values, Values]):
     def _give_up(self, turn: Turn, said: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
             self._commit(turn, said, config, **_why(error))
-        except HistoryError as lost:
+        except RagChainError as lost:  # a message that is too large among them
             _report(turn, lost, error)
 
     async def _agive_up(self, turn: Turn, said: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
             await self._acommit(turn, said, config, **_why(error))
-        except HistoryError as lost:
+        except RagChainError as lost:  # a message that is too large among them
             _report(turn, lost, error)
 
 
@@ -373,7 +373,7 @@ def _why(error: BaseException) -> Values:
     return {"status": "interrupted"}
 
 
-def _report(turn: Turn, lost: HistoryError, error: BaseException) -> None:
+def _report(turn: Turn, lost: RagChainError, error: BaseException) -> None:
     """A turn that ended early and could not be stored: its own error goes to the caller, this one with it."""
     log.error("The turn %s of session %s could not be stored: %s", turn.turn_id, turn.ref, lost)
     error.add_note(f"The turn could not be stored either: {lost}")

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 KEY = "sk-a-secret-that-no-error-shows"
 WORDS = ["Hello", " there", " [1]", "."]
+PIECE, FLOOD = 8000, 64_000_000
 USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 CHARGED = 0.00042
 
@@ -48,9 +49,10 @@ class Request:
 
 @dataclass
 class Stream:
-    """An answer of the model ``endless``: the words sent, and whether the client has closed the connection."""
+    """An answer of ``endless`` or ``flood``: the words or how many bytes were sent; whether the client has gone."""
 
     sent: list[str] = field(default_factory=list)
+    size: int = 0
     is_closed: bool = False
 
 
@@ -58,7 +60,9 @@ class FaultyServer:
     """``with FaultyServer() as server:`` serves at ``server.address``, without ``/v1``.
 
     The model ``endless`` sends ``words`` words, one every ``pause`` seconds, and never ends its answer: it waits
-    until the client closes the connection. Asked for a whole answer, it gives none.
+    until the client closes the connection. Asked for a whole answer, it gives none. The model ``lockstep`` sends
+    each of ``WORDS`` when the test says so (``release``). The model ``flood`` sends words of ``PIECE`` characters as
+    fast as they are taken, ``FLOOD`` bytes in all.
     """
 
     words, pause = 12, 0.003
@@ -67,6 +71,7 @@ class FaultyServer:
         self.requests: list[Request] = []
         self.streams: list[Stream] = []
         self.closed = threading.Event()
+        self.release = threading.Semaphore(0)
         self._seen: Counter[str] = Counter()
         outer = self
 
@@ -133,6 +138,16 @@ class FaultyServer:
             _send(http, 200, b"<html>Not a model</html>", "text/html")
         elif behaviour == "endless":
             self._endless(http, streaming=bool(body.get("stream")))
+        elif behaviour == "flood":
+            self._flood(http)
+        elif behaviour == "lockstep":
+            _begin_stream(http)
+            for word in WORDS:
+                if not self.release.acquire(timeout=10):
+                    http.close_connection = True
+                    return
+                _event(http, {"content": word})
+            _end_stream(http)
         elif body.get("stream"):
             _stream(http, behaviour, self.closed, usage=(body.get("stream_options") or {}).get("include_usage", False))
         else:
@@ -154,6 +169,18 @@ class FaultyServer:
             while not self.closed.is_set() and not _is_closed(http.connection, 0.1):
                 pass
             stream.is_closed = not self.closed.is_set()
+        except (BrokenPipeError, ConnectionResetError):
+            stream.is_closed = True
+
+    def _flood(self, http: BaseHTTPRequestHandler) -> None:
+        stream = Stream()
+        self.streams.append(stream)
+        http.close_connection = True
+        try:
+            _begin_stream(http)
+            while stream.size < FLOOD:
+                _event(http, {"content": "x" * PIECE})
+                stream.size += PIECE
         except (BrokenPipeError, ConnectionResetError):
             stream.is_closed = True
 
@@ -233,6 +260,10 @@ def _stream(http: BaseHTTPRequestHandler, behaviour: str, closed: threading.Even
     _event(http, {}, finish, model=_name(behaviour))
     if usage:
         _event(http, None, usage=_usage(behaviour))
+    _end_stream(http)
+
+
+def _end_stream(http: BaseHTTPRequestHandler) -> None:
     _chunk(http, b"data: [DONE]\n\n")
     _chunk(http, b"")
 
