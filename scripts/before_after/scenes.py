@@ -122,11 +122,11 @@ def outage(stage: Stage, scene: Scene) -> None:
     turns = [stage.ask(scene, first, session, "What is FAISS?")]
     stage.event(scene, f"kill -9 {server.pid}: Redis is gone")
     server.kill()
-    turns.append(stage.ask(scene, first, session, "Is it written in Python?"))
+    turns.append(stage.ask(scene, first, session, "Is Faiss written in Python?"))
     stage.event(scene, f"kill -9 {first.pid}: the chat process is gone too, while Redis is still away")
     first.kill()
     second = stage.process("after", **settings)
-    turns.append(stage.ask(scene, second, session, "Which licence does it have?"))
+    turns.append(stage.ask(scene, second, session, "Who develops it?"))
     stage.event(scene, "Redis is started again, with the file that it left")
     begun = time.monotonic()
     server.start()
