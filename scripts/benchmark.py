@@ -6,6 +6,8 @@ Examples:
 
     python scripts/benchmark.py history --turns 200 --json
 
+    python scripts/benchmark.py streaming                # a token's way from the model to its reader; a minute
+
     python scripts/benchmark.py retrieval --quick        # a turn's search; without --quick up to a million passages
 """
 
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
 from benchmark_retrieval import retrieval
+from benchmark_streaming import streaming
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -31,6 +34,7 @@ def main() -> None:
 
 app.command()(history)
 app.command()(retrieval)
+app.command()(streaming)
 
 if __name__ == "__main__":
     app()

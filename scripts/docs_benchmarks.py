@@ -156,6 +156,26 @@ def _history() -> list[str]:
     ]
 
 
+def _streaming() -> list[str]:
+    found = result("streaming")["result"]
+    lines = [
+        "## A token's way to its reader",
+        "",
+        "Milliseconds from the moment when the model's server sends a token to the moment when the reader of the stream",
+        f"has it, the HTTP client included: {found['answers']} answers of {found['tokens']} tokens a way, one every",
+        f"{found['pause_ms']:g} ms, each way by turns. Medians; the 99th percentile is in brackets. The stock recipe is",
+        "LangChain's `RunnableWithMessageHistory` over langchain-community's Redis history, without retrieval.",
+        "",
+        _header(["", "way", "first token", "later tokens"]),
+        "| --- | --- | ---: | ---: |",
+    ]
+    for mode, ways in found["delay"].items():
+        for way, one in ways.items():
+            cells = [f"{one[which]['median_ms']:.2f} ({one[which]['p99_ms']:.2f})" for which in ("first", "later")]
+            lines.append(_row([f"`{mode}`", way, *cells]))
+    return [*lines, "", *_source("streaming")]
+
+
 def _evaluate() -> list[str]:
     about = [
         "A small set of conversations over this project's own documentation, in `examples/retrieval`. It is small: its",
@@ -246,6 +266,7 @@ def _demo() -> list[str]:
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "history": _history,
+    "streaming": _streaming,
     "retrieval": _retrieval,
     "evaluate": _evaluate,
     "demo": _demo,

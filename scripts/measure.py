@@ -35,6 +35,7 @@ FILE = "result.json"
 """Stands for a file of a folder of its own, where a script writes its result in place of printing it."""
 COMMANDS = {
     "history": ["benchmark.py", "history", "--json"],
+    "streaming": ["benchmark.py", "streaming", "--json"],
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,fusion,rewrite", "--json"],
