@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from rag_chain.context import Count, estimate
 from rag_chain.operations.background import Background, Wanted
@@ -42,6 +42,9 @@ CLOSE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
+# No callbacks, instead of those of the turn, which are in the context. (``with_config`` would add them again.)
+_CONFIG: RunnableConfig = {"callbacks": [], "run_name": RUN_NAME, "tags": [NO_STREAM_TAG]}
+
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
@@ -50,6 +53,10 @@ class _Fold:
     conversation: str
     backlog: Backlog
     count: int
+
+    @property
+    def request(self) -> dict[str, str]:
+        return {"conversation": self.conversation}
 
     def kept(self, reply: BaseMessage) -> tuple[Summary, Item]:
         return self.backlog.folded(_shortened(str(reply.text).strip(), SUMMARY_CHARACTERS), self.count)
@@ -69,7 +76,7 @@ class HistorySummaries:
         self, sessions: Sessions, model: Runnable[LanguageModelInput, BaseMessage], limit: int, count: Count = estimate
     ) -> None:
         self._sessions = sessions
-        self._chain = (SUMMARY_PROMPT | model.bind(stream=False)).with_config(run_name=RUN_NAME, tags=[NO_STREAM_TAG])
+        self._chain = SUMMARY_PROMPT | model.bind(stream=False)
         self._room = max(1, min(FOLDED_TOKENS, limit // 2))
         self._count = count
         self._background = Background(RUN_NAME)
@@ -99,7 +106,7 @@ class HistorySummaries:
             fold = self._fold(self._sessions.run(backlog(self._sessions.engine, ref, self._sessions.limits)))
             if fold is None:
                 return
-            summary, last = fold.kept(self._chain.invoke({"conversation": fold.conversation}, {"callbacks": []}))
+            summary, last = fold.kept(self._chain.invoke(fold.request, _CONFIG))
             if wanted():
                 self._sessions.run(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
         except Exception as error:  # noqa: BLE001 - nobody is there to raise to
@@ -110,7 +117,7 @@ class HistorySummaries:
             fold = self._fold(await self._sessions.arun(backlog(self._sessions.engine, ref, self._sessions.limits)))
             if fold is None:
                 return
-            reply = await self._chain.ainvoke({"conversation": fold.conversation}, {"callbacks": []})
+            reply = await self._chain.ainvoke(fold.request, _CONFIG)
             summary, last = fold.kept(reply)
             await self._sessions.arun(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
         except Exception as error:  # noqa: BLE001 - nobody is there to raise to

@@ -122,7 +122,11 @@ class RedisStore:
             last: the newest message that it covers; nothing is kept if that is gone.
         """
         digest = hashlib.sha1(last.raw, usedforsecurity=False).hexdigest()
-        return bool((yield from self._ask("summary", ref, (summary.covers, digest, summary.text))))
+        kept = bool((yield from self._ask("summary", ref, (summary.covers, digest, summary.text))))
+        copy = self._memory.get(ref)
+        if kept and copy is not None:
+            self._memory.put(replace(copy, summary=summary), instead_of=copy)
+        return kept
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
         """The state of a session and ``count`` messages after the newest ``offset``; -1: all."""

@@ -22,6 +22,9 @@ TURN = 2
 MAX_MESSAGES = 50
 """Read at once, so that a long session whose summary is begun late is summarised in parts, one a turn."""
 
+ATTEMPTS = 3
+"""To read messages of a session that others are writing to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -65,7 +68,7 @@ def reach(total: int, covered: int, limits: Limits) -> int:
 
 
 def backlog(engine: Engine, ref: SessionRef, limits: Limits) -> Flow[Backlog | None]:
-    """What is to be folded into the summary now; ``None``: nothing, or the server is away, or others are writing.
+    """What is to be folded into the summary now; ``None``: nothing, or the server is away, or the session is busy.
 
     Raises:
         HistoryError: the session can't be read.
@@ -80,7 +83,11 @@ def backlog(engine: Engine, ref: SessionRef, limits: Limits) -> Flow[Backlog | N
     end = min(end, start + MAX_MESSAGES)
     if start >= end:
         return None
-    account = yield from engine.inspect(ref, view.total - end, end - start)
-    if len(account.items) != end - start or account.length + account.dropped != view.total:
-        return None
-    return Backlog(view.summary.text if view.summary is not None else "", account.items, start, view.now)
+    total = view.total
+    for _ in range(ATTEMPTS):
+        account = yield from engine.inspect(ref, total - end, end - start)
+        if account.length + account.dropped == total and len(account.items) == end - start:
+            return Backlog(view.summary.text if view.summary is not None else "", account.items, start, view.now)
+        # Positions are counted from the newest message, and others came meanwhile.
+        total = account.length + account.dropped
+    return None

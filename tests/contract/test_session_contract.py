@@ -31,6 +31,7 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, UsageTotals, open_sessions
 from rag_chain.sessions import owner as owners
+from rag_chain.sessions.turns import Summary
 from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 from rag_chain.settings import Settings
 
@@ -617,3 +618,97 @@ async def test_export_and_import_lose_nothing(store: Store) -> None:
     assert again[1:] == lines[1:]
     with pytest.raises(UsageError, match="cut off"):
         await store.call(manager, "import_session", lines[:-1], session_id="s3")
+
+
+async def summarised(store: Store, sessions: Sessions, text: str, count: int, session_id: str = "s1") -> bool:
+    """Keep a summary of the session's first messages; whether it was kept."""
+    ref = sessions.ref(session_id)
+    view = await store.call(sessions, "read", ref)
+    items = (await store.call(sessions, "inspect", ref, view.total - count, 1)).items
+    keep = sessions.engine.keep_summary(ref, Summary(text, count), items[0], view.now)
+    return await (asyncio.to_thread(sessions.run, keep) if store.call is _sync else sessions.arun(keep))
+
+
+async def summary_shown(store: Store, sessions: Sessions, session_id: str = "s1") -> str:
+    begun = await store.call(sessions, "begin", sessions.ref(session_id), HumanMessage("next"))
+    await store.call(sessions, "commit", begun, AIMessage("answer"), "complete")
+    return begun.summary
+
+
+async def test_a_summary_is_kept_beside_the_messages(store: Store) -> None:
+    sessions = store.open(history_window=4, history_summary="on")
+    for number in range(4):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    manager = RedisSessionManager(sessions=sessions)
+    before = [await store.call(manager, method, "s1") for method in ("export_session", "get_conversation_history")]
+    stats = await store.call(manager, "get_session_stats", "s1")
+    kept = await summarised(store, sessions, "They\ngreeted. \x00 Grüße", 4)
+    if store.name in AWAY:
+        assert not kept
+        assert await summary_shown(store, sessions) == ""
+        return
+    assert kept
+    after = [await store.call(manager, method, "s1") for method in ("export_session", "get_conversation_history")]
+    assert (before, stats.bytes) == (after, (await store.call(manager, "get_session_stats", "s1")).bytes)
+    assert not await summarised(store, sessions, "covers as much", 4)
+    assert not await summarised(store, sessions, "covers less", 2)
+    assert await summary_shown(store, sessions) == "They\ngreeted. \x00 Grüße"
+    assert await summarised(store, sessions, "covers more", 6)
+    assert await summary_shown(store, sessions) == "covers more"
+    without = store.open(history_window=4)
+    assert await summary_shown(store, without) == ""
+
+
+@pytest.mark.parametrize("method", ["delete_session", "clear_session"])
+async def test_a_summary_goes_with_the_messages(store: Store, method: str) -> None:
+    if store.name in AWAY:
+        pytest.skip("none is kept while the server is away")
+    sessions = store.open(history_window=2, history_summary="on")
+    for number in range(4):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    manager = RedisSessionManager(sessions=sessions)
+    exported = await store.call(manager, "export_session", "s1")
+    # As one that is still being made when the session goes.
+    view = await store.call(sessions, "read", sessions.ref("s1"))
+    items = (await store.call(sessions, "inspect", sessions.ref("s1"), 0, -1)).items
+    assert await summarised(store, sessions, "old", 6)
+    assert await summary_shown(store, sessions) == "old"
+    assert await store.call(manager, method, "s1")
+    late = sessions.engine.keep_summary(sessions.ref("s1"), Summary("old", 8), items[-1], view.now)
+    assert not await asyncio.to_thread(sessions.run, late)
+    for number in range(6):
+        await turn(store, sessions, f"new {number}", "a")
+        assert await summary_shown(store, sessions) == ""
+    late = sessions.engine.keep_summary(sessions.ref("s1"), Summary("old", 8), items[-1], view.now)
+    assert not await asyncio.to_thread(sessions.run, late)
+    await store.call(manager, "delete_session", "s1")
+    await store.call(manager, "import_session", exported)
+    assert await summary_shown(store, sessions) == ""
+
+
+async def test_a_summary_expires_with_its_session(store: Store) -> None:
+    if store.name in AWAY:
+        pytest.skip("none is kept while the server is away")
+    sessions = store.open(history_window=2, history_summary="on", session_ttl=1)
+    manager = RedisSessionManager(sessions=sessions)
+    await turn(store, sessions, "q", "a")
+    await turn(store, sessions, "q", "a")
+    assert await summarised(store, sessions, "old", 2)
+    while await store.call(manager, "session_exists", "s1"):  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.05)
+    for _ in range(3):
+        assert await summary_shown(store, sessions) == ""
+
+
+async def test_a_summary_outlives_a_turn_that_is_asked_again(store: Store) -> None:
+    if store.name in AWAY:
+        pytest.skip("none is kept while the server is away")
+    sessions = store.open(history_window=4, history_summary="on")
+    for number in range(4):
+        await turn(store, sessions, f"q{number}", f"a{number}")
+    assert await summarised(store, sessions, "old", 4)
+    for status, answer in (("failed", None), ("failed", AIMessage("half")), ("complete", AIMessage("a"))):
+        begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("again"), "mine")
+        assert begun.summary == "old"
+        await store.call(sessions, "commit", begun, answer, status)
+    assert await summary_shown(store, sessions) == "old"
