@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_to_dict
+from pydantic import BaseModel
 from redis import exceptions as foreign
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer
@@ -104,6 +105,34 @@ def test_messages_come_back_as_they_were(text: str, extra: Any) -> None:
         ToolMessage(text, tool_call_id="t", artifact=extra),
     ):
         assert Item(Item.of(message).raw).message == message
+
+
+class Rated(AIMessage):
+    """A message of a program's own, with a field more."""
+
+    rating: int = 3
+
+
+class Place(BaseModel):
+    page: int = 7
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HumanMessage("q", id="m", name="ada"),
+        HumanMessage("q", example=True),
+        HumanMessage([{"type": "text", "text": "q"}], additional_kwargs={"at": (1, 2), "when": date(2026, 1, 2)}),
+        HumanMessage("q", additional_kwargs={"place": Place(), "by_page": {7: "x"}}),
+        AIMessage("a", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "t"}], response_metadata={"n": float("nan")}),
+        AIMessage("a", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
+        AIMessage.model_construct(content="a"),
+        Rated("a"),
+    ],
+)
+def test_messages_are_stored_as_langchain_dumps_them(message: BaseMessage) -> None:
+    _ = message.text
+    assert Item.of(message).raw == dump_json(message_to_dict(message))
 
 
 def test_what_can_not_be_stored() -> None:
