@@ -13,6 +13,7 @@ from servers import RedisServer, binary, free_port
 from talking import another_process, config, contents, echo_chain, is_back, turns, until
 
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
+from rag_chain.sessions.turns import Summary
 from rag_chain.settings import Settings
 
 
@@ -75,6 +76,26 @@ def test_sessions_in_a_cluster(in_cluster: Sessions) -> None:
     assert manager.extend_session("s4", 7200, user_id="u1") is True
     lines = manager.export_session("s5", user_id="u1")
     assert manager.import_session(lines, session_id="copy").messages == 4
+
+
+def test_summaries_in_a_cluster(cluster: list[RedisServer], tmp_path: Path) -> None:
+    sessions = another_process(
+        Settings(
+            redis_url=f"redis+cluster://127.0.0.1:{cluster[0].port}",
+            journal_path=None,
+            key_prefix=f"{tmp_path.name}:",
+            redis_timeout=5,
+            history_window=2,
+            history_summary="on",
+        )
+    )
+    for number in range(4):  # in slots of both nodes
+        echo_chain(sessions).invoke({"input": "1"}, config(f"s{number}"))
+        ref = sessions.ref(f"s{number}")
+        view = sessions.read(ref)
+        assert sessions.run(sessions.engine.keep_summary(ref, Summary("notes", 2), view.items[1], view.now))
+        assert sessions.read(ref).summary == Summary("notes", 2)
+    sessions.close()
 
 
 async def test_async_sessions_in_a_cluster(in_cluster: Sessions) -> None:
