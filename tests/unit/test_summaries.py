@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -247,6 +248,23 @@ def test_closing_waits_for_so_long_and_no_longer() -> None:
     assert work.submit("0", jobs)
     work.close(20)
     assert jobs.wanted[-1] is True
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    work, jobs = Background("test"), Jobs()
+    for key in range(background.AT_ONCE):
+        work.submit(str(key), jobs)
+    for _ in range(background.AT_ONCE):
+        assert jobs.begun.acquire(timeout=20)
+    child = os.fork()
+    if child == 0:
+        done = threading.Event()
+        taken = work.submit("0", lambda wanted: done.set())
+        os._exit(0 if taken and done.wait(10) else 1)
+    jobs.let_go.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    work.close(20)
 
 
 async def test_tasks_are_bounded_and_cancelled() -> None:
