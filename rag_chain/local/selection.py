@@ -55,7 +55,8 @@ _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)\s]*[^)]*\)|<?https?://\S+")
 _MARKUP = re.compile(r"[*`|]+|<[^<>]{1,200}>|(?<!\w)_+|_+(?!\w)")
 _POINTER = re.compile(
-    r"\W*(?:see|refer to|read|visit|check ?out|consult|click|for (?:more|further|additional|complete|full|details))\b",
+    r"\W*(?:see|refer to|read|visit|check ?out|consult|click|for (?:more|further|additional|complete|full|details)"
+    r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact))\b",
     re.I,
 )
 # What a question asks for, and what an answer to it holds.

@@ -94,6 +94,21 @@ def test_what_no_source_tells_is_refused_and_the_closest_are_named(model: Extrac
     assert answer.response_metadata["answer_score"] < 0.5
 
 
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        "See the manual of the pump.",
+        "For more about the pump, ask hall 4.",
+        "For questions about the pump, visit hall 4.",
+    ],
+)
+def test_what_only_points_elsewhere_is_not_quoted(model: ExtractiveChatModel, pointer: str) -> None:
+    documents = [Document(f"{pointer} The pump in hall 4 moves water into the upper tank.")]
+    answer = str(model.invoke(prompt("What is the pump?", documents)).text)
+    assert "moves water" in answer
+    assert pointer not in answer
+
+
 @pytest.mark.parametrize("documents", [[], [Document("")], [Document("---\n\n***")]])
 def test_without_text_there_is_no_answer(model: ExtractiveChatModel, documents: list[Document]) -> None:
     assert str(model.invoke(prompt("How long is a session kept?", documents)).text) == "The documents do not tell."
