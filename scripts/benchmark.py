@@ -16,15 +16,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import typer
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
 from benchmark_retrieval import retrieval
 from benchmark_streaming import streaming
+from command_line import command_group
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = command_group(__doc__)
 
 
 @app.callback()

@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     """Check, put Mermaid in its place, build; 0 if all went without a warning."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     spec = importlib.util.find_spec("mermaidx")
     if spec is None or spec.origin is None or importlib.util.find_spec("zensical") is None:
         print("Error: the site needs the extra 'docs': pip install 'rag_chain[docs]'.", file=sys.stderr)

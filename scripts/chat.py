@@ -8,7 +8,7 @@ Examples:
 
     python scripts/chat.py --session s1 < questions.txt          # one question a line
 
-    python scripts/chat.py --script examples/chat.yaml           # exit code 1 if an expectation fails
+    python scripts/chat.py --script mine.yaml                    # like examples/demo.yaml; exit code 1: not as expected
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from uuid import uuid4
 import platformdirs
 import typer
 from chat_script import load, run
+from command_line import run_command
 from dotenv import load_dotenv
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -211,6 +212,4 @@ def prompt_history() -> History:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=__doc__)(main)
-    app()
+    run_command(main, __doc__)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from command_line import run_command
 from redis_server import redis_server
 from rich.console import Console
 from rich.rule import Rule
@@ -84,6 +85,4 @@ def run(command: list[str], environment: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=__doc__)(main)
-    app()
+    run_command(main, __doc__)

@@ -41,6 +41,7 @@ from before_after.recording import Recording
 from before_after.scenes import SCENES, play
 from before_after.screen import Screen
 from before_after.stage import Stage
+from command_line import run_command
 from redis_server import answers
 from rich.console import Console
 from rich.text import Text
@@ -168,6 +169,4 @@ def build_index(work: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=__doc__)(main)
-    app()
+    run_command(main, __doc__)

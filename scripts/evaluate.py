@@ -30,6 +30,7 @@ from typing import Annotated, Any
 import numpy as np
 import platformdirs
 import typer
+from command_line import run_command
 from dotenv import load_dotenv
 from evaluation import Question, Values, measures, read_corpus, read_questions, summary
 from evaluation_answers import evaluate_answers
@@ -323,6 +324,4 @@ def _check_labels(index: HybridIndex, questions: Sequence[Question], path: Path)
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
-    app.command(help=__doc__, no_args_is_help=False)(main)
-    app()
+    run_command(main, __doc__)

@@ -1,13 +1,11 @@
 """Write what is derived: from the code, from the results of measurements, and figures in the pages.
 
-=============================  =====================================================================
-``.env.example``               out of ``Settings``
-``docs/configuration.md``      out of ``Settings``
-``docs/api.md``                out of the docstrings of the public names
-``docs/benchmarks.md``         out of ``results/*.json``, with the plots in ``docs/images``
-``docs/project-index.md``      the tables of files in it, out of each file's own first sentence
-figures in README and docs     out of ``results/*.json``, see ``docs_figures.py``
-=============================  =====================================================================
+    .env.example              out of Settings
+    docs/configuration.md     out of Settings
+    docs/api.md               out of the docstrings of the public names
+    docs/benchmarks.md        out of results/*.json, with the plots in docs/images
+    docs/project-index.md     the tables of files in it, out of each file's own first sentence
+    figures in README, docs   out of results/*.json, see docs_figures.py
 
 Run it after a change to any of them; a test finds what is not up to date.
 
@@ -29,6 +27,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parent))  # for whoever loads this file from elsewhere
 
+from command_line import run_command
 from docs_api import api
 from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
 from docs_figures import FIGURE, FigureError, filled
@@ -162,6 +161,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=__doc__)(main)
-    app()
+    run_command(main, __doc__)

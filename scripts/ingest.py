@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from command_line import run_command
 from dotenv import load_dotenv
 from rich.console import Console
 from rich.table import Table
@@ -98,6 +99,4 @@ def show(report: IngestReport, index_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
-    app.command(help=__doc__, no_args_is_help=False)(main)
-    app()
+    run_command(main, __doc__)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from command_line import run_command
 from rich.console import Console
 from rich.text import Text
 
@@ -114,6 +115,4 @@ def machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=__doc__)(main)
-    app()
+    run_command(main, __doc__)

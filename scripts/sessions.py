@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from command_line import command_group
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,9 +30,7 @@ from rich.text import Text
 from rag_chain import RagChainError, RedisSessionManager, Settings
 from rag_chain.sessions import SessionInfo, UsageTotals
 
-app = typer.Typer(
-    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = command_group(__doc__)
 console = Console(soft_wrap=True)
 
 Session = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
@@ -91,11 +90,12 @@ def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_js
     if as_json:
         print_json(asdict(found))
         return
-    values = asdict(found) | taken(found.usage)
+    turns = ", ".join(f"{count} {status}" for status, count in found.turns.items())
+    values = asdict(found) | {"user_id": found.user_id or "", "turns": turns} | taken(found.usage)
     del values["usage"]
     for name, value in values.items():
         shown = ttl(value) if name == "ttl" else day(value) if isinstance(value, datetime) else str(value)
-        console.print(Text(f"{name:12} {shown}"))
+        console.print(Text(f"{name:12} {shown}".rstrip()))
 
 
 @app.command("export")

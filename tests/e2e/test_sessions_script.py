@@ -25,7 +25,11 @@ def load_app() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
     return module.app
 
 
@@ -59,9 +63,15 @@ def test_looking_at_sessions(talked: str) -> None:
     stats = json.loads(run("stats", "s1", "--user", "u1", "--json", url=talked))
     assert (stats["turns"], stats["store"]) == ({"complete": 2}, "redis")
     told = run("stats", "s1", "--user", "u1", url=talked)
-    assert "complete" in told
+    assert "2 complete" in told
+    assert "{" not in told
     assert "not reported" in told
     assert "not known" in told
+
+
+def test_the_help_keeps_its_examples_as_they_are() -> None:
+    example = "export s1 > s1.jsonl && python scripts/sessions.py import s1.jsonl --session copy\n"
+    assert example in CliRunner().invoke(load_app(), ["--help"], env={"COLUMNS": "60"}).stdout
 
 
 def test_what_a_session_took(redis_url: str) -> None:
