@@ -23,7 +23,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from operator import itemgetter
 from typing import Any, Protocol, cast
 
 from langchain_core.documents import Document
@@ -95,13 +94,12 @@ def rag_chain(
         strict: leave those out. The answer then comes in one piece, when it was checked.
         prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
     """
-    search = RunnableLambda(itemgetter("query"), name="query") | retriever
-    retrieve = _Assign("found", search) | RunnableLambda(assemble, name="assemble")
+    retrieve = _Assign("found", retriever, of="query") | RunnableLambda(assemble, name="assemble")
     ask = RunnableLambda(_request, name="number_sources") | prompt | model.with_config(run_name="model")
     return (
         _Assign("query", query.with_config(run_name="standalone_question"))
         | _Assign("context", retrieve.with_config(run_name="retrieve"))
-        | _Assign("message", ask.with_config(run_name="generate"))
+        | _Assign("message", ask.with_config(run_name="generate"), streams=True)
         | _Citing(check, strict=strict)
     ).with_config(run_name="rag_chain")
 
@@ -116,18 +114,25 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
     """``RunnablePassthrough.assign`` of one key, without a thread pool for every call of every stage.
 
     A turn of empty stages on a busy machine takes 2.1 ms, streamed 3.4 ms; with those it took 8.7 ms and 17.5 ms.
+
+    Args:
+        of: hand this key's value to ``runnable`` in place of all values.
+        streams: what ``runnable`` gives is worth being streamed.
     """
 
-    def __init__(self, key: str, runnable: Runnable[Any, Any]) -> None:
-        self._key, self._runnable = key, runnable
+    def __init__(self, key: str, runnable: Runnable[Any, Any], *, of: str | None = None, streams: bool = False) -> None:
+        self._key, self._runnable, self._of, self._streams = key, runnable, of, streams
+
+    def _input(self, values: dict[str, Any]) -> Any:
+        return values if self._of is None else values[self._of]
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
-        return {**input, self._key: self._runnable.invoke(input, config)}
+        return {**input, self._key: self._runnable.invoke(self._input(input), config)}
 
     async def ainvoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        return {**input, self._key: await self._runnable.ainvoke(input, config)}
+        return {**input, self._key: await self._runnable.ainvoke(self._input(input), config)}
 
     def transform(
         self, input: Iterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
@@ -136,7 +141,10 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
         for chunk in input:
             values |= chunk  # no stage before streams: each key comes whole
             yield AddableDict(chunk)
-        for part in self._runnable.stream(values, config):
+        if not self._streams:
+            yield AddableDict({self._key: self._runnable.invoke(self._input(values), config)})
+            return
+        for part in self._runnable.stream(self._input(values), config):
             yield AddableDict({self._key: part})
 
     async def atransform(
@@ -146,7 +154,11 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
         async for chunk in input:
             values |= chunk
             yield AddableDict(chunk)
-        async with aclosing(cast("AsyncGenerator[Any]", self._runnable.astream(values, config))) as parts:
+        if not self._streams:
+            yield AddableDict({self._key: await self._runnable.ainvoke(self._input(values), config)})
+            return
+        stream = self._runnable.astream(self._input(values), config)
+        async with aclosing(cast("AsyncGenerator[Any]", stream)) as parts:
             async for part in parts:
                 yield AddableDict({self._key: part})
 

@@ -15,7 +15,7 @@ from contextlib import aclosing, closing
 from typing import Any, cast
 
 from langchain_core._api.deprecation import LangChainDeprecationWarning
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, BaseCallbackManager, CallbackManagerForChainRun
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
@@ -67,6 +67,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         sessions: where turns are kept, from ``open_sessions``.
         summaries: makes summaries of what left the window; the chain then also takes ``summary``, a text, where there
             is one.
+        config: of every run: tags and metadata for traces, to which the ids of session, user and turn are added.
 
     Raises:
         UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
@@ -78,7 +79,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     _summaries: HistorySummaries | None = PrivateAttr()
 
     def __init__(
-        self, chain: Runnable[Values, Values], sessions: Sessions, summaries: HistorySummaries | None = None
+        self,
+        chain: Runnable[Values, Values],
+        sessions: Sessions,
+        summaries: HistorySummaries | None = None,
+        config: RunnableConfig | None = None,
     ) -> None:
         def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
@@ -92,6 +97,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                 history_messages_key=HISTORY,
                 output_messages_key=OUTPUT,
                 history_factory_config=_SPECS,
+                config=config,
             )
         self.bound = _Conversation(chain, sessions, summaries)
         self._sessions = sessions
@@ -123,7 +129,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     def _merge_configs(self, *configs: RunnableConfig | None) -> RunnableConfig:
         # Not the parent's, which opens a history here.
         merged = merge_configs(self.config, *configs)
-        return merge_configs(merged, *(factory(merged) for factory in self.config_factories))
+        ids = merged.get("configurable") or {}
+        named = {spec.id: ids[spec.id] for spec in _SPECS if isinstance(ids.get(spec.id), str)}
+        merged["metadata"] = {**named, **(merged.get("metadata") or {})}
+        made = [factory(merged) for factory in self.config_factories]
+        return merge_configs(merged, *made) if made else merged
 
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
@@ -163,17 +173,21 @@ class _Conversation(Runnable[Values, Values]):
             opened.append(self._stream(next(inputs), config, **kwargs))
             return opened[0]
 
-        try:
-            yield from self._transform_stream_with_config(iter([input]), turn, config, **kwargs)
-        finally:
-            # LangChain swallows the closing of a stream without passing it on.
-            for one in opened:
-                one.close()
+        stream = cast("Generator[Values]", self._transform_stream_with_config(iter([input]), turn, config, **kwargs))
+        with closing(stream) as chunks:
+            try:
+                # "yield from" would close LangChain's stream first: it ends the run, and does not pass the closing on.
+                for chunk in chunks:  # noqa: UP028
+                    yield chunk
+            finally:
+                for one in opened:
+                    one.close()
 
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
         said = TurnOutput()
+        opened: list[AsyncGenerator[Values]] = []
 
         async def only() -> AsyncIterator[Values]:
             yield input
@@ -184,15 +198,21 @@ class _Conversation(Runnable[Values, Values]):
             config: RunnableConfig,
             **kwargs: Any,
         ) -> AsyncIterator[Values]:
-            return self._astream(input, said, config, **kwargs)
+            opened.append(self._astream(input, said, config, **kwargs))
+            return opened[0]
 
         stream = self._atransform_stream_with_config(only(), turn, config, **kwargs)
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
-            async for chunk in chunks:
-                # Here, not where the chain gives it: LangChain carries it from there to here in a task of its own, and
-                # what arrives when the reader's task is just being cancelled is never handed on.
-                said.add(chunk)
-                yield chunk
+            try:
+                async for chunk in chunks:
+                    # Here, not where the chain gives it: LangChain carries it from there to here in a task of its own,
+                    # and what arrives when the reader's task is just being cancelled is never handed on.
+                    said.add(chunk)
+                    yield chunk
+            finally:
+                # Before LangChain ends the run, so that the saving is part of it.
+                for one in opened:
+                    await one.aclose()
 
     def _invoke(
         self, value: Values, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
@@ -268,7 +288,7 @@ class _Conversation(Runnable[Values, Values]):
             if opened:  # The turn has begun, and what stops it came after that.
                 self._give_up(opened[0], TurnOutput(), error, config)
             raise
-        return opened[0]
+        return _traced(opened[0], config)
 
     async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
         ref, turn_id, question = _asked(self._sessions, value, config)
@@ -284,7 +304,7 @@ class _Conversation(Runnable[Values, Values]):
             if opened:
                 await self._agive_up(opened[0], TurnOutput(), error, config)
             raise
-        return opened[0]
+        return _traced(opened[0], config)
 
     def _commit(
         self, turn: Turn, said: TurnOutput, config: RunnableConfig, status: Status = "complete", **note: Any
@@ -292,7 +312,7 @@ class _Conversation(Runnable[Values, Values]):
         def commit(answer: BaseMessage | None) -> Saved:
             return self._sessions.commit(turn, answer, status, **said.note, **note)
 
-        saved = self._save.run(commit, said.answer, config)
+        saved = self._save.run(commit, said.answer, _with_status(config, status))
         if self._summaries is not None:
             self._summaries.after(turn, saved)
         return saved
@@ -307,7 +327,7 @@ class _Conversation(Runnable[Values, Values]):
             return saved
 
         # In a task of its own, because a turn is saved whole even when its caller is cancelled meanwhile.
-        task = asyncio.create_task(self._save.arun(commit, said.answer, config))
+        task = asyncio.create_task(self._save.arun(commit, said.answer, _with_status(config, status)))
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
         try:
@@ -351,6 +371,18 @@ def _for_chain(value: Values, turn: Turn) -> Values:
         HISTORY: turn.messages,
         **summary,
     }
+
+
+def _traced(turn: Turn, config: RunnableConfig) -> Turn:
+    """The turn, whose id the runs from now on carry."""
+    manager = config["callbacks"]
+    if isinstance(manager, BaseCallbackManager):  # it is one inside a run
+        manager.add_metadata({"turn_id": turn.turn_id})
+    return turn
+
+
+def _with_status(config: RunnableConfig, status: Status) -> RunnableConfig:
+    return {**config, "metadata": {**(config.get("metadata") or {}), "status": status}}
 
 
 def _addable(output: Values) -> AddableDict:

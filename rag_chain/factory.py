@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from rag_chain import models, sessions
 from rag_chain.chain import Check, rag_chain
@@ -16,6 +16,7 @@ from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError, DocumentIndexError
 from rag_chain.grounding import check_sentences
 from rag_chain.model_errors import GuardedModel
+from rag_chain.operations.steps import Search
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
@@ -67,17 +68,23 @@ def build_chain(
             turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count, summary=summary
         )
 
-    retrieve = RunnableLambda(retriever.retrieve, retriever.aretrieve)
+    search = Search(retriever.retrieve, retriever.aretrieve)
     strict = settings.grounding == "strict"
     chain = rag_chain(
-        RunnableLambda(query, aquery), retrieve, answering, assemble, check=_grounding_check(settings), strict=strict
+        RunnableLambda(query, aquery), search, answering, assemble, check=_grounding_check(settings), strict=strict
     )
     store = sessions.open_sessions(settings)
-    if settings.history_summary == "off":
-        return ConversationChain(chain, store)
     # By the chat model alone: one that stands in for answers may be none that writes.
-    summaries = HistorySummaries(store, GuardedModel(model, name), limit)
-    return ConversationChain(chain, store, summaries)
+    summaries = None if settings.history_summary == "off" else HistorySummaries(store, GuardedModel(model, name), limit)
+    traced: RunnableConfig = {
+        "tags": ["rag_chain"],
+        "metadata": {
+            "chat_model": name,
+            "embedding_model": index.manifest.embedding_model,
+            "query_strategy": settings.query_strategy,
+        },
+    }
+    return ConversationChain(chain, store, summaries, traced)
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+    patch_config,
+    set_config_context,
+)
 
 T = TypeVar("T")
 
@@ -27,3 +35,49 @@ class Step(Runnable[Any, Any]):
     async def arun(self, work: Callable[[Any], Coroutine[Any, Any, T]], value: Any, config: RunnableConfig) -> T:
         """``await work(value)`` as a run under ``config``."""
         return cast("T", await self._acall_with_config(work, value, config))
+
+
+class Search(Runnable[Any, list[Document]]):
+    """A search as a retriever's run, which tracers show with its documents.
+
+    Args:
+        search: from a query, whose ``standalone`` (str) is shown as what was searched for, to documents.
+        asearch: the same, awaited.
+    """
+
+    def __init__(
+        self, search: Callable[[Any], list[Document]], asearch: Callable[[Any], Awaitable[list[Document]]]
+    ) -> None:
+        self.name = "search"
+        self._search, self._asearch = search, asearch
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """The documents that were found."""
+        config = config or {}
+        run = get_callback_manager_for_config(config).on_retriever_start(None, input.standalone, name=self.name)
+        try:
+            with set_config_context(patch_config(config, callbacks=run.get_child())) as context:
+                found = context.run(self._search, input)
+        except BaseException as error:
+            run.on_retriever_error(error)
+            raise
+        run.on_retriever_end(found)
+        return found
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """See ``invoke``."""
+        config = config or {}
+        manager = get_async_callback_manager_for_config(config)
+        run = await manager.on_retriever_start(None, input.standalone, name=self.name)
+        try:
+            with set_config_context(patch_config(config, callbacks=run.get_child())) as context:
+                found = await asyncio.create_task(_awaited(self._asearch, input), context=context)
+        except BaseException as error:
+            await run.on_retriever_error(error)
+            raise
+        await run.on_retriever_end(found)
+        return found
+
+
+async def _awaited(work: Callable[[Any], Awaitable[T]], value: Any) -> T:
+    return await work(value)

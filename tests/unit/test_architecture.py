@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "turn_output": {"operations", "sessions", "usage"},
     "conversation": {"errors", "settings", "sessions", "operations", "summary", "turn_output"},
     "factory": {
-        "errors", "settings", "models", "retrieval", "sessions", "chain", "context", "conversation",
+        "errors", "settings", "models", "operations", "retrieval", "sessions", "chain", "context", "conversation",
         "grounding", "local", "model_errors", "summary",
     },
     "chatbot": {"errors", "settings", "factory", "conversation", "answer"},
