@@ -6,7 +6,7 @@ It is handed its parts and knows no Redis, no settings and no files. Input: ``in
 ===================== ==================================================================================
 standalone_question   str: the question as it can be understood without the history
 context               list of ``Document``: the chunks handed to the model, in the order of their numbers
-cut                   dict: how many messages and sources were left out, and how many near-repeats
+cut                   dict: how much of messages, sources and summary was left out, how many near-repeats
 answer                str
 citations             list of ``Citation``: the sources that the answer names
 unknown_citations     list of int: marks in the answer that name no source

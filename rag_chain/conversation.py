@@ -16,36 +16,22 @@ from typing import Any, cast
 
 from langchain_core._api.deprecation import LangChainDeprecationWarning
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, BaseCallbackManager, CallbackManagerForChainRun
-from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.runnables import AddableDict, ConfigurableFieldSpec, Runnable, RunnableConfig
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
-from rag_chain.errors import RagChainError, UsageError
+from rag_chain.errors import RagChainError
 from rag_chain.operations.steps import Step
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
-from rag_chain.sessions.keys import SessionRef
 from rag_chain.summary import HistorySummaries
+from rag_chain.turn_input import INPUT, SPECS, Check, asked, text_or_message
 from rag_chain.turn_output import TurnOutput
 
-INPUT, HISTORY, SUMMARY, OUTPUT = "input", "chat_history", "summary", "answer"
+HISTORY, SUMMARY, OUTPUT = "chat_history", "summary", "answer"
 Values = dict[str, Any]
 log = logging.getLogger(__name__)
-
-_SPECS = [
-    ConfigurableFieldSpec(
-        id="session_id", annotation=str, name="Session ID", description="the conversation", is_shared=True
-    ),
-    ConfigurableFieldSpec(
-        id="user_id", annotation=str | None, name="User ID", description="whose conversation it is; optional",
-        default=None, is_shared=True,
-    ),
-    ConfigurableFieldSpec(
-        id="turn_id", annotation=str | None, name="Turn ID", default=None, is_shared=True,
-        description="the caller's own id of this turn, so that asking again does not store it twice; optional",
-    ),
-]  # fmt: skip
 
 
 class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  # as in the parent
@@ -68,9 +54,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         summaries: makes summaries of what left the window; the chain then also takes ``summary``, a text, where there
             is one.
         config: of every run: tags and metadata for traces, to which the ids of session, user and turn are added.
+        check: is called with each question before its turn begins, so that one that can't be answered is refused and
+            leaves no failed turn.
 
     Raises:
-        UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
+        UsageError: there is no ``session_id``, an id can't be used, the input holds no question, or ``check`` refuses.
         HistoryWriteError: the turn could be kept nowhere.
         HistoryError: the store refused, see its subclasses.
     """
@@ -84,6 +72,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         sessions: Sessions,
         summaries: HistorySummaries | None = None,
         config: RunnableConfig | None = None,
+        *,
+        check: Check | None = None,
     ) -> None:
         def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
@@ -96,10 +86,10 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                 input_messages_key=INPUT,
                 history_messages_key=HISTORY,
                 output_messages_key=OUTPUT,
-                history_factory_config=_SPECS,
+                history_factory_config=SPECS,
                 config=config,
             )
-        self.bound = _Conversation(chain, sessions, summaries)
+        self.bound = _Conversation(chain, sessions, summaries, check)
         self._sessions = sessions
         self._summaries = summaries
 
@@ -130,7 +120,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         # Not the parent's, which opens a history here.
         merged = merge_configs(self.config, *configs)
         ids = merged.get("configurable") or {}
-        named = {spec.id: ids[spec.id] for spec in _SPECS if isinstance(ids.get(spec.id), str)}
+        named = {spec.id: ids[spec.id] for spec in SPECS if isinstance(ids.get(spec.id), str)}
         merged["metadata"] = {**named, **(merged.get("metadata") or {})}
         made = [factory(merged) for factory in self.config_factories]
         return merge_configs(merged, *made) if made else merged
@@ -150,8 +140,15 @@ class _Conversation(Runnable[Values, Values]):
 
     name = "ConversationChain"
 
-    def __init__(self, chain: Runnable[Values, Values], sessions: Sessions, summaries: HistorySummaries | None) -> None:
+    def __init__(
+        self,
+        chain: Runnable[Values, Values],
+        sessions: Sessions,
+        summaries: HistorySummaries | None,
+        check: Check | None,
+    ) -> None:
         self._chain = chain
+        self._check = check
         self._sessions = sessions
         self._summaries = summaries
         self._load = Step("load_history")
@@ -275,7 +272,7 @@ class _Conversation(Runnable[Values, Values]):
         yield _told(turn, await self._acommit(turn, said, config), said)
 
     def _begin(self, value: Values, config: RunnableConfig) -> Turn:
-        ref, turn_id, question = _asked(self._sessions, value, config)
+        ref, turn_id, question = asked(self._sessions, self._check, value, config)
         opened: list[Turn] = []
 
         def begin(message: BaseMessage) -> list[BaseMessage]:
@@ -291,7 +288,7 @@ class _Conversation(Runnable[Values, Values]):
         return _traced(opened[0], config)
 
     async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
-        ref, turn_id, question = _asked(self._sessions, value, config)
+        ref, turn_id, question = asked(self._sessions, self._check, value, config)
         opened: list[Turn] = []
 
         async def begin(message: BaseMessage) -> list[BaseMessage]:
@@ -349,25 +346,11 @@ class _Conversation(Runnable[Values, Values]):
             _report(turn, lost, error)
 
 
-def _asked(sessions: Sessions, value: Values, config: RunnableConfig) -> tuple[SessionRef, object, BaseMessage]:
-    """The session, the caller's turn id and the question of a call."""
-    ids = config.get("configurable", {})
-    if ids.get("session_id") is None:
-        raise UsageError('There is no session_id: pass config={"configurable": {"session_id": "..."}} with the call.')
-    question = value.get(INPUT) if isinstance(value, dict) else None
-    if isinstance(question, str):
-        question = HumanMessage(question)
-    if not isinstance(question, HumanMessage):
-        raise UsageError(f'The input must be {{"{INPUT}": question}} with a text or a HumanMessage.')
-    return sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question
-
-
 def _for_chain(value: Values, turn: Turn) -> Values:
-    content = turn.question.content
     summary = {SUMMARY: turn.summary} if turn.summary else {}
     return {
         **value,
-        INPUT: content if isinstance(content, str) else turn.question,
+        INPUT: text_or_message(turn.question),
         HISTORY: turn.messages,
         **summary,
     }

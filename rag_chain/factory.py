@@ -17,6 +17,7 @@ from rag_chain.errors import ConfigurationError, DocumentIndexError
 from rag_chain.grounding import check_sentences
 from rag_chain.model_errors import GuardedModel
 from rag_chain.operations.steps import Search
+from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
@@ -84,7 +85,7 @@ def build_chain(
             "query_strategy": settings.query_strategy,
         },
     }
-    return ConversationChain(chain, store, summaries, traced)
+    return ConversationChain(chain, store, summaries, traced, check=checked_question)
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:

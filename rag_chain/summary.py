@@ -14,7 +14,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rag_chain.context import Count, estimate
+from rag_chain.context import estimate
 from rag_chain.operations.background import Background, Wanted
 from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
 from rag_chain.sessions import Saved, Sessions, Turn
@@ -72,13 +72,10 @@ class HistorySummaries:
         limit: tokens that a prompt for the model may have.
     """
 
-    def __init__(
-        self, sessions: Sessions, model: Runnable[LanguageModelInput, BaseMessage], limit: int, count: Count = estimate
-    ) -> None:
+    def __init__(self, sessions: Sessions, model: Runnable[LanguageModelInput, BaseMessage], limit: int) -> None:
         self._sessions = sessions
         self._chain = SUMMARY_PROMPT | model.bind(stream=False)
         self._room = max(1, min(FOLDED_TOKENS, limit // 2))
-        self._count = count
         self._background = Background(RUN_NAME)
 
     def after(self, turn: Turn, saved: Saved) -> None:
@@ -130,7 +127,7 @@ class HistorySummaries:
         lines, room, count = list[str](), self._room, 0
         for item in found.items:
             line = _line(item.message, min(MESSAGE_CHARACTERS, 3 * self._room))
-            room -= self._count(line)
+            room -= estimate(line)
             if room < 0 and count:
                 break
             lines += [line] if line else []

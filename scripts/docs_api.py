@@ -69,6 +69,8 @@ def _methods(cls: type) -> list[tuple[str, Any]]:
         bare = method.__func__ if isinstance(method, classmethod | staticmethod) else method
         if name.startswith("_") or not (inspect.isfunction(bare) or isinstance(bare, property)):
             continue
+        if getattr(bare, "__module__", cls.__module__) != cls.__module__:
+            continue  # pydantic's own
         twin = name.startswith("a") and name[1:] in vars(cls)
         if bare.__doc__ and not twin and not bare.__doc__.startswith("See "):
             found.append((name, bare))

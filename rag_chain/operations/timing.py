@@ -36,6 +36,7 @@ class StageTimer(BaseCallbackHandler):
         if run_id in self._running:
             name, begun = self._running.pop(run_id)
             now = time.perf_counter()
+            self.milliseconds.pop("total", None)  # to stand last
             self.milliseconds[name] = round((now - begun) * 1000, 3)
             self.milliseconds["total"] = round((now - self._begun) * 1000, 3)
 

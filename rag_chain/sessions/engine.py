@@ -252,7 +252,7 @@ class Engine:
 
 def _unknown(ref: SessionRef) -> HistoryUnavailableError:
     return HistoryUnavailableError(
-        f"Session {ref} can't be read now: its store is away and this process holds nothing of it; try again later."
+        f"Session {ref} can't be read now: its store is away and nothing of it is kept here; try again later."
     )
 
 

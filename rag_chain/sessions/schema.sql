@@ -1,7 +1,7 @@
 -- The journal: what is kept on this machine. Times are in ms since 1970.
 
 CREATE TABLE IF NOT EXISTS sessions (
-  store   TEXT NOT NULL,              -- address and prefix of the server that it is for; '': this machine
+  store   TEXT NOT NULL,              -- address and prefix of the server that it is for; 'here' and prefix: this machine
   key     TEXT NOT NULL,              -- the session's messages key
   session TEXT NOT NULL,
   owner   TEXT NOT NULL,              -- user id; '': none

@@ -80,36 +80,42 @@ class Sessions:
         return await arun(flow, self._target.async_client)
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
+        """See ``Engine.begin``."""
         return self.run(self.engine.begin(ref, question, turn_id))
 
     async def abegin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
         return await self.arun(self.engine.begin(ref, question, turn_id))
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
+        """See ``Engine.commit``."""
         return self.run(self.engine.commit(turn, answer, status, **note))
 
     async def acommit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
         return await self.arun(self.engine.commit(turn, answer, status, **note))
 
     def read(self, ref: SessionRef) -> View:
+        """See ``Engine.read``."""
         return self.run(self.engine.read(ref))
 
     async def aread(self, ref: SessionRef) -> View:
         return await self.arun(self.engine.read(ref))
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
+        """See ``Engine.append``."""
         return self.run(self.engine.append(ref, messages))
 
     async def aappend(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
         return await self.arun(self.engine.append(ref, messages))
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
+        """See ``Engine.delete``."""
         return self.run(self.engine.delete(ref, keep_session=keep_session))
 
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:
+        """See ``Engine.inspect``."""
         return self.run(self.engine.inspect(ref, offset, count))
 
     async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:

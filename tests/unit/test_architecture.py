@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "ingestion": {"errors", "settings", "models", "retrieval"},
     "summary": {"context", "prompts", "sessions", "operations"},
     "usage": set(),
+    "turn_input": {"errors", "sessions"},
     "turn_output": {"operations", "sessions", "usage"},
-    "conversation": {"errors", "settings", "sessions", "operations", "summary", "turn_output"},
+    "conversation": {"errors", "settings", "sessions", "operations", "summary", "turn_input", "turn_output"},
     "factory": {
         "errors", "settings", "models", "operations", "retrieval", "sessions", "chain", "context", "conversation",
         "grounding", "local", "model_errors", "summary",
