@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from servers import RedisServer
+from talking import another_process
+
+from rag_chain.sessions import Sessions
+from rag_chain.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +35,17 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always").start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[..., Sessions]]:
+    """Opens sessions by settings, as a process of its own would; they are closed in the end."""
+    opened: list[Sessions] = []
+
+    def open_one(**values: object) -> Sessions:
+        opened.append(another_process(Settings(**values)))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import AddableDict, RunnableGenerator
 
 from rag_chain.conversation import ConversationChain
-from rag_chain.sessions import Sessions
+from rag_chain.sessions import SessionHistory, Sessions
 from rag_chain.sessions.sessions import _compose
 from rag_chain.settings import Settings
 
@@ -57,6 +57,17 @@ def config(session_id: str = "s1", **ids: str) -> dict[str, Any]:
 def another_process(settings: Settings) -> Sessions:
     """Sessions that share nothing in memory with others of the same settings; close them."""
     return _compose(settings)
+
+
+def say(sessions: Sessions, *questions: str, session_id: str = "s1") -> list[str]:
+    """Whole turns of ``echo_chain``; how each was kept."""
+    chain = echo_chain(sessions)
+    return [chain.invoke({"input": question}, config(session_id))["persistence"] for question in questions]
+
+
+def messages(sessions: Sessions, session_id: str = "s1") -> list[Any]:
+    """All of a session, as this process sees it."""
+    return contents(SessionHistory(sessions, sessions.ref(session_id)).all_messages())
 
 
 def stock(url: str, session_id: str = "s1", key_prefix: str = "message_store:") -> list[BaseMessage]:

@@ -10,45 +10,25 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import AddableDict, RunnableGenerator
 from servers import RedisServer, ReplyDropper
-from talking import ModelFailedError, another_process, config, contents, echo_chain, is_back, stock, turns, until
+from talking import ModelFailedError, config, contents, is_back, messages, say, stock, turns, until
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.sessions import RedisSessionManager, Saved, SessionHistory, Sessions
 from rag_chain.sessions import local_store as local_stores
-from rag_chain.settings import Settings
 
 Open = Callable[..., Sessions]
 
 
 @pytest.fixture
-def process(own_server: RedisServer, tmp_path: Path) -> Iterator[Open]:
-    """Opens sessions as a process of its own would."""
-    opened: list[Sessions] = []
-
-    def open_one(**values: object) -> Sessions:
-        given = {"redis_url": own_server.url, "journal_path": tmp_path / "journal.sqlite3", "redis_timeout": 0.5}
-        opened.append(another_process(Settings(**{**given, **values})))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.close()
-
-
-def say(sessions: Sessions, *questions: str) -> None:
-    for question in questions:
-        echo_chain(sessions).invoke({"input": question}, config())
+def process(processes: Open, own_server: RedisServer, tmp_path: Path) -> Open:
+    given = {"redis_url": own_server.url, "journal_path": tmp_path / "journal.sqlite3", "redis_timeout": 0.5}
+    return lambda **values: processes(**{**given, **values})
 
 
 def attempt(sessions: Sessions, answer: str | None, status: str = "failed") -> Saved:
     """Ask the turn ``mine`` (again)."""
     begun = sessions.begin(sessions.ref("s1"), HumanMessage("q"), "mine")
     return sessions.commit(begun, AIMessage(answer) if answer else None, status)  # type: ignore[arg-type]
-
-
-def messages(sessions: Sessions) -> list[Any]:
-    """All of the session, as this process sees it."""
-    return contents(SessionHistory(sessions, sessions.ref("s1")).all_messages())
 
 
 def seen(sessions: Sessions) -> list[Any]:

@@ -9,21 +9,20 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer, free_port
-from talking import another_process, config, contents, echo_chain, is_back, journal_rows, stock, turns, until
+from talking import contents, is_back, journal_rows, messages, say, stock, turns, until
 
 from rag_chain.errors import HistoryWriteError
-from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
+from rag_chain.sessions import RedisSessionManager, Sessions
 from rag_chain.sessions import local_store as local_stores
 from rag_chain.sessions import owner as owners
 from rag_chain.sessions.journal import Journal
 from rag_chain.sessions.turns import now_ms
-from rag_chain.settings import Settings
 
 Open = Callable[..., Sessions]
 
@@ -34,28 +33,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def process(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens sessions as a process of its own would; a disk that failed is tried again at once."""
+def process(processes: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Without Redis; a disk that failed is tried again at once."""
     monkeypatch.setattr(local_stores, "DISK_PAUSE_SECONDS", 0.0)
-    opened: list[Sessions] = []
-
-    def open_one(**values: object) -> Sessions:
-        given = {"redis_url": "", "journal_path": path, **values}
-        opened.append(another_process(Settings(**given)))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.close()
-
-
-def say(sessions: Sessions, *questions: str, session_id: str = "s1") -> list[str]:
-    chain = echo_chain(sessions)
-    return [chain.invoke({"input": question}, config(session_id))["persistence"] for question in questions]
-
-
-def messages(sessions: Sessions, session_id: str = "s1") -> list[str]:
-    return contents(SessionHistory(sessions, sessions.ref(session_id)).all_messages())
+    return lambda **values: processes(**{"redis_url": "", "journal_path": path, **values})
 
 
 def test_sessions_outlive_their_process(process: Open, path: Path) -> None:

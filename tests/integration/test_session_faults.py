@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer, ReplyDropper
-from talking import another_process, config, contents, echo_chain, is_back, journal_rows, stock, turns, until
+from talking import config, contents, echo_chain, is_back, journal_rows, messages, say, stock, turns, until
 
 from rag_chain.errors import HistoryAuthError, HistoryDataError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
-from rag_chain.settings import Settings
 
 Open = Callable[..., Sessions]
 
@@ -34,28 +33,10 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def process(own_server: RedisServer, journal: Path) -> Iterator[Open]:
-    """Opens sessions as a process of its own would."""
-    opened: list[Sessions] = []
-
-    def open_one(**values: object) -> Sessions:
-        given = {"redis_url": own_server.url, "journal_path": journal, "redis_timeout": 0.5, **values}
-        opened.append(another_process(Settings(**given)))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.close()
-
-
-def say(sessions: Sessions, *questions: str, session_id: str = "s1") -> list[str]:
-    """Whole turns; how each was kept."""
-    chain = echo_chain(sessions)
-    return [chain.invoke({"input": question}, config(session_id))["persistence"] for question in questions]
-
-
-def messages(sessions: Sessions, session_id: str = "s1") -> list[str]:
-    return contents(SessionHistory(sessions, sessions.ref(session_id)).all_messages())
+def process(processes: Open, own_server: RedisServer, journal: Path) -> Open:
+    return lambda **values: processes(
+        **{"redis_url": own_server.url, "journal_path": journal, "redis_timeout": 0.5, **values}
+    )
 
 
 def test_the_server_is_killed_in_the_middle_and_comes_back_with_its_file(
