@@ -47,9 +47,10 @@ def build_chain(
     index = open_index(settings) if index is None else index  # one without chunks is false
     if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
         _refuse_what_needs_a_writer(settings)
-    name = type(model).__name__ if model else settings.chat_model_name
+    callers_own = type(model).__name__ if model else None
+    name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
-    answering = models.answering_model(settings, model, name=name)
+    answering = models.answering_model(settings, model, name=callers_own)
     retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy, model=model)
 
     def query(turn: dict[str, Any]) -> Any:

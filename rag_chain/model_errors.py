@@ -7,10 +7,11 @@ libraries. They are told apart by status and by the names of their classes, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from typing import Any, cast
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -51,11 +52,13 @@ _BY_NAME: tuple[tuple[str, type[ModelError], str], ...] = (
     ("APIError", ModelUnavailableError, "fault"),
     ("ModelError", ModelUnavailableError, "fault"),
 )  # fmt: skip
-# What LangChain itself says with a bare ValueError or TypeError.
+# What LangChain and OpenAI's client say with a bare ValueError, TypeError or AttributeError.
 _BY_TEXT: tuple[tuple[str, type[ModelError], str], ...] = (
     ("content filter", ModelRefusedError, "filter"),
     ("Unexpected response type", ModelUnavailableError, "garbled"),
     ("null value for", ModelUnavailableError, "garbled"),
+    ("'str' object has no attribute 'data'", ModelUnavailableError, "garbled"),
+    ("No embedding data received", ModelUnavailableError, "garbled"),
     ("No generation", ModelUnavailableError, "garbled"),  # not even an empty piece came
 )
 _SENTENCES = {
@@ -75,17 +78,34 @@ _SENTENCES = {
 }
 
 
-def model_error(error: BaseException, model: str) -> ModelError | None:
+_EMBEDDING_SENTENCES = {
+    "length": "A text is longer than {model} takes: make chunks smaller with RAG_CHUNK_SIZE, and ingest again.",
+}
+
+_PASSING = frozenset({"quota", "fault", "away", "broken", "time"})
+
+
+class PassingError(Exception):
+    """A model's failure, chained to this, after which it is asked again."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    return _classified(error)[1] in _PASSING
+
+
+def model_error(error: BaseException, model: str, sentences: Mapping[str, str] | None = None) -> ModelError | None:
     """What ``error`` means, as an error of this package with its one sentence; None if it is no model's.
 
     Args:
-        error: raised by a call of a chat model. Nothing of its text is repeated, for it may show a key.
+        error: raised by a call of a model. Nothing of its text is repeated, for it may show a key.
         model: ``provider:model``, for the sentence.
+        sentences: in place of those for a chat model.
     """
     kind, detail = _classified(error)
     if kind is None:
         return None
-    return kind(_SENTENCES[detail].format(model=model))
+    return kind({**_SENTENCES, **(sentences or {})}[detail].format(model=model))
 
 
 def _classified(error: BaseException) -> tuple[type[ModelError] | None, str]:
@@ -106,7 +126,7 @@ def _classified(error: BaseException) -> tuple[type[ModelError] | None, str]:
     for name, kind, detail in _BY_NAME:
         if name in names:
             return kind, detail
-    if type(error) in (ValueError, TypeError):
+    if type(error) in (ValueError, TypeError, AttributeError):
         for text, kind, detail in _BY_TEXT:
             if text in str(error):
                 return kind, detail
@@ -142,14 +162,15 @@ def _codes(error: BaseException) -> set[str]:
 
 
 @contextmanager
-def mapped(model: str) -> Iterator[None]:
-    """Raise what a model raises as an error of this package, the original chained to it."""
+def mapped(model: str, sentences: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Raise what a model raises as an error of this package, the original chained to it; see ``model_error``."""
     try:
         yield
     except RagChainError:
         raise
-    except Exception as error:
-        known = model_error(error, model)
+    except Exception as raised:
+        error = raised.__cause__ if isinstance(raised, PassingError) and raised.__cause__ else raised
+        known = model_error(error, model, sentences)
         if known is None:
             raise
         raise known from error
@@ -246,3 +267,44 @@ class _Watch:
     def end(self) -> None:
         if not self._begun:
             self._guard._checked(self._held if self._held is not None else AIMessageChunk(content=""))
+
+
+class GuardedEmbeddings(Embeddings):
+    """An embedding model whose failures are this package's errors.
+
+    Args:
+        embeddings: an embedding model.
+        name: ``provider:model``, for the sentences.
+
+    Raises:
+        ModelError: from every method.
+    """
+
+    def __init__(self, embeddings: Embeddings, name: str) -> None:
+        self.embeddings = embeddings
+        self.label = name
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """The vectors of texts, in their order."""
+        with mapped(self.label, _EMBEDDING_SENTENCES):
+            return self._checked(texts, self.embeddings.embed_documents(texts))
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """See ``embed_documents``."""
+        with mapped(self.label, _EMBEDDING_SENTENCES):
+            return self._checked(texts, await self.embeddings.aembed_documents(texts))
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        with mapped(self.label, _EMBEDDING_SENTENCES):
+            return self.embeddings.embed_query(text)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """See ``embed_query``."""
+        with mapped(self.label, _EMBEDDING_SENTENCES):
+            return await self.embeddings.aembed_query(text)
+
+    def _checked(self, texts: list[str], vectors: list[list[float]]) -> list[list[float]]:
+        if len(vectors) != len(texts):
+            raise ModelUnavailableError(_SENTENCES["garbled"].format(model=self.label))
+        return vectors

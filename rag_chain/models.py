@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -12,7 +13,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from rag_chain.errors import ConfigurationError, ModelError
-from rag_chain.model_errors import GuardedModel
+from rag_chain.model_errors import GuardedEmbeddings, GuardedModel
+from rag_chain.model_patience import client_options, patient
 from rag_chain.settings import Settings, variable_of
 
 
@@ -34,18 +36,27 @@ def answering_model(
 
     Args:
         model: by default ``chat_model(settings)``.
-        name: what messages call it, by default ``settings.chat_model_name``.
+        name: what messages call a model of the caller's own, which is taken as it is; by default ``model`` is the one
+            of the settings.
 
     Raises:
         ConfigurationError: see ``chat_model``; also for the model that stands in.
     """
     silence = settings.model_timeout
-    guarded = GuardedModel(model or chat_model(settings), name or settings.chat_model_name, silence=silence)
+    label = name or settings.chat_model_name
+    model = model or chat_model(settings)
+    guarded = GuardedModel(model if name else _patient(model, label, settings), label, silence=silence)
     if not settings.fallback_model:
         return guarded
     other = _chat_model("RAG_FALLBACK_MODEL", settings.fallback_model, settings)
-    guarded_other = GuardedModel(other, settings.fallback_model, silence=silence)
+    patient_other = _patient(other, settings.fallback_model, settings)
+    guarded_other = GuardedModel(patient_other, settings.fallback_model, silence=silence)
     return guarded.with_fallbacks([guarded_other], exceptions_to_handle=(ModelError,))
+
+
+def _patient(model: BaseChatModel, name: str, settings: Settings) -> Runnable[LanguageModelInput, BaseMessage]:
+    provider = name.partition(":")[0]
+    return model if provider == "local" else patient(model, provider, settings)
 
 
 def _chat_model(variable: str, name: str, settings: Settings) -> BaseChatModel:
@@ -71,7 +82,7 @@ def _local_chat_model(variable: str, model: str, settings: Settings) -> BaseChat
 
 
 def embeddings(settings: Settings) -> Embeddings:
-    """The embedding model that ``settings.embedding_model_name`` names.
+    """The embedding model that ``settings.embedding_model_name`` names; its failures are ``ModelError``s.
 
     Raises:
         ConfigurationError: the provider is unknown, or its key or package is missing.
@@ -86,7 +97,7 @@ def embeddings(settings: Settings) -> Embeddings:
     from langchain.embeddings import init_embeddings
 
     made: Embeddings = _made("RAG_EMBEDDING_MODEL", init_embeddings, provider, model, settings)
-    return made
+    return GuardedEmbeddings(made, settings.embedding_model_name)
 
 
 def _made(variable: str, make: Callable[..., Any], provider: str, model: str, settings: Settings) -> Any:
@@ -94,51 +105,50 @@ def _made(variable: str, make: Callable[..., Any], provider: str, model: str, se
 
     Nothing of a foreign error's text is repeated, for it may show what was handed in.
     """
-    packages = _packages(make)
-    if provider not in packages:
-        known = ", ".join(["local", *sorted(packages)])
+    table = _providers(make)
+    if provider not in table:
+        known = ", ".join(["local", *sorted(table)])
         raise ConfigurationError(
             f"{variable}={provider}:{model}: there is no provider {provider!r}; known are {known}."
         )
+    module, kind = table[provider]
+    package = module.partition(".")[0].replace("_", "-")
     arguments = _arguments(variable, provider, model, settings)
     try:
+        arguments |= client_options(getattr(import_module(module), kind), provider, settings)
         keyword = "provider" if variable == "RAG_EMBEDDING_MODEL" else "model_provider"
         return make(model, **{keyword: provider}, **arguments)
     except ImportError as error:
         raise ConfigurationError(
-            f"{variable}={provider}:{model} needs a package that is not installed: pip install {packages[provider]}."
+            f"{variable}={provider}:{model} needs a package that is not installed: pip install {package}."
         ) from error
     # Each provider's package has its own idea of what to raise when a key or an option is missing.
     except Exception as error:
         raise ConfigurationError(
             f"{variable}={provider}:{model} can't be used ({type(error).__name__}): a key or an option is missing or "
-            f"wrong; see LangChain's page on {packages[provider]} for the variables that it reads."
+            f"wrong; see LangChain's page on {package} for the variables that it reads."
         ) from error
 
 
-def _packages(make: Callable[..., Any]) -> dict[str, str]:
-    """Provider -> the package that LangChain takes it from. LangChain publishes this table in its messages only."""
+def _providers(make: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Provider -> the module and the class that LangChain takes. It publishes this table in its messages only."""
     table = sys.modules[make.__module__]._BUILTIN_PROVIDERS
-    return {name: entry[0].partition(".")[0].replace("_", "-") for name, entry in table.items()}
+    return {name: (entry[0], entry[1]) for name, entry in table.items()}
 
 
 def _arguments(variable: str, provider: str, model: str, settings: Settings) -> dict[str, Any]:
-    """What the two providers whose settings we hold need; the others read the environment themselves.
-
-    Their client tries again by itself, with growing random pauses or as long as ``Retry-After`` says.
-    """
-    patience: dict[str, Any] = {"timeout": settings.model_timeout, "max_retries": settings.model_retries}
-    if variable != "RAG_EMBEDDING_MODEL":
-        # GuardedModel watches over the pauses in a stream: this client's own watch loses a task's cancellation that
-        # comes together with a chunk, because asyncio.wait_for does before Python 3.12.
-        patience["stream_chunk_timeout"] = None
-        # LangChain asks for the tokens of a stream by itself only where it talks to OpenAI at its own address.
-        patience["stream_usage"] = True
+    """What the two providers whose settings we hold need; the others read the environment themselves."""
+    is_chat = variable != "RAG_EMBEDDING_MODEL"
+    # LangChain asks for the tokens of a stream by itself only where it talks to OpenAI at its own address.
+    options: dict[str, Any] = {"stream_usage": True} if is_chat else {}
     if provider == "openai":
         # A local server that speaks OpenAI's protocol seldom asks for a key; the client insists on some.
         key = settings.openai_api_key or ("none" if settings.openai_base_url else None)
         _require(variable, provider, model, openai_api_key=key)
-        return {"api_key": key, "base_url": settings.openai_base_url, **patience}
+        if settings.openai_base_url and not is_chat:
+            # Else LangChain sends tokens of OpenAI's own models in place of the text.
+            options["check_embedding_ctx_length"] = False
+        return {"api_key": key, "base_url": settings.openai_base_url, **options}
     if provider == "azure_openai":
         parts = {
             "azure_openai_api_key": settings.azure_openai_api_key,
@@ -151,7 +161,7 @@ def _arguments(variable: str, provider: str, model: str, settings: Settings) -> 
             "azure_endpoint": settings.azure_openai_endpoint,
             "api_version": settings.openai_api_version,
             "azure_deployment": model,
-            **patience,
+            **options,
         }
     return {}
 

@@ -142,14 +142,14 @@ class Settings(BaseSettings):
         60,
         gt=0,
         validation_alias="RAG_MODEL_TIMEOUT",
-        description="seconds that a call to a provider may be silent, for openai: and azure_openai: models",
+        description="seconds that a provider may be silent, as far as its client or asyncio can cut it off",
     )
     model_retries: int = Field(
         2,
         ge=0,
         le=20,
         validation_alias="RAG_MODEL_RETRIES",
-        description="times that a call is tried again after 429, 5xx or a lost connection, for the same models",
+        description="times that a call is tried again after 429, 5xx or a lost connection",
     )
     fallback_model: str = Field(
         "",

@@ -1,5 +1,7 @@
 """A server that speaks OpenAI's protocol, and Azure's, and fails on request: the model's name says how.
 
+It serves chat completions and embeddings.
+
 Azure's scheme differs in the path (``/openai/deployments/NAME/chat/completions``), in the ``api-version`` and in the
 header that carries the key (``api-key``); a request that mixes the two is refused.
 
@@ -136,6 +138,8 @@ class FaultyServer:
             _send(http, 200, b'{"choices": [{"mess', "application/json")
         elif behaviour == "page":
             _send(http, 200, b"<html>Not a model</html>", "text/html")
+        elif "input" in body:
+            _vectors(http, behaviour, body["input"])
         elif behaviour == "endless":
             self._endless(http, streaming=bool(body.get("stream")))
         elif behaviour == "flood":
@@ -197,12 +201,28 @@ def _is_closed(connection: socket.socket, seconds: float) -> bool:
 def _behaviour(request: Request) -> str | None:
     """The model's or the deployment's name, if the request is well made."""
     parts = request.path.strip("/").split("/")
-    if parts[:2] == ["openai", "deployments"] and parts[3:] == ["chat", "completions"]:
+    if parts[:2] == ["openai", "deployments"] and parts[3:] in (["chat", "completions"], ["embeddings"]):
         well = request.query.get("api-version") == ["2024-10-21"] and request.headers.get("api-key") == KEY
         return parts[2] if well else None
-    if parts == ["v1", "chat", "completions"] and request.headers.get("authorization") == f"Bearer {KEY}":
+    is_known = parts in (["v1", "chat", "completions"], ["v1", "embeddings"])
+    if is_known and request.headers.get("authorization") == f"Bearer {KEY}":
         return str(request.body["model"])
     return None
+
+
+def vector(text: str) -> list[float]:
+    """What the server's embedding models make of a text."""
+    return [float(len(text)), 1.0, 0.5]
+
+
+def _vectors(http: BaseHTTPRequestHandler, behaviour: str, texts: Any) -> None:
+    texts = [texts] if isinstance(texts, str) else texts
+    if not all(isinstance(text, str) for text in texts):  # Tokens, which most servers do not take.
+        return _reply(http, 400, {"error": {"message": "no text", "code": "invalid_request_error"}})
+    made = [{"object": "embedding", "index": place, "embedding": vector(text)} for place, text in enumerate(texts)]
+    usage = {"prompt_tokens": 7, "total_tokens": 7}
+    data = made[1:] if behaviour == "short" else made
+    return _reply(http, 200, {"object": "list", "model": "served", "data": data, "usage": usage})
 
 
 def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:

@@ -10,6 +10,7 @@ from langchain_openai import AzureChatOpenAI, AzureOpenAIEmbeddings, ChatOpenAI,
 
 from rag_chain import models
 from rag_chain.errors import ConfigurationError
+from rag_chain.model_errors import GuardedEmbeddings
 from rag_chain.settings import Settings, variable_of
 
 SECRET = "sk-never-shown"
@@ -35,9 +36,10 @@ def test_openai_gets_its_key_and_address_from_the_settings() -> None:
     assert (chat.model_name, chat.openai_api_base) == ("some-model", "http://127.0.0.1:9/v1")
     assert chat.openai_api_key.get_secret_value() == SECRET  # type: ignore[union-attr]
     embeddings = models.embeddings(settings)
-    assert isinstance(embeddings, OpenAIEmbeddings)
-    assert embeddings.openai_api_base == "http://127.0.0.1:9/v1"
-    assert SECRET not in repr(chat) + repr(embeddings)
+    assert isinstance(embeddings, GuardedEmbeddings)
+    assert isinstance(embeddings.embeddings, OpenAIEmbeddings)
+    assert embeddings.embeddings.openai_api_base == "http://127.0.0.1:9/v1"
+    assert SECRET not in repr(chat) + repr(embeddings) + repr(embeddings.embeddings)
 
 
 def test_a_dot_env_file_is_enough(tmp_path: Path) -> None:
@@ -60,8 +62,9 @@ def test_azure_gets_its_key_endpoint_version_and_deployment_from_the_settings() 
         "my-chat", "https://name.openai.azure.com", "2024-10-21",
     )  # fmt: skip
     embeddings = models.embeddings(settings)
-    assert isinstance(embeddings, AzureOpenAIEmbeddings)
-    assert embeddings.deployment == "my-vectors"
+    assert isinstance(embeddings, GuardedEmbeddings)
+    assert isinstance(embeddings.embeddings, AzureOpenAIEmbeddings)
+    assert embeddings.embeddings.deployment == "my-vectors"
 
 
 def test_azure_works_beside_openais_own_address() -> None:
