@@ -24,7 +24,6 @@ from typing import Annotated, Any
 import typer
 from command_line import command_group
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rag_chain import RagChainError, RedisSessionManager, Settings
@@ -53,10 +52,15 @@ def list_sessions(
     if as_json:
         print_json({"sessions": [asdict(one) for one in page.sessions], "cursor": page.cursor})
         return
-    table = Table("session", "messages", "created", "last active", "expires in")
+    if not page.sessions:
+        console.print("There are no sessions.")
+        return
+    # No table, which would cut the ids to the width of the terminal.
+    width = max(len(name) for name in ("session", *(one.session_id for one in page.sessions)))
+    console.print(Text(f"{'session':{width}}  messages  {'last active':19}  expires in", "bold"))
     for one in page.sessions:
-        table.add_row(Text(one.session_id), str(one.messages), day(one.created), day(one.last_active), ttl(one.ttl))
-    console.print(table if page.sessions else "There are no sessions.")
+        line = f"{one.session_id:{width}}  {one.messages:8}  {day(one.last_active):19}  {ttl(one.ttl)}"
+        console.print(Text(line))
     if page.cursor:
         console.print(Text(f"More: --cursor {page.cursor}"))
 

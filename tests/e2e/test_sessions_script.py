@@ -74,6 +74,17 @@ def test_the_help_keeps_its_examples_as_they_are() -> None:
     assert example in CliRunner().invoke(load_app(), ["--help"], env={"COLUMNS": "60"}).stdout
 
 
+def test_a_list_shows_long_ids_whole(redis_url: str) -> None:
+    sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
+    for session_id in ("s1", "x" * 250):
+        echo_chain(sessions).invoke({"input": "1"}, config(session_id))
+    header, long, short = run("list", url=redis_url).splitlines()
+    assert long.startswith("x" * 250 + "  ")
+    assert short.startswith("s1 ")
+    assert header.index("messages") + 7 == long.index(" 2 ") + 1 == short.index(" 2 ") + 1
+    sessions.close()
+
+
 def test_what_a_session_took(redis_url: str) -> None:
     sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
     tokens = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
