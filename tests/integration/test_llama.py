@@ -102,6 +102,16 @@ def test_the_server_is_one_listens_here_only_and_asks_for_a_key(settings: Settin
     assert server.key.get_secret_value() not in repr(server) + str(models.chat_model(settings))
 
 
+def test_the_same_server_by_its_address_and_openais_protocol(settings: Settings) -> None:
+    server = llama.llama_server()
+    chosen = {"chat_model": "openai:any", "openai_base_url": f"{server.address}/v1", "openai_api_key": server.key}
+    model = models.answering_model(settings.model_copy(update=chosen)).bind(max_tokens=TOKENS)
+    assert str(model.invoke("Say hello.").text).strip()
+    chunks = list(model.stream("Say hello."))
+    assert len([chunk for chunk in chunks if chunk.text]) > 1
+    assert any(chunk.usage_metadata for chunk in chunks)  # type: ignore[attr-defined]
+
+
 LEAVING = """
 import sys
 from rag_chain.local.llama import chat_llama, llama_server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -119,3 +120,27 @@ def test_what_a_providers_package_refuses_shows_no_secret() -> None:
     with pytest.raises(ConfigurationError, match="can't be used") as caught:
         models.chat_model(settings)
     assert SECRET not in str(caught.value)
+
+
+DOCUMENTED = [
+    (cells[1].strip(), dict(re.findall(r"`([A-Z_]+)=([^`]+)`", cells[3])))
+    for line in (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+    if "RAG_CHAT_MODEL=" in line and len(cells := line.split("|")) == 5
+]
+
+
+@pytest.mark.parametrize(("server", "lines"), DOCUMENTED, ids=[server for server, _ in DOCUMENTED])
+def test_the_lines_of_the_documentation_are_enough(server: str, lines: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    settings = Settings()
+    chat = models.chat_model(settings)
+    assert isinstance(chat, ChatOpenAI | AzureChatOpenAI)
+    if "OPENAI_BASE_URL" in lines:
+        assert chat.openai_api_base == lines["OPENAI_BASE_URL"]
+        assert chat.model_name == lines["RAG_CHAT_MODEL"].partition(":")[2]
+    if lines["RAG_EMBEDDING_MODEL"] != "local:minilm":
+        assert isinstance(models.embeddings(settings), GuardedEmbeddings)
+
+
+def test_every_server_of_the_documentation_is_tested() -> None:
+    assert len(DOCUMENTED) == 6
