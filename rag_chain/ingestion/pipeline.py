@@ -157,6 +157,10 @@ class _Run:
         find_seconds = time.perf_counter() - started
         result = {"num_added": 0, "num_deleted": 0}
         if not found.is_idle:
+            if index is None:
+                # A missing key or package is told before there is an empty index. It may load for a second, which is no
+                # waiting for others.
+                _ = self.cache.model
             with _told_of_waiting(self.settings.index_dir) as lock:
                 index = index or self._created()
                 with index.transaction():
@@ -193,7 +197,6 @@ class _Run:
             return None
 
     def _created(self) -> HybridIndex:
-        _ = self.cache.model  # a missing key or package is told before there is an empty index
         return HybridIndex.create(
             self.settings.index_dir,
             self.cache,

@@ -17,6 +17,7 @@ import docx
 import pytest
 from files import CountingEmbeddings, pdf_bytes, without_privileges, written
 
+from rag_chain import models
 from rag_chain.errors import (
     DocumentIndexError,
     IndexLockedError,
@@ -525,6 +526,19 @@ def test_a_second_writer_waits_and_says_so(
     finally:
         logging.getLogger("rag_chain.ingestion.pipeline").removeHandler(handler)
     assert counts(reports[0]) == (1, 0, 3, 0, 0)
+
+
+def test_a_model_that_takes_its_time_to_load_is_no_second_writer(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slowly(_: Settings) -> CountingEmbeddings:
+        time.sleep(1.2)
+        return CountingEmbeddings()
+
+    monkeypatch.setattr(models, "embeddings", slowly)
+    three_files(place)
+    assert counts(ingest(["docs"], settings())) == (3, 0, 0, 0, 0)
+    assert "waiting for it" not in caplog.text
 
 
 def test_a_writer_that_never_ends_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
