@@ -9,6 +9,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 
 STAGES = ("load_history", "standalone_question", "retrieve", "generate", "save_turn")
+_BEFORE_THE_ANSWER = STAGES[:3]
 
 
 class StageTimer(BaseCallbackHandler):
@@ -45,6 +46,8 @@ class StageTimer(BaseCallbackHandler):
         self.on_chain_end(None, run_id=run_id)
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        """The model streams."""
+        """A model streams: the one that answers, where no earlier stage runs (one may rewrite the question)."""
+        if any(name in _BEFORE_THE_ANSWER for name, _ in self._running.values()):
+            return
         if token and "first_token" not in self.milliseconds:
             self.milliseconds["first_token"] = round((time.perf_counter() - self._begun) * 1000, 3)
