@@ -34,7 +34,7 @@ check: $(STAMP) ## Lint, format check and types
 	$(BIN)/mypy
 
 test: check ## All checks, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(STAMP) ## Format and mend what the linter can mend
 	$(BIN)/ruff format .
