@@ -220,7 +220,8 @@ async def test_a_real_model_stops_when_its_reader_goes_away(opened: Any, redis_u
         slots = httpx.get(f"{server.address}/slots", headers=headers, timeout=10).raise_for_status().json()
         return not any(slot["is_processing"] for slot in slots)
 
-    await asyncio.to_thread(until, is_idle, "the end of every answer", 5)
+    # A whole answer of 2,000 tokens would take longer; what is left of the reading of a prompt takes some seconds.
+    await asyncio.to_thread(until, is_idle, "the end of every answer", 30)
     port = int(server.address.rpartition(":")[2])
     await asyncio.to_thread(until, lambda: not connections(port), "the end of every connection")
 
