@@ -23,6 +23,9 @@ LINE_BYTES = 256
 MISSES, REST = 10, 1000
 """After so many replies in a row that took longer, nothing is looked for during so many calls."""
 
+_let_others_run: Callable[[], object] = getattr(os, "sched_yield", int)
+"""The server may be waiting for this very core."""
+
 
 class Exchange:
     """Sends packed commands, from any thread.
@@ -87,7 +90,7 @@ class Exchange:
 
     def _look_out(self, connection: Any) -> bool:
         """Wait a moment without sleeping: to be woken takes longer than a server nearby takes to answer."""
-        if type(connection._sock) is not socket.socket:
+        if type(connection._sock) is not socket.socket or not hasattr(select, "poll"):
             return False
         poll = select.poll()
         poll.register(connection._sock, select.POLLIN)
@@ -96,6 +99,7 @@ class Exchange:
             if look(0):
                 self._missed = 0
                 return True
+            _let_others_run()
         self._missed += 1
         if self._missed >= MISSES:
             self._missed, self._rest = 0, REST
