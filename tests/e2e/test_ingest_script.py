@@ -111,6 +111,8 @@ def test_an_interrupted_run_says_so_and_goes_on(place: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background ignores interrupts, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     staging = place / ".rag_index/staging"
     # It embeds once vectors are kept there. Before that it imports, and some libraries swallow an interrupt meanwhile.
