@@ -115,7 +115,7 @@ def test_an_interrupted_run_says_so_and_goes_on(place: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     staging = place / ".rag_index/staging"
-    # It embeds once vectors are kept there. Before that it imports, and some libraries swallow an interrupt meanwhile.
+    # In the middle of its work: it embeds once vectors are kept there.
     while process.poll() is None and not any(file.stat().st_size > 65_536 for file in staging.glob("*-wal")):
         try:
             process.wait(0.02)
