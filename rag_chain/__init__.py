@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rag_chain.answer import Answer
+    from rag_chain.chain.answer import Answer
+    from rag_chain.chain.citations import Citation
     from rag_chain.chatbot import ChatbotWithRedisSession
-    from rag_chain.citations import Citation
     from rag_chain.errors import RagChainError
     from rag_chain.factory import build_chain, open_history, open_index
     from rag_chain.ingestion import IngestReport, ingest
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "rag_chain.answer",
+    "Answer": "rag_chain.chain.answer",
     "ChatbotWithRedisSession": "rag_chain.chatbot",
-    "Citation": "rag_chain.citations",
+    "Citation": "rag_chain.chain.citations",
     "ConversationMessage": "rag_chain.sessions",
     "IngestReport": "rag_chain.ingestion",
     "RagChainError": "rag_chain.errors",

@@ -11,7 +11,7 @@ from uuid import uuid4
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from rag_chain.answer import Answer
+from rag_chain.chain.answer import Answer
 from rag_chain.conversation import ConversationChain
 from rag_chain.factory import build_chain
 from rag_chain.settings import Settings

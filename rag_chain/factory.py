@@ -10,11 +10,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from rag_chain import models, sessions
-from rag_chain.chain import Check, rag_chain
-from rag_chain.context import Context, context_limit, fit, token_counter
+from rag_chain.chain.context import Context, context_limit, fit, token_counter
+from rag_chain.chain.grounding import check_sentences
+from rag_chain.chain.pipeline import Check, rag_chain
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError, DocumentIndexError
-from rag_chain.grounding import check_sentences
 from rag_chain.model_errors import GuardedModel
 from rag_chain.operations.steps import Search
 from rag_chain.retrieval.history_query import checked_question
@@ -32,7 +32,7 @@ def build_chain(
     """The whole chain: history, retrieval, model and the keeping of each turn.
 
     Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``;
-    see ``rag_chain.chain`` and ``rag_chain.conversation`` for what comes back.
+    see ``rag_chain.chain.pipeline`` and ``rag_chain.conversation`` for what comes back.
 
     Args:
         settings: by default from the environment.

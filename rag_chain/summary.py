@@ -14,7 +14,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rag_chain.context import estimate
+from rag_chain.chain.context import estimate
 from rag_chain.operations.background import Background, Wanted
 from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
 from rag_chain.sessions import Saved, Sessions, Turn

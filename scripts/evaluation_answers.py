@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tqdm import tqdm
 
 from rag_chain import Settings, build_chain
-from rag_chain.citations import without_marks
+from rag_chain.chain.citations import without_marks
 from rag_chain.prompts import REFUSAL
 from rag_chain.retrieval.index import HybridIndex
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
-from rag_chain.citations import marks
+from rag_chain.chain.citations import marks
 from rag_chain.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, render_request
 

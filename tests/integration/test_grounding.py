@@ -3,7 +3,7 @@
 import pytest
 from langchain_core.documents import Document
 
-from rag_chain.grounding import check_sentences
+from rag_chain.chain.grounding import check_sentences
 from rag_chain.local.minilm import MiniLMEmbeddings
 
 SOURCES = [

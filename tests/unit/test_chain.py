@@ -12,9 +12,9 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
-from rag_chain.answer import Answer
-from rag_chain.chain import rag_chain
-from rag_chain.citations import cite, marks, position
+from rag_chain.chain.answer import Answer
+from rag_chain.chain.citations import cite, marks, position
+from rag_chain.chain.pipeline import rag_chain
 from rag_chain.prompts import parse_sources, question_of
 
 DOCUMENTS = [

@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from rag_chain.context import (
+from rag_chain.chain.context import (
     DEFAULT_CONTEXT_TOKENS,
     context_limit,
     estimate,

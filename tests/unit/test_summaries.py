@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableLambda
 
-from rag_chain.context import Context, estimate, fit
+from rag_chain.chain.context import Context, estimate, fit
 from rag_chain.operations import background
 from rag_chain.operations.background import Background
 from rag_chain.prompts import (

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from langchain_core.documents import Document
 
-from rag_chain.citations import without_marks
+from rag_chain.chain.citations import without_marks
 from rag_chain.local.selection import stems
 from rag_chain.local.units import units
 from rag_chain.prompts import REFUSAL

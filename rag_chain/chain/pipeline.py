@@ -30,8 +30,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, mess
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableLambda
 
-from rag_chain.answer import Answer
-from rag_chain.citations import cite, without_marks
+from rag_chain.chain.answer import Answer
+from rag_chain.chain.citations import cite, without_marks
 from rag_chain.prompts import ANSWER_PROMPT, REFUSAL, render_request
 
 logger = logging.getLogger(__name__)
