@@ -15,7 +15,7 @@ from rag_chain.chain.grounding import check_sentences
 from rag_chain.chain.pipeline import Check, rag_chain
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError, DocumentIndexError
-from rag_chain.model_errors import GuardedModel
+from rag_chain.models.errors import GuardedModel
 from rag_chain.operations.steps import Search
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
@@ -124,7 +124,7 @@ def _refuse_what_needs_a_writer(settings: Settings) -> None:
 def _grounding_check(settings: Settings) -> Check | None:
     if settings.grounding == "off":
         return None
-    from rag_chain.local.minilm import MiniLMEmbeddings  # with whatever embeddings the index was made
+    from rag_chain.models.local.minilm import MiniLMEmbeddings  # with whatever embeddings the index was made
 
     embed = MiniLMEmbeddings().embed
     return lambda answer, documents: check_sentences(answer, documents, embed)

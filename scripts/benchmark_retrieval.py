@@ -30,7 +30,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from rich.console import Console
 from rich.table import Table
 
-from rag_chain.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.minilm import MiniLMEmbeddings
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.store import Snapshot

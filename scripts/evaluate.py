@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from rag_chain import RagChainError, Settings, open_index
 from rag_chain.errors import ConfigurationError, UsageError
-from rag_chain.models import chat_model, embeddings
+from rag_chain.models.providers import chat_model, embeddings
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 

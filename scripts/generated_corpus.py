@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from rag_chain.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.minilm import MiniLMEmbeddings
 
 DIMENSION = 384
 BLOCK = 8192

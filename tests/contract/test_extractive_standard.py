@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_core.language_models import BaseChatModel
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from rag_chain.local.extractive import ExtractiveChatModel
+from rag_chain.models.local.extractive import ExtractiveChatModel
 
 
 class TestUnit(ChatModelUnitTests):

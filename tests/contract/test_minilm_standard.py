@@ -6,7 +6,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from rag_chain.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.minilm import MiniLMEmbeddings
 
 
 class TestUnit(EmbeddingsUnitTests):

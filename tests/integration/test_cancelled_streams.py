@@ -24,7 +24,7 @@ from talking import config, contents, echo_chain, stock, until
 
 from rag_chain import Settings, build_chain, models
 from rag_chain.conversation import ConversationChain
-from rag_chain.local.llama import llama_server
+from rag_chain.models.local.llama import llama_server
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import open_sessions
 

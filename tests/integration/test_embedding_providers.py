@@ -20,8 +20,8 @@ from rag_chain.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from rag_chain.model_errors import GuardedEmbeddings
-from rag_chain.models import embeddings
+from rag_chain.models.errors import GuardedEmbeddings
+from rag_chain.models.providers import embeddings
 from rag_chain.settings import variable_of
 
 

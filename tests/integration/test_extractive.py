@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
 from rag_chain.chain.citations import marks
-from rag_chain.local.extractive import ExtractiveChatModel
+from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, render_request
 
 SESSIONS = Document(

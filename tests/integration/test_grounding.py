@@ -4,7 +4,7 @@ import pytest
 from langchain_core.documents import Document
 
 from rag_chain.chain.grounding import check_sentences
-from rag_chain.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.minilm import MiniLMEmbeddings
 
 SOURCES = [
     Document("A session is kept for 3600 seconds after its last use. Every read and every write renews that time."),

@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 import rag_chain
 from rag_chain import Settings, models
 from rag_chain.errors import ConfigurationError, ContextTooLongError, ModelUnavailableError
-from rag_chain.local import llama
+from rag_chain.models.local import llama
 from rag_chain.retrieval.index import HybridIndex
 
 TOKENS = 12
@@ -114,7 +114,7 @@ def test_the_same_server_by_its_address_and_openais_protocol(settings: Settings)
 
 LEAVING = """
 import sys
-from rag_chain.local.llama import chat_llama, llama_server
+from rag_chain.models.local.llama import chat_llama, llama_server
 stream = chat_llama(max_tokens=500, timeout=60).stream("Write a long story.")
 next(stream), next(stream)
 print(llama_server().address, flush=True)

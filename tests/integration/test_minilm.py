@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from rag_chain.errors import ConfigurationError
-from rag_chain.local import minilm
-from rag_chain.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
+from rag_chain.models.local import minilm
+from rag_chain.models.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
 from rag_chain.operations import workers
 
 _REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[

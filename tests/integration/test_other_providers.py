@@ -22,9 +22,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 
-from rag_chain import model_patience
 from rag_chain.errors import ModelRefusedError, ModelTimeoutError, ModelUnavailableError
-from rag_chain.models import answering_model, chat_model
+from rag_chain.models.providers import answering_model, chat_model
+from rag_chain.models.providers import retries as model_patience
 from rag_chain.settings import Settings, variable_of
 
 ADDRESS = "http://unset"

@@ -23,8 +23,8 @@ from rag_chain.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from rag_chain.model_errors import model_error
-from rag_chain.models import answering_model
+from rag_chain.models.errors import model_error
+from rag_chain.models.providers import answering_model
 from rag_chain.settings import Settings, variable_of
 
 

@@ -28,7 +28,7 @@ import rag_chain
 from rag_chain import Settings, summary
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError
-from rag_chain.local.extractive import ExtractiveChatModel
+from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, SUMMARY_PROMPT, render_conversation, render_request
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import RedisSessionManager, Sessions

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_chain.local.units import units
+from rag_chain.models.local.units import units
 
 MARKDOWN = """\
 # Sessions

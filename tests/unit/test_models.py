@@ -11,7 +11,7 @@ from langchain_openai import AzureChatOpenAI, AzureOpenAIEmbeddings, ChatOpenAI,
 
 from rag_chain import models
 from rag_chain.errors import ConfigurationError
-from rag_chain.model_errors import GuardedEmbeddings
+from rag_chain.models.errors import GuardedEmbeddings
 from rag_chain.settings import Settings, variable_of
 
 SECRET = "sk-never-shown"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tantivy
 
-from rag_chain.local.units import Unit
+from rag_chain.models.local.units import Unit
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

@@ -13,9 +13,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_chain.local.minilm import MiniLMEmbeddings
-from rag_chain.local.selection import select
-from rag_chain.local.units import Unit, units
+from rag_chain.models.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.selection import select
+from rag_chain.models.local.units import Unit, units
 from rag_chain.prompts import REFUSAL, parse_sources, question_of
 
 MODEL_NAME = "extractive"

@@ -157,7 +157,7 @@ def _read() -> tuple[Tokenizer, InferenceSession]:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        from rag_chain.local.minilm_graph import int8_encoder
+        from rag_chain.models.local.minilm_graph import int8_encoder
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"local:minilm needs the package {error.name}: {_INSTALL}.") from error
     tokenizer = Tokenizer.from_file(str(_data_file(*_TOKENIZER)))

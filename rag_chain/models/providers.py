@@ -13,8 +13,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from rag_chain.errors import ConfigurationError, ModelError
-from rag_chain.model_errors import GuardedEmbeddings, GuardedModel
-from rag_chain.model_patience import client_options, patient
+from rag_chain.models.errors import GuardedEmbeddings, GuardedModel
+from rag_chain.models.retries import client_options, patient
 from rag_chain.settings import Settings, variable_of
 
 
@@ -71,11 +71,11 @@ def _chat_model(variable: str, name: str, settings: Settings) -> BaseChatModel:
 
 def _local_chat_model(variable: str, model: str, settings: Settings) -> BaseChatModel:
     if model == "extractive":
-        from rag_chain.local.extractive import ExtractiveChatModel
+        from rag_chain.models.local.extractive import ExtractiveChatModel
 
         return ExtractiveChatModel()
     if model == "llama":
-        from rag_chain.local.llama import chat_llama
+        from rag_chain.models.local.llama import chat_llama
 
         return chat_llama(settings.llama_model, max_tokens=settings.answer_tokens, timeout=settings.model_timeout)
     raise ConfigurationError(f"{variable}: there is no local:{model}; there are local:extractive and local:llama.")
@@ -91,7 +91,7 @@ def embeddings(settings: Settings) -> Embeddings:
     if provider == "local":
         if model != "minilm":
             raise ConfigurationError(f"RAG_EMBEDDING_MODEL: there is no local:{model}; there is local:minilm.")
-        from rag_chain.local.minilm import MiniLMEmbeddings
+        from rag_chain.models.local.minilm import MiniLMEmbeddings
 
         return MiniLMEmbeddings()
     from langchain.embeddings import init_embeddings

@@ -88,7 +88,7 @@ def chat_llama(path: Path | None = None, *, max_tokens: int, timeout: float) -> 
         temperature=0,
         max_completion_tokens=max_tokens,
         timeout=timeout,
-        stream_chunk_timeout=None,  # see models.py
+        stream_chunk_timeout=None,  # see providers.py
         max_retries=0,
         # LangChain keeps one pool of connections for all event loops; one that a closed loop left in it is of no use to
         # the next. On the loopback a new connection costs next to nothing.

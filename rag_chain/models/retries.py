@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rag_chain.model_errors import PassingError, may_pass
+from rag_chain.models.errors import PassingError, may_pass
 from rag_chain.settings import Settings
 
 Model = Runnable[LanguageModelInput, BaseMessage]

@@ -1,0 +1,5 @@
+"""Chat models and embeddings by name: ``provider:model``, with or without a key and a network."""
+
+from rag_chain.models.providers import answering_model, chat_model, embeddings
+
+__all__ = ["answering_model", "chat_model", "embeddings"]
