@@ -14,14 +14,14 @@ from rag_chain.chain.context import Context, context_limit, fit, token_counter
 from rag_chain.chain.grounding import check_sentences
 from rag_chain.chain.pipeline import Check, rag_chain
 from rag_chain.conversation import ConversationChain
+from rag_chain.conversation.steps import Search
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError, DocumentIndexError
 from rag_chain.models.errors import GuardedModel
-from rag_chain.operations.steps import Search
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
-from rag_chain.summary import HistorySummaries
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def build_chain(
     """The whole chain: history, retrieval, model and the keeping of each turn.
 
     Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``;
-    see ``rag_chain.chain.pipeline`` and ``rag_chain.conversation`` for what comes back.
+    see ``rag_chain.chain`` and ``rag_chain.conversation`` for what comes back.
 
     Args:
         settings: by default from the environment.

@@ -9,7 +9,7 @@ from langchain_core.runnables.utils import AddableDict
 
 
 class Answer(AddableDict):
-    """The output of a turn; see ``rag_chain.chain.pipeline`` for its keys.
+    """The output of a turn; see ``rag_chain.chain`` for its keys.
 
     Chunks of a stream are answers too: added together they are the whole.
     """

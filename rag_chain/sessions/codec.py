@@ -2,7 +2,7 @@
 
 What this package knows of a turn stands in ``message.additional_kwargs["rag_chain"]``: ``turn_id`` and ``at``
 (milliseconds since 1970) in the question; ``turn_id``, ``status``, ``citations``, ``milliseconds`` by stage, ``cost``
-and ``usage`` (see ``rag_chain.usage``) in the answer; all of these and ``error`` (a class name, never a text) in a
+and ``usage`` (the model's tokens) in the answer; all of these and ``error`` (a class name, never a text) in a
 question that got no answer. The scripts find a turn and its status by how the note begins: ``turn_id`` first, in a
 question then ``at``, then ``status``.
 """

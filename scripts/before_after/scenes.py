@@ -11,8 +11,8 @@ from before_after.processes import ChatProcess
 from before_after.scene import Scene, whole
 from before_after.stage import Stage
 from rag_chain import RedisSessionManager, Settings
+from rag_chain.conversation.timing import STAGES
 from rag_chain.errors import SessionExpiredError, SessionNotFoundError
-from rag_chain.operations.timing import STAGES
 
 FIRST = "How long is a session kept?"
 FOLLOW_UP = "Which variable changes that?"

@@ -27,13 +27,13 @@ from talking import another_process, config, contents, is_back, stock, turns, un
 import rag_chain
 from rag_chain import Settings, summary
 from rag_chain.conversation import ConversationChain
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, SUMMARY_PROMPT, render_conversation, render_request
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import RedisSessionManager, Sessions
 from rag_chain.sessions.clients import AsyncClient, SyncClient
-from rag_chain.summary import HistorySummaries
 
 Open = Callable[..., Sessions]
 WINDOW = 4

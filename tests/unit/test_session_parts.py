@@ -18,6 +18,7 @@ from redis import exceptions as foreign
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer
 
+from rag_chain.conversation.summary import _line as summary_line
 from rag_chain.errors import (
     ConfigurationError,
     HistoryAuthError,
@@ -35,7 +36,6 @@ from rag_chain.sessions.keys import known_ref, ref, valid_id, valid_prefix
 from rag_chain.sessions.turns import Account, Pending
 from rag_chain.sessions.versions import merged
 from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
-from rag_chain.summary import _line as summary_line
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/{}"), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(), max_size=30)

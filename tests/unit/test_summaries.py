@@ -19,8 +19,9 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableLambda
 
 from rag_chain.chain.context import Context, estimate, fit
-from rag_chain.operations import background
-from rag_chain.operations.background import Background
+from rag_chain.conversation import background
+from rag_chain.conversation.background import Background
+from rag_chain.conversation.summary import MESSAGE_CHARACTERS, SUMMARY_CHARACTERS, HistorySummaries
 from rag_chain.prompts import (
     ANSWER_PROMPT,
     SUMMARY_PROMPT,
@@ -34,7 +35,6 @@ from rag_chain.sessions.limits import Limits
 from rag_chain.sessions.summaries import Backlog, is_due, reach
 from rag_chain.sessions.turns import Saved, Summary, View
 from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
-from rag_chain.summary import MESSAGE_CHARACTERS, SUMMARY_CHARACTERS, HistorySummaries
 
 
 @given(window=st.integers(0, 60), maximum=st.integers(0, 60), late=st.booleans())

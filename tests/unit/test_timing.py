@@ -8,7 +8,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 
-from rag_chain.operations.timing import STAGES, StageTimer
+from rag_chain.conversation.timing import STAGES, StageTimer
 
 
 def test_stages_and_the_first_token_of_a_run_are_measured() -> None:

@@ -10,9 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
+from rag_chain.conversation.usage import UsageMeter
 from rag_chain.sessions.codec import with_note
 from rag_chain.sessions.totals import UsageTotals, totals
-from rag_chain.usage import UsageMeter
 
 OPENAI = {"ls_provider": "openai"}
 

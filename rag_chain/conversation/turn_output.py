@@ -8,9 +8,9 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from rag_chain.operations.timing import StageTimer
+from rag_chain.conversation.timing import StageTimer
+from rag_chain.conversation.usage import UsageMeter
 from rag_chain.sessions.codec import plain
-from rag_chain.usage import UsageMeter
 
 
 class TurnOutput:

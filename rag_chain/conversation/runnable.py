@@ -22,12 +22,12 @@ from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
+from rag_chain.conversation.steps import Step
+from rag_chain.conversation.summary import HistorySummaries
+from rag_chain.conversation.turn_input import INPUT, SPECS, Check, asked, text_or_message
+from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.errors import RagChainError
-from rag_chain.operations.steps import Step
 from rag_chain.sessions import Saved, SessionHistory, Sessions, Status, Turn
-from rag_chain.summary import HistorySummaries
-from rag_chain.turn_input import INPUT, SPECS, Check, asked, text_or_message
-from rag_chain.turn_output import TurnOutput
 
 HISTORY, SUMMARY, OUTPUT = "chat_history", "summary", "answer"
 Values = dict[str, Any]
@@ -41,7 +41,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     output is the chain's with ``turn_id``, ``persistence``, ``history`` (how much of the session was known:
     ``whole``, ``partial`` or ``lost``), ``milliseconds`` by stage and, where they are known, ``model``,
     ``finish_reason``, ``usage`` (``input_tokens``, ``output_tokens``, ``total_tokens`` of all model calls of the turn)
-    and ``cost`` (US dollars, see ``rag_chain.usage``), in a stream as the last chunk. Ids are taken from
+    and ``cost`` (US dollars, see ``rag_chain.conversation.usage``), in a stream as the last chunk. Ids are taken from
     ``config["configurable"]``: ``session_id``, and optional ``user_id`` and ``turn_id``.
 
     A stream that is closed before its end, and a turn whose task is cancelled, are stored as ``interrupted``

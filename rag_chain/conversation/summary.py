@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from rag_chain.chain.context import estimate
-from rag_chain.operations.background import Background, Wanted
+from rag_chain.conversation.background import Background, Wanted
 from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
 from rag_chain.sessions import Saved, Sessions, Turn
 from rag_chain.sessions.codec import Item, note_of
