@@ -10,10 +10,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = [
     ("The package", "rag_chain", "*.py"),
-    ("Sessions", "rag_chain/sessions", "*"),
+    ("The chain", "rag_chain/chain", "*.py"),
+    ("Conversation", "rag_chain/conversation", "*.py"),
+    ("Models", "rag_chain/models", "**/*.py"),
+    ("Sessions", "rag_chain/sessions", "*.py"),
+    ("Sessions: values", "rag_chain/sessions/values", "*"),
+    ("Sessions: engine", "rag_chain/sessions/engine", "*"),
+    ("Sessions: Redis", "rag_chain/sessions/redis", "**/*"),
+    ("Sessions: journal", "rag_chain/sessions/journal", "*"),
+    ("Sessions: management", "rag_chain/sessions/management", "*"),
     ("Retrieval", "rag_chain/retrieval", "*.py"),
     ("Ingestion", "rag_chain/ingestion", "**/*.py"),
-    ("Local models", "rag_chain/local", "*.py"),
     ("Operations", "rag_chain/operations", "*.py"),
     ("Scripts", "scripts", "**/*.py"),
     ("Notebooks", "notebooks", "*.ipynb"),
@@ -37,8 +44,6 @@ def file_tables() -> str:
             if path.is_file() and path not in seen and "__pycache__" not in path.parts and path.suffix != ".typed"
         )  # fmt: skip
         rows = [(path, purpose(path)) for path in found]
-        lua = sorted((ROOT / folder / "lua").glob("*.lua"))
-        rows += [(path, purpose(path)) for path in lua]
         seen |= {path for path, _ in rows}
         if rows := [(path, text) for path, text in rows if text]:
             lines += [f"### {title}", "", "| file | purpose |", "| --- | --- |"]

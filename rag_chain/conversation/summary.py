@@ -18,11 +18,11 @@ from rag_chain.chain.context import estimate
 from rag_chain.conversation.background import Background, Wanted
 from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
 from rag_chain.sessions import Saved, Sessions, Turn
-from rag_chain.sessions.codec import Item, note_of
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.summaries import Backlog, backlog, is_due
-from rag_chain.sessions.turns import Summary
-from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
+from rag_chain.sessions.engine.summaries import Backlog, backlog, is_due
+from rag_chain.sessions.values.codec import Item, note_of
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Summary
+from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 
 RUN_NAME = "summarize_history"
 NO_STREAM_TAG = "nostream"

@@ -10,7 +10,7 @@ from langchain_core.runnables import ConfigurableFieldSpec, RunnableConfig
 
 from rag_chain.errors import UsageError
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.values.keys import SessionRef
 
 INPUT = "input"
 Check = Callable[[object], object]

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rag_chain.conversation.timing import StageTimer
 from rag_chain.conversation.usage import UsageMeter
-from rag_chain.sessions.codec import plain
+from rag_chain.sessions.values.codec import plain
 
 
 class TurnOutput:

@@ -14,9 +14,9 @@ from typing import Any
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.codec import messages_of
-from rag_chain.sessions.keys import SessionRef
 from rag_chain.sessions.sessions import Sessions, direct_sessions
+from rag_chain.sessions.values.codec import messages_of
+from rag_chain.sessions.values.keys import SessionRef
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="`langchain-community` is being sunset", category=DeprecationWarning)

@@ -11,20 +11,20 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import UsageError
-from rag_chain.sessions import clients
-from rag_chain.sessions.breaker import Breaker
-from rag_chain.sessions.clients import Injected, Target
-from rag_chain.sessions.engine import Engine, Server
-from rag_chain.sessions.failures import FOREIGN, translate
-from rag_chain.sessions.flow import Flow, T, arun, run
-from rag_chain.sessions.journal import Journal
-from rag_chain.sessions.keys import SessionRef, ref, valid_prefix
-from rag_chain.sessions.limits import Limits
-from rag_chain.sessions.local_store import LocalStore
-from rag_chain.sessions.memory import Memory
-from rag_chain.sessions.recovery import Recovery
-from rag_chain.sessions.redis_store import RedisStore
-from rag_chain.sessions.turns import Account, Saved, Status, Turn, View
+from rag_chain.sessions.engine.breaker import Breaker
+from rag_chain.sessions.engine.engine import Engine, Server
+from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.journal.journal import Journal
+from rag_chain.sessions.journal.store import LocalStore
+from rag_chain.sessions.redis import clients
+from rag_chain.sessions.redis.clients import Injected, Target
+from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.store import RedisStore
+from rag_chain.sessions.values.flow import Flow, T, arun, run
+from rag_chain.sessions.values.keys import SessionRef, ref, valid_prefix
+from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.memory import Memory
+from rag_chain.sessions.values.turns import Account, Saved, Status, Turn, View
 from rag_chain.settings import Settings, address_of
 
 PROBE_SECONDS = 0.5

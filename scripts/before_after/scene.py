@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from rag_chain.sessions.keys import SessionRef
+from rag_chain.sessions.values.keys import SessionRef
 
 
 @dataclass

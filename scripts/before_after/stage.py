@@ -11,7 +11,7 @@ import redis
 from before_after.processes import ChatProcess, Mode, RedisProcess
 from before_after.scene import Reader, Scene
 from before_after.screen import Screen
-from rag_chain.sessions.keys import ref
+from rag_chain.sessions.values.keys import ref
 
 PREFIX = "message_store:"
 

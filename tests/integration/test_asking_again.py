@@ -14,7 +14,7 @@ from talking import ModelFailedError, config, contents, is_back, messages, say, 
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.sessions import RedisSessionManager, Saved, SessionHistory, Sessions
-from rag_chain.sessions import local_store as local_stores
+from rag_chain.sessions.journal import store as local_stores
 
 Open = Callable[..., Sessions]
 

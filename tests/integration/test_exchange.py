@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 import redis
 
-from rag_chain.sessions import exchange as module
-from rag_chain.sessions.exchange import Exchange, pack_script
+from rag_chain.sessions.redis import exchange as module
+from rag_chain.sessions.redis.exchange import Exchange, pack_script
 
 Answer = Callable[[socket.socket], None]
 LONG = b"x" * 1000

@@ -19,10 +19,10 @@ from talking import contents, is_back, journal_rows, messages, say, stock, turns
 
 from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, Sessions
-from rag_chain.sessions import local_store as local_stores
-from rag_chain.sessions import owner as owners
-from rag_chain.sessions.journal import Journal
-from rag_chain.sessions.turns import now_ms
+from rag_chain.sessions.journal import store as local_stores
+from rag_chain.sessions.journal.journal import Journal
+from rag_chain.sessions.values import owner as owners
+from rag_chain.sessions.values.turns import now_ms
 
 Open = Callable[..., Sessions]
 
@@ -141,7 +141,7 @@ def test_a_disk_that_can_only_be_read(process: Open, path: Path, caplog: pytest.
 def test_a_journal_that_another_process_has_locked(
     process: Open, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_chain.sessions.database.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("rag_chain.sessions.journal.database.LOCK_SECONDS", 0.05)
     sessions = process()
     say(sessions, "1")
     locking = sqlite3.connect(path, isolation_level=None)
@@ -230,7 +230,7 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     journal = Journal(path, "redis://h:1/0", "p:", 1_000_000)
 
     def lease_as(name: str) -> bool:
-        monkeypatch.setattr("rag_chain.sessions.outbox.owner", lambda: name)
+        monkeypatch.setattr("rag_chain.sessions.journal.outbox.owner", lambda: name)
         return journal.outbox.lease()
 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -242,7 +242,7 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     assert lease_as("of another machine|1|2"), "a dead holder loses it"
     assert not lease_as("a third|1|2")
     later = now_ms() + 60_000
-    monkeypatch.setattr("rag_chain.sessions.outbox.now_ms", lambda: later)
+    monkeypatch.setattr("rag_chain.sessions.journal.outbox.now_ms", lambda: later)
     assert lease_as("a third|1|2"), "so does one that says nothing for long"
     journal.outbox.release()
     assert lease_as("of another machine|1|2")

@@ -23,8 +23,8 @@ from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 
 from rag_chain.errors import ModelRefusedError, ModelTimeoutError, ModelUnavailableError
+from rag_chain.models import retries
 from rag_chain.models.providers import answering_model, chat_model
-from rag_chain.models.providers import retries as model_patience
 from rag_chain.settings import Settings, variable_of
 
 ADDRESS = "http://unset"
@@ -99,7 +99,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[FaultySer
     for provider, kind in (("plain", "PlainChat"), ("patient", "PatientChat")):
         row = (module.__name__, kind, lambda cls, **kwargs: cls(**kwargs))
         monkeypatch.setitem(langchain_models._BUILTIN_PROVIDERS, provider, row)
-    monkeypatch.setattr(model_patience, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.02)
     with FaultyServer() as running:
         monkeypatch.setattr(sys.modules[__name__], "ADDRESS", running.address)
         yield running

@@ -13,7 +13,7 @@ from servers import RedisServer, binary, free_port
 from talking import another_process, config, contents, echo_chain, is_back, turns, until
 
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
-from rag_chain.sessions.turns import Summary
+from rag_chain.sessions.values.turns import Summary
 from rag_chain.settings import Settings
 
 

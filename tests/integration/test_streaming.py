@@ -16,7 +16,7 @@ from talking import config, contents, stock, until
 from rag_chain import ChatbotWithRedisSession, Settings, build_chain, models
 from rag_chain.conversation import ConversationChain
 from rag_chain.retrieval.index import HybridIndex
-from rag_chain.sessions.codec import MAX_MESSAGE_BYTES
+from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES
 
 QUESTION = {"input": "How long is a session kept?"}
 

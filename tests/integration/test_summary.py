@@ -25,15 +25,15 @@ from servers import RedisServer
 from talking import another_process, config, contents, is_back, stock, turns, until
 
 import rag_chain
-from rag_chain import Settings, summary
-from rag_chain.conversation import ConversationChain
+from rag_chain import Settings
+from rag_chain.conversation import ConversationChain, summary
 from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, SUMMARY_PROMPT, render_conversation, render_request
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import RedisSessionManager, Sessions
-from rag_chain.sessions.clients import AsyncClient, SyncClient
+from rag_chain.sessions.redis.clients import AsyncClient, SyncClient
 
 Open = Callable[..., Sessions]
 WINDOW = 4
@@ -437,7 +437,7 @@ def test_messages_that_were_trimmed_stay_in_the_summary(process: Open, own_serve
 
 
 def test_a_long_session_is_caught_up_with_in_parts(process: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag_chain.sessions.summaries.MAX_MESSAGES", 4)
+    monkeypatch.setattr("rag_chain.sessions.engine.summaries.MAX_MESSAGES", 4)
     sessions, writer, seen = process(), Writer(), []
     without = process(history_summary="off", history_max=10)
     for number in range(8):

@@ -4,6 +4,8 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,33 +16,30 @@ PACKAGE = Path(rag_chain.__file__).parent
 
 MAY_IMPORT = {
     "errors": set(),
-    "settings": {"errors"},
     "prompts": set(),
-    "citations": set(),
-    "answer": set(),
-    "chain": {"answer", "citations", "prompts"},
-    "context": {"errors", "prompts"},
-    "grounding": {"citations", "local", "prompts"},
-    "sessions": {"errors", "settings"},
-    "retrieval": {"errors", "settings", "prompts", "operations"},
-    "local": {"errors", "settings", "prompts", "operations"},
+    "settings": {"errors"},
     "operations": {"errors", "settings"},
-    "model_errors": {"errors"},
-    "model_patience": {"model_errors", "settings"},
-    "models": {"errors", "settings", "local", "model_errors", "model_patience"},
-    "ingestion": {"errors", "settings", "models", "retrieval"},
-    "summary": {"context", "prompts", "sessions", "operations"},
-    "usage": set(),
-    "turn_input": {"errors", "sessions"},
-    "turn_output": {"operations", "sessions", "usage"},
-    "conversation": {"errors", "settings", "sessions", "operations", "summary", "turn_input", "turn_output"},
-    "factory": {
-        "errors", "settings", "models", "operations", "retrieval", "sessions", "chain", "context", "conversation",
-        "grounding", "local", "model_errors", "summary",
-    },
-    "chatbot": {"errors", "settings", "factory", "conversation", "answer"},
-}  # fmt: skip
-"""Part of the package -> the parts that it may import. Importing within a part is free."""
+    "models": {"errors", "operations", "prompts", "settings"},
+    "sessions": {"errors", "settings"},
+    "chain": {"errors", "models", "prompts"},
+    "retrieval": {"errors", "operations", "prompts", "settings"},
+    "conversation": {"chain", "errors", "prompts", "sessions", "settings"},
+    "ingestion": {"errors", "models", "retrieval", "settings"},
+    "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
+    "chatbot": {"chain", "conversation", "errors", "factory", "settings"},
+}
+"""Room of the package -> the rooms that it may import. Importing within a room is free."""
+
+WINGS = {
+    "values": set(),
+    "redis": {"values"},
+    "journal": {"values"},
+    "engine": {"journal", "redis", "values"},
+    "sessions": {"engine", "journal", "redis", "values"},
+    "history": {"sessions", "values"},
+    "management": {"sessions", "values"},
+}
+"""Within ``sessions``: wing or module -> the others that it may import."""
 
 SURFACE = [
     "Answer",
@@ -58,31 +57,52 @@ SURFACE = [
 ]
 
 
-def part_of(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
-
-
-def imports(path: Path) -> set[str]:
-    """The parts of the package that a file imports, inside functions too."""
-    found = set()
+def imported_modules(path: Path) -> Iterator[str]:
+    """The modules of the package that a file imports, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {part_of(alias.name) for alias in node.names if alias.name.startswith("rag_chain")}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rag_chain"):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {part_of(node.module or "")} if node.module != "rag_chain" else {part_of(name) for name in names}
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
-    return found
+            yield from (alias.name for alias in node.names if alias.name.startswith("rag_chain"))
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            if (node.module or "").partition(".")[0] == "rag_chain":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(path: Path, depth: int) -> set[str]:
+    """The names at ``depth`` of the modules that a file imports: 1 for the rooms of the package."""
+    parts = (module.split(".") for module in imported_modules(path))
+    return {names[depth] for names in parts if len(names) > depth and names[:depth] == _parents(path, depth)}
+
+
+def _parents(path: Path, depth: int) -> list[str]:
+    return ["rag_chain", *path.relative_to(PACKAGE).parts][:depth]
+
+
+def room_of(path: Path, depth: int) -> str:
+    return path.relative_to(PACKAGE).parts[depth - 1].removesuffix(".py")
 
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name != "__init__.py")
+IN_SESSIONS = [path for path in FILES if room_of(path, 1) == "sessions" and room_of(path, 2) != "__init__"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
 def test_imports_point_one_way(path: Path) -> None:
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert part in MAY_IMPORT, f"{part} is new: say here what it may import"
-    assert imports(path) - {part, ""} <= MAY_IMPORT[part]
+    room = room_of(path, 1)
+    assert room in MAY_IMPORT, f"{room} is new: say here what it may import"
+    assert rooms(path, 1) - {room} <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", IN_SESSIONS, ids=[str(path.relative_to(PACKAGE)) for path in IN_SESSIONS])
+def test_imports_within_sessions_point_one_way(path: Path) -> None:
+    wing = room_of(path, 2)
+    assert wing in WINGS, f"{wing} is new: say here what it may import"
+    assert rooms(path, 2) - {wing} <= WINGS[wing]
+
+
+def test_the_rules_allow_no_circle() -> None:
+    for rules in (MAY_IMPORT, WINGS):
+        list(TopologicalSorter(rules).static_order())  # raises CycleError
 
 
 def test_one_module_names_the_deprecated_classes() -> None:

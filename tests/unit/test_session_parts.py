@@ -28,14 +28,15 @@ from rag_chain.errors import (
     InvalidIdError,
     UsageError,
 )
-from rag_chain.sessions import ConversationMessage, transfer
-from rag_chain.sessions.codec import Item, dump_json, load_json, messages_of, with_note
-from rag_chain.sessions.exchange import pack_script
-from rag_chain.sessions.failures import refuses_writes, translate
-from rag_chain.sessions.keys import known_ref, ref, valid_id, valid_prefix
-from rag_chain.sessions.turns import Account, Pending
-from rag_chain.sessions.versions import merged
-from rag_chain.sessions.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
+from rag_chain.sessions import ConversationMessage
+from rag_chain.sessions.management import transfer
+from rag_chain.sessions.redis.exchange import pack_script
+from rag_chain.sessions.redis.failures import refuses_writes, translate
+from rag_chain.sessions.values.codec import Item, dump_json, load_json, messages_of, with_note
+from rag_chain.sessions.values.keys import known_ref, ref, valid_id, valid_prefix
+from rag_chain.sessions.values.turns import Account, Pending
+from rag_chain.sessions.values.versions import merged
+from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/{}"), min_size=1, max_size=20)
 TEXTS = st.text(st.characters(), max_size=30)

@@ -30,11 +30,11 @@ from rag_chain.prompts import (
     render_conversation,
     render_request,
 )
-from rag_chain.sessions.codec import Item, with_note
-from rag_chain.sessions.limits import Limits
-from rag_chain.sessions.summaries import Backlog, is_due, reach
-from rag_chain.sessions.turns import Saved, Summary, View
-from rag_chain.sessions.window import FAILED, INTERRUPTED, UNANSWERED
+from rag_chain.sessions.engine.summaries import Backlog, is_due, reach
+from rag_chain.sessions.values.codec import Item, with_note
+from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.turns import Saved, Summary, View
+from rag_chain.sessions.values.window import FAILED, INTERRUPTED, UNANSWERED
 
 
 @given(window=st.integers(0, 60), maximum=st.integers(0, 60), late=st.booleans())

@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
 
 from rag_chain.conversation.usage import UsageMeter
-from rag_chain.sessions.codec import with_note
-from rag_chain.sessions.totals import UsageTotals, totals
+from rag_chain.sessions.management.totals import UsageTotals, totals
+from rag_chain.sessions.values.codec import with_note
 
 OPENAI = {"ls_provider": "openai"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.codec import note_of
+from rag_chain.sessions.values.codec import note_of
 
 
 @dataclass(frozen=True, slots=True)

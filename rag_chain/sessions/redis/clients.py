@@ -23,15 +23,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rag_chain.errors import ConfigurationError, UsageError
-from rag_chain.sessions.exchange import Exchange, pack_script
+from rag_chain.sessions.redis.exchange import Exchange, pack_script
+from rag_chain.sessions.values.flow import Args, Work
 
 POOL_SIZE = 50
 POOL_SECONDS = 20.0
 """How long a caller waits for one of them: that all are busy is no sign that the server is away."""
 CONNECT_SECONDS = 0.5
 CALL_SECONDS = 1.0
-Args = tuple[str | bytes | int, ...]
-Work = Callable[[], object] | None
 
 
 class SyncClient:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from rag_chain.sessions.codec import Item, note_of, with_note
+from rag_chain.sessions.values.codec import Item, note_of, with_note
 
 INTERRUPTED = "[The answer was interrupted here.]"
 BROKEN_OFF = "[The answer broke off here: the model failed.]"

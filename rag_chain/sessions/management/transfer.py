@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag_chain.errors import UsageError
-from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.turns import Account
+from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Account
 
 FORMAT, VERSION = "rag_chain.session", 1
 

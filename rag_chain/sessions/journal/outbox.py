@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.database import Database
-from rag_chain.sessions.keys import SessionRef, known_ref
-from rag_chain.sessions.owner import is_dead, owner
-from rag_chain.sessions.turns import now_ms
+from rag_chain.sessions.journal.database import Database
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.keys import SessionRef, known_ref
+from rag_chain.sessions.values.owner import is_dead, owner
+from rag_chain.sessions.values.turns import now_ms
 
 LEASE_MS = 30_000
 

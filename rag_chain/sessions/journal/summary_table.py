@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rag_chain.sessions.database import Database
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.turns import Summary, now_ms
+from rag_chain.sessions.journal.database import Database
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Summary, now_ms
 
 
 class SummaryTable:

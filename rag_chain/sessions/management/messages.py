@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, messages_from_dict
 
 from rag_chain.errors import UsageError
-from rag_chain.sessions.codec import NOTE, note_of
+from rag_chain.sessions.values.codec import NOTE, note_of
 
 _ROLES = {"user": "human", "assistant": "ai", "system": "system"}
 _TYPES = {kind: role for role, kind in _ROLES.items()}

@@ -10,9 +10,9 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.turns import Summary, now_ms
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Summary, now_ms
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError
-from rag_chain.sessions.failures import refuses_writes
+from rag_chain.sessions.redis.failures import refuses_writes
 
 FIRST_SECONDS, LAST_SECONDS = 0.25, 5.0
 log = logging.getLogger("rag_chain.sessions")

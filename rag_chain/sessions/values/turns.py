@@ -11,10 +11,10 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import HistoryDataError
-from rag_chain.sessions.codec import Item, dump_json, load_json, note_of, with_note
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.versions import of_turn, without
-from rag_chain.sessions.window import shown_of
+from rag_chain.sessions.values.codec import Item, dump_json, load_json, note_of, with_note
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.versions import of_turn, without
+from rag_chain.sessions.values.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
 Outcome = Literal["saved", "repeated", "deleted"]

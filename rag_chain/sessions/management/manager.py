@@ -14,14 +14,14 @@ from typing import Any
 from uuid import uuid4
 
 from rag_chain.errors import UsageError
-from rag_chain.sessions import transfer
-from rag_chain.sessions.codec import Item, messages_of, note_of
-from rag_chain.sessions.flow import Flow
-from rag_chain.sessions.keys import SessionRef, ref
-from rag_chain.sessions.messages import ConversationMessage
+from rag_chain.sessions.management import transfer
+from rag_chain.sessions.management.messages import ConversationMessage
+from rag_chain.sessions.management.totals import UsageTotals, totals
 from rag_chain.sessions.sessions import Sessions, open_sessions
-from rag_chain.sessions.totals import UsageTotals, totals
-from rag_chain.sessions.turns import Account
+from rag_chain.sessions.values.codec import Item, messages_of, note_of
+from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.keys import SessionRef, ref
+from rag_chain.sessions.values.turns import Account
 from rag_chain.settings import Settings
 
 MAX_PAGE = 1000

@@ -10,16 +10,15 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.clients import Args, Work
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.failures import FOREIGN, translate
-from rag_chain.sessions.flow import Call, Flow
-from rag_chain.sessions.keys import SessionRef, index_key
-from rag_chain.sessions.limits import Limits
-from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
-from rag_chain.sessions.versions import merged, of_turn, without
-from rag_chain.sessions.window import shown_of
+from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.flow import Args, Call, Flow, Work
+from rag_chain.sessions.values.keys import SessionRef, index_key
+from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.memory import Copy, Memory
+from rag_chain.sessions.values.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
+from rag_chain.sessions.values.versions import merged, of_turn, without
+from rag_chain.sessions.values.window import shown_of
 
 log = logging.getLogger("rag_chain.sessions")
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}

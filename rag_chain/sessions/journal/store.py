@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rag_chain.errors import HistoryUnavailableError, HistoryWriteError
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.flow import Disk, Flow
-from rag_chain.sessions.journal import Journal, Kept
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.limits import Limits
-from rag_chain.sessions.memory import Copy, Memory
-from rag_chain.sessions.outbox import Entry
-from rag_chain.sessions.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
-from rag_chain.sessions.versions import gives_way, is_answered, joined, of_turn
+from rag_chain.sessions.journal.journal import Journal, Kept
+from rag_chain.sessions.journal.outbox import Entry
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.flow import Disk, Flow
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.memory import Copy, Memory
+from rag_chain.sessions.values.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
+from rag_chain.sessions.values.versions import gives_way, is_answered, joined, of_turn
 
 T = TypeVar("T")
 DISK_PAUSE_SECONDS = 5.0

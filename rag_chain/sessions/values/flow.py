@@ -11,11 +11,25 @@ import asyncio
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
-
-from rag_chain.sessions.clients import AsyncClient, SyncClient
+from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
+Args = tuple[str | bytes | int, ...]
+Work = Callable[[], object] | None
+
+
+class SyncClient(Protocol):
+    """Runs scripts on the server with blocking calls."""
+
+    def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+        """Run a script and return its reply."""
+
+
+class AsyncClient(Protocol):
+    """Runs scripts on the server from one event loop."""
+
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+        """Run a script and return its reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +42,8 @@ class Call:
 
     script: str
     keys: tuple[str, ...]
-    args: tuple[str | bytes | int, ...] = ()
-    meanwhile: Callable[[], object] | None = None
+    args: Args = ()
+    meanwhile: Work = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from rag_chain.sessions.codec import Item, note_of
+from rag_chain.sessions.values.codec import Item, note_of
 
 
 def of_turn(items: Iterable[Item], turn_id: str) -> list[Item]:

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.database import Database
-from rag_chain.sessions.keys import SessionRef, known_ref, new_turn_id
-from rag_chain.sessions.outbox import Entry, Outbox, entry_of, items_of
-from rag_chain.sessions.owner import is_dead
-from rag_chain.sessions.summary_table import SummaryTable
-from rag_chain.sessions.turns import Outcome, Pending, now_ms
-from rag_chain.sessions.versions import gives_way
+from rag_chain.sessions.journal.database import Database
+from rag_chain.sessions.journal.outbox import Entry, Outbox, entry_of, items_of
+from rag_chain.sessions.journal.summary_table import SummaryTable
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.keys import SessionRef, known_ref, new_turn_id
+from rag_chain.sessions.values.owner import is_dead
+from rag_chain.sessions.values.turns import Outcome, Pending, now_ms
+from rag_chain.sessions.values.versions import gives_way
 
 REMEMBER_MS = 30 * 86_400_000
 """How long an expired session is told from one that never was."""

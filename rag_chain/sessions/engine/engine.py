@@ -16,15 +16,15 @@ from rag_chain.errors import (
     SessionExpiredError,
     SessionNotFoundError,
 )
-from rag_chain.sessions.breaker import Breaker
-from rag_chain.sessions.codec import MAX_MESSAGE_BYTES, Item, with_note
-from rag_chain.sessions.flow import Disk, Flow, Pause
-from rag_chain.sessions.keys import SessionRef, new_turn_id, valid_id
-from rag_chain.sessions.local_store import LocalStore
-from rag_chain.sessions.owner import is_dead, owner
-from rag_chain.sessions.recovery import Recovery
-from rag_chain.sessions.redis_store import RedisStore
-from rag_chain.sessions.turns import Account, Pending, Saved, Status, Summary, Turn, View, now_ms
+from rag_chain.sessions.engine.breaker import Breaker
+from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.journal.store import LocalStore
+from rag_chain.sessions.redis.store import RedisStore
+from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
+from rag_chain.sessions.values.flow import Disk, Flow, Pause
+from rag_chain.sessions.values.keys import SessionRef, new_turn_id, valid_id
+from rag_chain.sessions.values.owner import is_dead, owner
+from rag_chain.sessions.values.turns import Account, Pending, Saved, Status, Summary, Turn, View, now_ms
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rag_chain.sessions.codec import Item
-from rag_chain.sessions.engine import Engine
-from rag_chain.sessions.flow import Flow
-from rag_chain.sessions.keys import SessionRef
-from rag_chain.sessions.limits import Limits
-from rag_chain.sessions.turns import Saved, Summary, Turn
+from rag_chain.sessions.engine.engine import Engine
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.turns import Saved, Summary, Turn
 
 TURN = 2
 """Messages."""

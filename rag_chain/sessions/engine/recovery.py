@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError, HistoryWriteError
-from rag_chain.sessions.flow import Flow
-from rag_chain.sessions.journal import Journal
-from rag_chain.sessions.memory import Memory
-from rag_chain.sessions.outbox import Entry
-from rag_chain.sessions.redis_store import RedisStore
+from rag_chain.sessions.journal.journal import Journal
+from rag_chain.sessions.journal.outbox import Entry
+from rag_chain.sessions.redis.store import RedisStore
+from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.memory import Memory
 
 LOOK_SECONDS = 30.0
 log = logging.getLogger("rag_chain.sessions")

@@ -1,0 +1,1 @@
+"""Sessions and waiting turns on this machine's disk, in SQLite."""
