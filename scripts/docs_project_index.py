@@ -21,6 +21,7 @@ PLACES = [
     ("Sessions: management", "rag_chain/sessions/management", "*"),
     ("Retrieval", "rag_chain/retrieval", "*.py"),
     ("Ingestion", "rag_chain/ingestion", "**/*.py"),
+    ("Evaluation", "rag_chain/evaluation", "*.py"),
     ("Operations", "rag_chain/operations", "*.py"),
     ("Scripts", "scripts", "**/*.py"),
     ("Notebooks", "notebooks", "*.ipynb"),

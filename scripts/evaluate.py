@@ -1,9 +1,10 @@
 """Measure retrieval on labelled conversations: recall, nDCG and MRR with 95 % intervals, by turn and by type.
 
-The questions are JSON Lines with "id", "question", "relevant" (chunk ids or sources) and "history"; see
-scripts/evaluation.py for all fields. They are asked of your own index, or of a corpus of passages that comes with them,
-which is embedded once and kept. Strategies: last (dense search for the question as it stands), fusion, condense (asks
-RAG_CHAT_MODEL), rewrite (dense search for a person's rewrite). The intervals are a bootstrap over conversations.
+The questions are JSON Lines with "id", "question", "relevant" (chunk ids or sources) and "history"; all fields are
+described in rag_chain.evaluation.retrieval. They are asked of your own index, or of a corpus of passages that comes
+with them, which is embedded once and kept. Strategies: last (dense search for the question as it stands), fusion,
+condense (asks RAG_CHAT_MODEL), rewrite (dense search for a person's rewrite). The intervals are a bootstrap over
+conversations.
 
 Examples:
 
@@ -32,8 +33,6 @@ import platformdirs
 import typer
 from command_line import run_command
 from dotenv import load_dotenv
-from evaluation import Question, Values, measures, read_corpus, read_questions, summary
-from evaluation_answers import evaluate_answers
 from langchain_core.documents import Document
 from rich.console import Console
 from rich.table import Table
@@ -42,6 +41,8 @@ from tqdm import tqdm
 
 from rag_chain import RagChainError, Settings, open_index
 from rag_chain.errors import ConfigurationError, UsageError
+from rag_chain.evaluation.answers import evaluate_answers
+from rag_chain.evaluation.retrieval import Question, Values, measures, read_corpus, read_questions, summary
 from rag_chain.models.providers import chat_model, embeddings
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "conversation": {"chain", "errors", "prompts", "sessions", "settings"},
     "ingestion": {"errors", "models", "retrieval", "settings"},
     "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
+    "evaluation": {"chain", "errors", "factory", "prompts", "retrieval", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""

@@ -1,8 +1,7 @@
-"""The measures of scripts/evaluate.py, against values worked out by hand, and the reading of labelled sets."""
+"""The measures of retrieval and of answers, against values worked out by hand, and the reading of labelled sets."""
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,8 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 
 from rag_chain.errors import UsageError
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-try:
-    from evaluation import interval, measures, ranks, read_corpus, read_questions, summary
-    from evaluation_answers import auroc, auroc_summary, found_share, rouge_l, token_f1
-finally:
-    sys.path.pop(0)
+from rag_chain.evaluation.answers import auroc, auroc_summary, found_share, rouge_l, token_f1
+from rag_chain.evaluation.retrieval import interval, measures, ranks, read_corpus, read_questions, summary
 
 
 def chunks(*ids: str) -> list[Document]:

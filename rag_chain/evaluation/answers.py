@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from evaluation import LEVEL, Question, Values, summary
 from pydantic import SecretStr
 from tqdm import tqdm
 
-from rag_chain import Settings, build_chain
 from rag_chain.chain.citations import without_marks
+from rag_chain.evaluation.retrieval import LEVEL, Question, Values, summary
+from rag_chain.factory import build_chain
 from rag_chain.prompts import REFUSAL
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.settings import Settings
 
 RUN = 5
 """Words in a row that must stand in a source to count as taken from it."""
@@ -82,7 +83,8 @@ def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> d
     if answerable.all() or not answerable.any():
         raise ValueError("auroc_summary needs questions of both kinds")
     members = [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
-    random, values = np.random.default_rng(0), []
+    random = np.random.default_rng(0)
+    values: list[float] = []
     while len(values) < DRAWS:
         drawn = np.concatenate([members[i] for i in random.integers(0, len(members), len(members))])
         kind = answerable[drawn]

@@ -1,0 +1,1 @@
+"""Labelled sets of questions, and the measures of retrieval and of answers over them."""
