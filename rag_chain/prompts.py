@@ -15,7 +15,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
-REFUSAL = "The documents do not tell"
+REFUSAL = "The documents do not say"
 """How an answer begins that the sources do not hold."""
 
 _SYSTEM = f"""\

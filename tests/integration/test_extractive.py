@@ -87,7 +87,7 @@ def test_the_first_quote_answers(model: ExtractiveChatModel, question: str, expe
 )
 def test_what_no_source_tells_is_refused_and_the_closest_are_named(model: ExtractiveChatModel, question: str) -> None:
     answer = model.invoke(prompt(question))
-    assert str(answer.text).startswith("The documents do not tell.")
+    assert str(answer.text).startswith("The documents do not say.")
     assert "docs/sessions.md > Sessions" in answer.text or ".md" in answer.text
     assert marks(str(answer.text)) == []
     assert answer.response_metadata["refused"] is True
@@ -111,12 +111,12 @@ def test_what_only_points_elsewhere_is_not_quoted(model: ExtractiveChatModel, po
 
 @pytest.mark.parametrize("documents", [[], [Document("")], [Document("---\n\n***")]])
 def test_without_text_there_is_no_answer(model: ExtractiveChatModel, documents: list[Document]) -> None:
-    assert str(model.invoke(prompt("How long is a session kept?", documents)).text) == "The documents do not tell."
+    assert str(model.invoke(prompt("How long is a session kept?", documents)).text) == "The documents do not say."
 
 
 def test_a_prompt_of_another_make_is_refused(model: ExtractiveChatModel) -> None:
-    assert str(model.invoke("How long is a session kept?").text) == "The documents do not tell."
-    assert str(model.invoke([AIMessage("hello")]).text) == "The documents do not tell."
+    assert str(model.invoke("How long is a session kept?").text) == "The documents do not say."
+    assert str(model.invoke([AIMessage("hello")]).text) == "The documents do not say."
 
 
 def test_what_two_sources_say_alike_is_quoted_once(model: ExtractiveChatModel) -> None:
@@ -217,7 +217,7 @@ def test_every_quote_is_in_the_source_that_it_names(texts: list[str], question: 
     documents = [Document(text, metadata={"source": f"{n}.md"}) for n, text in enumerate(texts)]
     answer = ExtractiveChatModel().invoke(prompt(question, documents))
     if answer.response_metadata["refused"]:
-        assert str(answer.text).startswith("The documents do not tell.")
+        assert str(answer.text).startswith("The documents do not say.")
         return
     for text, number in quotes(str(answer.text)):
         source = re.sub(r"^\s*>\s?", "", texts[number - 1], flags=re.MULTILINE)

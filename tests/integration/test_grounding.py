@@ -19,7 +19,7 @@ SOURCES = [
         ("Reading or writing a session renews its time [1].", [True]),
         ("A session is kept for 7200 seconds after its last use [1].", [False]),
         ("The journal keeps turns while Redis is away [2]. It was invented in Bavaria by bakers [2].", [True, False]),
-        ("The documents do not tell.", [True]),
+        ("The documents do not say.", [True]),
         ("Tungsten boils at a very high temperature.", [False]),
         ("", []),
     ],
@@ -30,5 +30,5 @@ def test_sentences_are_told_apart(answer: str, supported: list[bool]) -> None:
 
 
 def test_without_sources_only_a_refusal_stands() -> None:
-    checked = check_sentences("The documents do not tell. It is so.", [], MiniLMEmbeddings().embed)
-    assert checked == [("The documents do not tell.", True), ("It is so.", False)]
+    checked = check_sentences("The documents do not say. It is so.", [], MiniLMEmbeddings().embed)
+    assert checked == [("The documents do not say.", True), ("It is so.", False)]

@@ -220,4 +220,4 @@ def test_a_strict_answer_without_support_is_a_refusal() -> None:
         check=lambda answer, _: [(answer, False)],
         strict=True,
     )
-    assert chain.invoke({"input": "q"})["answer"] == "The documents do not tell."
+    assert chain.invoke({"input": "q"})["answer"] == "The documents do not say."

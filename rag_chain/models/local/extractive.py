@@ -20,7 +20,7 @@ from rag_chain.prompts import REFUSAL, parse_sources, question_of
 
 MODEL_NAME = "extractive"
 ANSWERS_FROM = 0.5
-"""The least ``answer_score`` of a quoted answer; below, the model says that the documents do not tell."""
+"""The least ``answer_score`` of a quoted answer; below, the model says that the documents do not say."""
 
 _NOTHING = f"{REFUSAL}."
 _CLOSEST = "The closest that they hold:"
@@ -33,7 +33,7 @@ class ExtractiveChatModel(BaseChatModel):
     """``local:extractive``: quotes what the numbered sources of the last message say to its question.
 
     It never says what no source says: each line of an answer is text of a source up to runs of blanks, followed by
-    the source's ``[n]``, or else the answer is that the documents do not tell, with the titles of the closest ones.
+    the source's ``[n]``, or else the answer is that the documents do not say, with the titles of the closest ones.
     A number in brackets within a quote gets a blank (``[ 3]``), so that it is not taken for a mark.
 
     ``response_metadata`` holds ``answer_score``, 0 to 1, how likely it is that the sources answer the question, and
