@@ -377,7 +377,7 @@ def _told(turn: Turn, saved: Saved, said: TurnOutput) -> AddableDict:
     return AddableDict(
         turn_id=turn.turn_id,
         persistence=saved.persistence,
-        history=turn.view.knowledge,
+        history=turn.window.knowledge,
         **said.told,
     )
 

@@ -21,10 +21,10 @@ from rag_chain.sessions.redis.clients import Injected, Target
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.flow import Flow, T, arun, run
-from rag_chain.sessions.values.keys import SessionRef, ref, valid_prefix
+from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.memory import Memory
-from rag_chain.sessions.values.turns import Account, Saved, Status, Turn, View
+from rag_chain.sessions.values.turns import Saved, SessionState, SessionWindow, Status, Turn
+from rag_chain.sessions.values.window_cache import WindowCache
 from rag_chain.settings import Settings, address_of
 
 PROBE_SECONDS = 0.5
@@ -64,7 +64,7 @@ class Sessions:
         Raises:
             InvalidIdError: an id can't be used.
         """
-        return ref(self.prefix, session_id, user_id)
+        return make_ref(self.prefix, session_id, user_id)
 
     @property
     def redis_client(self) -> Any:
@@ -93,11 +93,11 @@ class Sessions:
     async def acommit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
         return await self.arun(self.engine.commit(turn, answer, status, **note))
 
-    def read(self, ref: SessionRef) -> View:
+    def read(self, ref: SessionRef) -> SessionWindow:
         """See ``Engine.read``."""
         return self.run(self.engine.read(ref))
 
-    async def aread(self, ref: SessionRef) -> View:
+    async def aread(self, ref: SessionRef) -> SessionWindow:
         return await self.arun(self.engine.read(ref))
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
@@ -114,11 +114,11 @@ class Sessions:
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
 
-    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
         """See ``Engine.inspect``."""
         return self.run(self.engine.inspect(ref, offset, count))
 
-    async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Account:
+    async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
         return await self.arun(self.engine.inspect(ref, offset, count))
 
     def close(self) -> None:
@@ -180,8 +180,8 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
         injected = Injected(client)
         target, address, one_slot = injected, "the given client", not injected.is_cluster
     limits = Limits(ttl, window, 0)
-    store = RedisStore(address, Memory(1000), limits, one_slot=one_slot)
-    return Sessions(Engine(Server(store), None), target, valid_prefix(prefix), limits)
+    store = RedisStore(address, WindowCache(1000), limits, one_slot=one_slot)
+    return Sessions(Engine(Server(store), None), target, check_prefix(prefix), limits)
 
 
 def _compose(settings: Settings) -> Sessions:
@@ -189,10 +189,10 @@ def _compose(settings: Settings) -> Sessions:
     if url:
         clients.check_url(url)
     target = Target(url, settings.redis_timeout)
-    prefix, address = valid_prefix(settings.key_prefix), settings.redis_address
+    prefix, address = check_prefix(settings.key_prefix), settings.redis_address
     summaries = settings.history_summary == "on"
     limits = Limits(settings.session_ttl, settings.history_window, settings.history_max, summaries)
-    memory = Memory(settings.memory_sessions)
+    memory = WindowCache(settings.memory_sessions)
     disk = None
     if settings.journal_path is not None:
         disk = Journal(settings.journal_path, address, prefix, int(settings.journal_max_mb * 1_000_000))

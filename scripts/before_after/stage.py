@@ -11,7 +11,7 @@ import redis
 from before_after.processes import ChatProcess, Mode, RedisProcess
 from before_after.scene import Reader, Scene
 from before_after.screen import Screen
-from rag_chain.sessions.values.keys import ref
+from rag_chain.sessions.values.keys import make_ref
 
 PREFIX = "message_store:"
 
@@ -88,7 +88,7 @@ class Stage:
         if url not in self._clients:
             self._clients[url] = redis.Redis.from_url(url, socket_timeout=5)
         self._sessions.add((url, session))
-        return Reader(self._clients[url], ref(PREFIX, session))
+        return Reader(self._clients[url], make_ref(PREFIX, session))
 
     def server(self) -> RedisProcess:
         """A Redis server for one scene."""
@@ -101,7 +101,7 @@ class Stage:
         for process in self._all:
             process.stop()
         for url, session in self._sessions:
-            one = ref(PREFIX, session)
+            one = make_ref(PREFIX, session)
             try:
                 self._clients[url].delete(one.messages_key, one.meta_key)
                 self._clients[url].zrem(one.index_key, session)

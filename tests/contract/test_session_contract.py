@@ -290,7 +290,7 @@ async def test_a_turn_that_dies_while_it_is_asked_again(
     sessions = store.open(turn_order="reject")
     await attempt(store, sessions, said, "complete" if said else "failed")
     with monkeypatch.context() as patch:
-        patch.setattr("rag_chain.sessions.engine.engine.owner", lambda: f"{owners._machine()}|999999999|1")
+        patch.setattr("rag_chain.sessions.engine.engine.get_owner", lambda: f"{owners._machine()}|999999999|1")
         await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"), "mine")
     answered = said or (FAILED if store.name == "redis" else UNANSWERED)
     assert await shown(store, sessions) == [("human", "q"), ("ai", answered)]
@@ -342,7 +342,7 @@ async def test_a_question_whose_process_died_is_found_as_interrupted(
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220 - at once
     name = f"{owners._machine()}|{process.pid}|{owners._start(process.pid)}"
     with monkeypatch.context() as patch:
-        patch.setattr("rag_chain.sessions.engine.engine.owner", lambda: name)
+        patch.setattr("rag_chain.sessions.engine.engine.get_owner", lambda: name)
         await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("left alone"))
     assert len(await store.call(history_of(sessions), "all_messages")) == 2, "it is under way while the process lives"
     process.communicate()
@@ -357,7 +357,7 @@ async def test_an_answer_that_comes_after_its_turn_was_given_up_takes_its_place(
 ) -> None:
     sessions = store.open(turn_timeout=300)
     with monkeypatch.context() as patch:
-        patch.setattr("rag_chain.sessions.engine.engine.owner", lambda: "another machine|1|2")
+        patch.setattr("rag_chain.sessions.engine.engine.get_owner", lambda: "another machine|1|2")
         patch.setattr("rag_chain.sessions.engine.engine.now_ms", lambda: 1)
         late = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("slow"))
     assert await shown(store, sessions) == [("human", "slow"), ("ai", UNANSWERED)]

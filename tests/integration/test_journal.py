@@ -230,7 +230,7 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     journal = Journal(path, "redis://h:1/0", "p:", 1_000_000)
 
     def lease_as(name: str) -> bool:
-        monkeypatch.setattr("rag_chain.sessions.journal.outbox.owner", lambda: name)
+        monkeypatch.setattr("rag_chain.sessions.journal.outbox.get_owner", lambda: name)
         return journal.outbox.lease()
 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

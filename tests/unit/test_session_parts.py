@@ -33,9 +33,9 @@ from rag_chain.sessions.management import transfer
 from rag_chain.sessions.redis.exchange import pack_script
 from rag_chain.sessions.redis.failures import refuses_writes, translate
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, messages_of, with_note
-from rag_chain.sessions.values.keys import known_ref, ref, valid_id, valid_prefix
-from rag_chain.sessions.values.turns import Account, Pending
-from rag_chain.sessions.values.versions import merged
+from rag_chain.sessions.values.keys import check_id, check_prefix, make_known_ref, make_ref
+from rag_chain.sessions.values.turns import Pending, SessionState
+from rag_chain.sessions.values.versions import merge
 from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED, shown, shown_of
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/{}"), min_size=1, max_size=20)
@@ -44,7 +44,7 @@ TEXTS = st.text(st.characters(), max_size=30)
 
 @given(IDS, st.none() | IDS, IDS, st.none() | IDS)
 def test_no_two_sessions_share_a_key(session: str, user: str | None, session_2: str, user_2: str | None) -> None:
-    one, two = ref("p:", session, user), ref("p:", session_2, user_2)
+    one, two = make_ref("p:", session, user), make_ref("p:", session_2, user_2)
     if (session, user) != (session_2, user_2):
         assert not {one.messages_key, one.meta_key} & {two.messages_key, two.meta_key}
         assert one.messages_key != two.meta_key
@@ -55,7 +55,7 @@ def test_no_two_sessions_share_a_key(session: str, user: str | None, session_2: 
 
 @given(IDS, st.none() | IDS)
 def test_both_keys_of_a_session_share_a_slot(session: str, user: str | None) -> None:
-    one = ref("p:", session, user)
+    one = make_ref("p:", session, user)
     tag = one.meta_key[one.meta_key.index("{") + 1 : one.meta_key.index("}")]
     assert tag == one.messages_key
     assert "{" not in one.messages_key
@@ -67,17 +67,17 @@ def test_both_keys_of_a_session_share_a_slot(session: str, user: str | None) -> 
 )
 def test_ids_that_are_none(bad: Any) -> None:
     with pytest.raises(InvalidIdError, match="session_id"):
-        valid_id(bad, "session_id")
+        check_id(bad, "session_id")
 
 
 def test_ids_that_are_some() -> None:
     for good in ("a", "x" * 256, "user@example.com", "2026-11-22T10:00", "会话", "a:b.c-d_e+f=g"):
-        assert valid_id(good, "session_id") == good
-    assert str(ref("p:", "s1", "u1")) == "'s1' of user 'u1'"
-    assert known_ref("p:", "s1", None).messages_key == "p:s1"
+        assert check_id(good, "session_id") == good
+    assert str(make_ref("p:", "s1", "u1")) == "'s1' of user 'u1'"
+    assert make_known_ref("p:", "s1", None).messages_key == "p:s1"
     for bad in ("", "a/b", "{x}:", "a b"):
         with pytest.raises(ConfigurationError, match="RAG_KEY_PREFIX"):
-            valid_prefix(bad)
+            check_prefix(bad)
 
 
 JSON = st.recursive(
@@ -222,7 +222,7 @@ def test_a_status_that_others_wrote_breaks_nothing(status: Any) -> None:
 def test_merging_keeps_both_orders_and_shares_what_is_common(numbers: list[int], data: st.DataObject) -> None:
     there = [n for n in numbers if data.draw(st.booleans())]
     held = [n for n in numbers if data.draw(st.booleans())]
-    result = [int(item.raw) for item in merged([Item(b"%d" % n) for n in there], [Item(b"%d" % n) for n in held])]
+    result = [int(item.raw) for item in merge([Item(b"%d" % n) for n in there], [Item(b"%d" % n) for n in held])]
     assert sorted(result) == sorted(set(there) | set(held))
     assert [n for n in result if n in there] == there
     assert [n for n in result if n in held] == held
@@ -336,7 +336,7 @@ def test_an_export_that_is_none(lines: list[str], complaint: str) -> None:
 @given(st.lists(st.binary(max_size=40) | JSON.map(dump_json), max_size=5))
 def test_an_export_carries_whatever_is_stored(raws: list[bytes]) -> None:
     items = [Item(raw) for raw in raws]
-    lines = list(transfer.dump(ref("p:", "s1"), Account(exists=True, items=items)))
+    lines = list(transfer.dump(make_ref("p:", "s1"), SessionState(exists=True, items=items)))
     header, again = transfer.load(f"{line}\n" for line in lines)
     assert header["session_id"] == "s1"
     assert [item.raw for item in again] == raws

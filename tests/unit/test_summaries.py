@@ -33,7 +33,7 @@ from rag_chain.prompts import (
 from rag_chain.sessions.engine.summaries import Backlog, is_due, reach
 from rag_chain.sessions.values.codec import Item, with_note
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.turns import Saved, Summary, View
+from rag_chain.sessions.values.turns import Saved, SessionWindow, Summary
 from rag_chain.sessions.values.window import FAILED, INTERRUPTED, UNANSWERED
 
 
@@ -68,7 +68,7 @@ def test_a_turn_that_was_not_kept_by_the_store_makes_no_summary_due() -> None:
 
     def due(engine: Any, saved: Saved, total: int = 8, covered: int = 0) -> bool:
         summary = Summary("notes", covered) if covered else None
-        return is_due(engine, limits, SimpleNamespace(view=View([], total, 0, 0, summary=summary)), saved)
+        return is_due(engine, limits, SimpleNamespace(window=SessionWindow([], total, 0, 0, summary=summary)), saved)
 
     assert due(engine, Saved("durable"))
     assert due(alone, Saved("journaled"))

@@ -22,9 +22,9 @@ from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
-from rag_chain.sessions.values.keys import SessionRef, new_turn_id, valid_id
-from rag_chain.sessions.values.owner import is_dead, owner
-from rag_chain.sessions.values.turns import Account, Pending, Saved, Status, Summary, Turn, View, now_ms
+from rag_chain.sessions.values.keys import SessionRef, check_id, make_turn_id
+from rag_chain.sessions.values.owner import get_owner, is_dead
+from rag_chain.sessions.values.turns import Pending, Saved, SessionState, SessionWindow, Status, Summary, Turn, now_ms
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
@@ -74,9 +74,9 @@ class Engine:
             InvalidQuestionError: the question is empty or too large.
             SessionBusyError: another turn is under way and turns are not free.
         """
-        turn = new_turn_id() if turn_id is None else valid_id(turn_id, "turn_id")
+        turn = make_turn_id() if turn_id is None else check_id(turn_id, "turn_id")
         now = now_ms()
-        pending = Pending(turn, owner(), now, Item.of(with_note(_checked(question), turn_id=turn, at=now)))
+        pending = Pending(turn, get_owner(), now, Item.of(with_note(_checked(question), turn_id=turn, at=now)))
         alone = self._turn_order != "free"
         self._running.add(turn)
         try:
@@ -105,13 +105,13 @@ class Engine:
             saved: Saved = yield from self._serve(
                 lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items, again=turn.named), write=True
             )
-            if turn.view.local and self._local is not None and saved.persistence == "durable":
+            if turn.window.local and self._local is not None and saved.persistence == "durable":
                 yield from self._local.forget_pending(turn.ref, turn.turn_id)
             return saved
         finally:
             self._running.discard(turn.turn_id)
 
-    def read(self, ref: SessionRef) -> Flow[View]:
+    def read(self, ref: SessionRef) -> Flow[SessionWindow]:
         """The window of a session, dead turns settled.
 
         Raises:
@@ -132,7 +132,7 @@ class Engine:
 
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
         """Append messages as they are stored."""
-        unique = new_turn_id()
+        unique = make_turn_id()
         saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, items), write=True)
         return saved
 
@@ -151,13 +151,13 @@ class Engine:
         existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms))
         return existed
 
-    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """The state of a session and ``count`` messages older than the newest ``offset``; -1: all.
 
         Raises:
             HistoryUnavailableError: the server is away and nothing is known here of the session.
         """
-        account: Account = yield from self._serve(lambda store: store.inspect(ref, offset, count), ref)
+        account: SessionState = yield from self._serve(lambda store: store.inspect(ref, offset, count), ref)
         if account.store == "redis":
             if self._local is not None:
                 account.waiting = yield from self._local.count_waiting(ref)
@@ -165,7 +165,7 @@ class Engine:
             raise _unknown(ref)
         return account
 
-    def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+    def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """As ``inspect``, of a session that must exist.
 
         Raises:
@@ -184,15 +184,17 @@ class Engine:
         kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, summary, last, read_at))
         return kept
 
-    def listed(
+    def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
         """A page of a user's sessions, see the stores."""
-        page: list[tuple[str, int]] = yield from self._serve(lambda store: store.listed(prefix, user_id, before, limit))
+        page: list[tuple[str, int]] = yield from self._serve(
+            lambda store: store.list_page(prefix, user_id, before, limit)
+        )
         return page
 
-    def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[View]:
-        view: View = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
+    def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
+        view: SessionWindow = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
         over = ((one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now))
         dead = [(turn_id, item) for turn_id, item in over if item is not None]
         if not dead:
@@ -244,7 +246,7 @@ class Engine:
 
     def _is_over(self, pending: Pending, now: int) -> bool:
         """Whether a pending turn will never be committed by the process that began it."""
-        if pending.owner == owner():
+        if pending.owner == get_owner():
             return pending.turn_id not in self._running
         dead = is_dead(pending.owner)
         return dead if dead is not None else now - pending.at > self._turn_timeout * 1000

@@ -13,7 +13,7 @@ from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.outbox import Entry
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.flow import Flow
-from rag_chain.sessions.values.memory import Memory
+from rag_chain.sessions.values.window_cache import WindowCache
 
 LOOK_SECONDS = 30.0
 log = logging.getLogger("rag_chain.sessions")
@@ -30,7 +30,7 @@ class Recovery:
     def __init__(
         self,
         remote: RedisStore,
-        memory: Memory,
+        memory: WindowCache,
         journals: Callable[[], list[Journal]],
         run: Callable[[Flow[Any]], Any],
     ) -> None:
@@ -74,7 +74,7 @@ class Recovery:
     def _replay(self, journal: Journal) -> bool:
         try:
             journal.purge()
-            if not journal.waiting(limit=1):
+            if not journal.list_waiting(limit=1):
                 return True
             if not journal.outbox.lease():
                 return False
@@ -89,7 +89,7 @@ class Recovery:
 
     def _drain(self, journal: Journal) -> bool:
         last, count = 0, 0
-        while entries := journal.waiting(after=last):
+        while entries := journal.list_waiting(after=last):
             if not journal.outbox.lease():
                 return False
             for entry in entries:

@@ -50,8 +50,8 @@ def is_due(engine: Engine, limits: Limits, turn: Turn, saved: Saved) -> bool:
     """Whether the summary is to be renewed after a turn, as far as is known without asking the store."""
     if saved.outcome != "saved" or not (engine.alone or saved.persistence == "durable"):
         return False
-    covered = turn.view.summary.covers if turn.view.summary is not None else 0
-    return reach(turn.view.total + TURN, covered, limits) > 0
+    covered = turn.window.summary.covers if turn.window.summary is not None else 0
+    return reach(turn.window.total + TURN, covered, limits) > 0
 
 
 def reach(total: int, covered: int, limits: Limits) -> int:

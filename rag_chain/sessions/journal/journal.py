@@ -15,7 +15,7 @@ from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.journal.outbox import Entry, Outbox, entry_of, items_of
 from rag_chain.sessions.journal.summary_table import SummaryTable
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.keys import SessionRef, known_ref, new_turn_id
+from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id
 from rag_chain.sessions.values.owner import is_dead
 from rag_chain.sessions.values.turns import Outcome, Pending, now_ms
 from rag_chain.sessions.values.versions import gives_way
@@ -157,7 +157,7 @@ class Journal:
                 "UPDATE sessions SET deleted = ?, created = CASE WHEN ? THEN created END WHERE store = ? AND key = ?",
                 (now, keep_session, self.store, ref.messages_key),
             )
-            self._insert(db, ref, "clear" if keep_session else "delete", new_turn_id(), now, 0, [])
+            self._insert(db, ref, "clear" if keep_session else "delete", make_turn_id(), now, 0, [])
 
     def create(self, ref: SessionRef, data: str, ttl_ms: int) -> bool:
         """Note a session without messages; whether it is new here."""
@@ -168,7 +168,7 @@ class Journal:
                 return False
             db.execute("UPDATE sessions SET data = ? WHERE store = ? AND key = ?", (data, self.store, ref.messages_key))
             if self.waits:
-                self._insert(db, ref, "create", new_turn_id(), now, 0, [Item(data.encode())])
+                self._insert(db, ref, "create", make_turn_id(), now, 0, [Item(data.encode())])
             return True
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> bool:
@@ -191,7 +191,7 @@ class Journal:
             with self._database.transaction() as db:
                 self._touch(db, ref, ttl_ms, 0)
 
-    def expired(self, ref: SessionRef) -> bool:
+    def is_expired(self, ref: SessionRef) -> bool:
         """Whether the session was here and its time ran out."""
         with self._database.transaction(write=False) as db:
             row = db.execute(
@@ -200,7 +200,7 @@ class Journal:
             ).fetchone()
             return row is not None and row[0] is not None and row[1] < now_ms()
 
-    def listed(self, user_id: str | None, before: tuple[int, str] | None, limit: int) -> list[tuple[str, int]]:
+    def list_page(self, user_id: str | None, before: tuple[int, str] | None, limit: int) -> list[tuple[str, int]]:
         """Live sessions of a user and when they were last active, newest first."""
         active, session = before or (1 << 62, "")
         with self._database.transaction(write=False) as db:
@@ -211,7 +211,7 @@ class Journal:
                 (self.store, user_id or "", now_ms(), active, session, limit),
             ).fetchall()
 
-    def waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
+    def list_waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
         """What is to be handed to the server, in order: all but the questions of turns that are under way."""
         self._give_up_dead()
         return self.outbox.entries(after, limit)
@@ -353,4 +353,4 @@ class Journal:
         for session, user, name, body in rows:
             pending = Pending.load(name, body)
             if pending is not None and is_dead(pending.owner) and (item := pending.given_up()) is not None:
-                self.settle(known_ref(self._prefix, session, user or None), [(name, item)])
+                self.settle(make_known_ref(self._prefix, session, user or None), [(name, item)])

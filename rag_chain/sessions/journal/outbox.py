@@ -8,8 +8,8 @@ from typing import Any
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.keys import SessionRef, known_ref
-from rag_chain.sessions.values.owner import is_dead, owner
+from rag_chain.sessions.values.keys import SessionRef, make_known_ref
+from rag_chain.sessions.values.owner import get_owner, is_dead
 from rag_chain.sessions.values.turns import now_ms
 
 LEASE_MS = 30_000
@@ -54,7 +54,7 @@ class Outbox:
                 " WHERE e.store = ? AND e.id > ? AND e.kind != 'pending' ORDER BY e.id LIMIT ?",
                 (self._store, after, limit),
             ).fetchall()
-        return [entry_of(row[:6], known_ref(self._prefix, row[6], row[7] or None)) for row in rows]
+        return [entry_of(row[:6], make_known_ref(self._prefix, row[6], row[7] or None)) for row in rows]
 
     def count(self, ref: SessionRef | None = None) -> int:
         """How many there are, of one session or all."""
@@ -76,18 +76,18 @@ class Outbox:
         """Take or keep the right to hand entries over; false while a live process has it."""
         with self._database.transaction() as db:
             row = db.execute("SELECT owner, until FROM leases WHERE store = ?", (self._store,)).fetchone()
-            if row and row[0] != owner() and row[1] >= now_ms() and not is_dead(row[0]):
+            if row and row[0] != get_owner() and row[1] >= now_ms() and not is_dead(row[0]):
                 return False
             db.execute(
                 "INSERT OR REPLACE INTO leases (store, owner, until) VALUES (?, ?, ?)",
-                (self._store, owner(), now_ms() + LEASE_MS),
+                (self._store, get_owner(), now_ms() + LEASE_MS),
             )
             return True
 
     def release(self) -> None:
         """Give the right back."""
         with self._database.transaction() as db:
-            db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self._store, owner()))
+            db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self._store, get_owner()))
 
 
 def items_of(body: bytes) -> list[Item]:

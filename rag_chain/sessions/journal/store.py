@@ -19,9 +19,9 @@ from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.memory import Copy, Memory
-from rag_chain.sessions.values.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
-from rag_chain.sessions.values.versions import gives_way, is_answered, joined, of_turn
+from rag_chain.sessions.values.turns import Outcome, Pending, Saved, SessionState, SessionWindow, Summary, now_ms
+from rag_chain.sessions.values.versions import find_turn, gives_way, is_answered, put_turn
+from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 T = TypeVar("T")
 DISK_PAUSE_SECONDS = 5.0
@@ -47,7 +47,9 @@ class LocalStore:
         sessions: how many are kept in memory, where nothing waits for a server.
     """
 
-    def __init__(self, memory: Memory, limits: Limits, disk: Journal | None, spare: Journal, sessions: int) -> None:
+    def __init__(
+        self, memory: WindowCache, limits: Limits, disk: Journal | None, spare: Journal, sessions: int
+    ) -> None:
         self._memory = memory
         self._limits = limits
         self._disk = disk
@@ -62,7 +64,7 @@ class LocalStore:
         """Those in use, the older entries' first. Looks at the disk, so it is not for the event loop."""
         return [one for one in (self._disk, self._spare) if one is not None and one.used]
 
-    def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
+    def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
         ttl_ms, window = self._limits.lifetime_ms, self._limits.window
         began = False
@@ -77,7 +79,7 @@ class LocalStore:
         copy = self._copy(ref, kept)
         items = items_of(copy, found.entries)
         known = found.whole and (copy is not None or kept.deleted > 0 or not self._stands_in)
-        return View(
+        return SessionWindow(
             items=items[-window:] if window else [],
             total=(copy.total if copy else 0) + kept.total,
             created=kept.created,
@@ -94,7 +96,7 @@ class LocalStore:
     ) -> Flow[Saved]:
         """Keep the turn's messages, once. With ``again`` the server may have the turn already."""
         copy = self._memory.get(ref) if again and self._stands_in else None
-        stored = of_turn(copy.items, turn_id) if copy else []
+        stored = find_turn(copy.items, turn_id) if copy else []
         if stored and not gives_way(stored, items):
             return Saved("durable", "repeated")
         return (yield from self._put(ref, "turn" if is_answered(items) else "given_up", turn_id, begun, items))
@@ -138,7 +140,7 @@ class LocalStore:
             raise HistoryUnavailableError("A session can't be extended while Redis is away; try again later.")
         return any((yield from self._each(lambda journal: journal.extend(ref, ttl_ms))))
 
-    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """The state of a session as far as it is known here, and ``count`` messages; -1: all."""
         found = yield from self._read(ref, 0)
         kept, copy = found.kept, self._copy(ref, found.kept)
@@ -146,7 +148,7 @@ class LocalStore:
         end = len(items) - offset
         first = 0 if count < 0 else max(0, end - count)
         total = (copy.total if copy else 0) + kept.total
-        return Account(
+        return SessionState(
             exists=copy is not None or kept.created is not None,
             created=(copy.created if copy else 0) or kept.created,
             active=kept.active or None,
@@ -155,7 +157,7 @@ class LocalStore:
             dropped=max(0, total - len(items)),
             under_way=len(found.pending),
             waiting=len(found.entries) if self._stands_in else 0,
-            listed=any((yield from self._each(lambda journal: journal.expired(ref)))),
+            listed=any((yield from self._each(lambda journal: journal.is_expired(ref)))),
             data=kept.data,
             store="journal" if self._disk is not None else "memory",
             items=items[first : max(0, end)] if count else [],
@@ -165,7 +167,7 @@ class LocalStore:
         """What waits for the server of a session."""
         return sum((yield from self._each(lambda journal: journal.outbox.count(ref) if journal.waits else 0)))
 
-    def listed(
+    def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
         """A page of a user's sessions: ids and when they were last active (ms), newest first.
@@ -175,7 +177,7 @@ class LocalStore:
         """
         if self._stands_in:
             raise HistoryUnavailableError("Sessions can't be listed while Redis is away; try again later.")
-        pages = yield from self._each(lambda journal: journal.listed(user_id, before, limit))
+        pages = yield from self._each(lambda journal: journal.list_page(user_id, before, limit))
         found: dict[str, int] = {}
         for session, active in (one for page in pages for one in page):
             found[session] = max(active, found.get(session, 0))
@@ -218,7 +220,7 @@ class LocalStore:
         copy = self._memory.get(ref) if self._stands_in else None
         return copy.total if copy else 0
 
-    def _copy(self, ref: SessionRef, kept: Kept) -> Copy | None:
+    def _copy(self, ref: SessionRef, kept: Kept) -> CachedWindow | None:
         """What memory holds of the server's session, unless that was deleted here since."""
         copy = self._memory.get(ref) if self._stands_in else None
         return copy if copy is not None and (not kept.deleted or copy.created > kept.deleted) else None
@@ -295,14 +297,14 @@ def kept_by_both(one: Kept, other: Kept) -> Kept:
     )
 
 
-def items_of(copy: Copy | None, entries: Sequence[Entry]) -> list[Item]:
+def items_of(copy: CachedWindow | None, entries: Sequence[Entry]) -> list[Item]:
     """The messages that the server had and those of entries, one version of each turn."""
     items = list(copy.items) if copy else []
     had = items[:]
     for entry in entries:
         if entry.kind in ("turn", "append", "given_up"):
-            if of_turn(had, entry.name):
-                items = joined(items, entry.name, entry.items)
+            if find_turn(had, entry.name):
+                items = put_turn(items, entry.name, entry.items)
             else:
                 items += entry.items
     return items

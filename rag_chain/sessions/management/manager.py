@@ -20,8 +20,8 @@ from rag_chain.sessions.management.totals import UsageTotals, totals
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
 from rag_chain.sessions.values.flow import Flow
-from rag_chain.sessions.values.keys import SessionRef, ref
-from rag_chain.sessions.values.turns import Account
+from rag_chain.sessions.values.keys import SessionRef, make_ref
+from rag_chain.sessions.values.turns import SessionState
 from rag_chain.settings import Settings
 
 MAX_PAGE = 1000
@@ -321,11 +321,11 @@ class _Flows:
         while len(found) < limit:
             # One more than wanted, to know whether there is another page.
             wanted = limit - len(found) + 1
-            candidates = yield from self._engine.listed(prefix, user_id, before, wanted)
+            candidates = yield from self._engine.list_page(prefix, user_id, before, wanted)
             for session_id, active in candidates:
                 if len(found) == limit:
                     return SessionPage(found, "{}:{}".format(*before) if before else None)
-                key = ref(prefix, session_id, user_id)
+                key = make_ref(prefix, session_id, user_id)
                 account = yield from self._engine.inspect(key)
                 if account.exists:
                     found.append(_info(key, account))
@@ -365,7 +365,7 @@ class _Flows:
             raise UsageError(f"There is a session {key} already; use it, or take another id.")
 
 
-def _info(key: SessionRef, account: Account) -> SessionInfo:
+def _info(key: SessionRef, account: SessionState) -> SessionInfo:
     return SessionInfo(
         session_id=key.session_id,
         user_id=key.user_id,

@@ -15,12 +15,12 @@ from typing import Any
 from rag_chain.errors import UsageError
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.turns import Account
+from rag_chain.sessions.values.turns import SessionState
 
 FORMAT, VERSION = "rag_chain.session", 1
 
 
-def dump(ref: SessionRef, account: Account) -> Iterator[str]:
+def dump(ref: SessionRef, account: SessionState) -> Iterator[str]:
     """The lines of a session, without line ends."""
     yield json.dumps(
         {
@@ -50,7 +50,7 @@ def load(lines: Iterable[str]) -> tuple[dict[str, Any], list[Item]]:
     return header, items
 
 
-def metadata_of(account: Account) -> dict[str, Any]:
+def metadata_of(account: SessionState) -> dict[str, Any]:
     """The metadata that a session was created with."""
     try:
         value = json.loads(account.data) if account.data else {}

@@ -13,12 +13,12 @@ from langchain_core.messages import BaseMessage
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Args, Call, Flow, Work
-from rag_chain.sessions.values.keys import SessionRef, index_key
+from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.memory import Copy, Memory
-from rag_chain.sessions.values.turns import Account, Outcome, Pending, Saved, Summary, View, now_ms
-from rag_chain.sessions.values.versions import merged, of_turn, without
+from rag_chain.sessions.values.turns import Outcome, Pending, Saved, SessionState, SessionWindow, Summary, now_ms
+from rag_chain.sessions.values.versions import exclude, find_turn, merge
 from rag_chain.sessions.values.window import shown_of
+from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
@@ -40,7 +40,7 @@ class RedisStore:
         one_slot: whether a script may touch the user's index together with the session; not in a cluster.
     """
 
-    def __init__(self, address: str, memory: Memory, limits: Limits, *, one_slot: bool) -> None:
+    def __init__(self, address: str, memory: WindowCache, limits: Limits, *, one_slot: bool) -> None:
         self.address = address
         self._memory = memory
         self._limits = limits
@@ -48,7 +48,7 @@ class RedisStore:
         self.whole_check_ms = 1000
         self._touched: dict[str, int] = {}
 
-    def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[View]:
+    def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
         """Read the window; with ``pending`` also note the question, unless ``alone`` and another turn runs."""
         held, sent = self._memory.get(ref), now_ms()
         view, deleted, checked = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
@@ -127,14 +127,14 @@ class RedisStore:
             self._memory.put(replace(copy, summary=summary), instead_of=copy)
         return kept
 
-    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[Account]:
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """The state of a session and ``count`` messages after the newest ``offset``; -1: all."""
         first, last = (1, 0) if count == 0 else (offset, -1 if count < 0 else offset + count - 1)
         reply = yield from self._ask("inspect", ref, (first, last, ref.session_id))
         created, active, _, lost, data, length, dropped, ttl, listed, under_way, raw = reply
         if not listed and not self._one_slot:
             listed = yield from self._index(ref, "score")
-        return Account(
+        return SessionState(
             exists=bool(created) or length > 0,
             created=int(created) if created else None,
             active=int(active) if active else None,
@@ -148,7 +148,7 @@ class RedisStore:
             items=[Item(one) for one in reversed(raw)],
         )
 
-    def listed(
+    def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
         """A page of the user's index: session ids and when they were last active (ms), newest first.
@@ -156,7 +156,7 @@ class RedisStore:
         Expired sessions may be among them.
         """
         score, member = before or ("", "")
-        key = index_key(prefix, user_id)
+        key = make_index_key(prefix, user_id)
         try:
             raw = yield Call("list", (key,), (score, member, limit, self._limits.listed_ms))
         except FOREIGN as error:
@@ -165,8 +165,8 @@ class RedisStore:
         return [(session.decode(), int(float(active))) for session, active in pairs]
 
     def _begin(
-        self, ref: SessionRef, held: Copy | None, pending: Pending | None, *, alone: bool, ttl_ms: int
-    ) -> Flow[tuple[View, int, int]]:
+        self, ref: SessionRef, held: CachedWindow | None, pending: Pending | None, *, alone: bool, ttl_ms: int
+    ) -> Flow[tuple[SessionWindow, int, int]]:
         """What is there, when the session was last deleted, and when all of it was last checked."""
         limits = self._limits
         whole = held is not None and now_ms() - held.checked >= self.whole_check_ms
@@ -187,7 +187,7 @@ class RedisStore:
         items = [Item(raw) for raw in reversed(raw_items)]
         if matched and held is not None:
             items = (held.items + items)[-limits.window :]
-        view = View(
+        view = SessionWindow(
             items=items,
             total=new_total,
             created=created or None,
@@ -201,12 +201,12 @@ class RedisStore:
         checked = held.checked if matched and held is not None and not whole else now_ms()
         return view, deleted, checked
 
-    def _put_back(self, ref: SessionRef, held: Copy, view: View) -> Flow[View]:
+    def _put_back(self, ref: SessionRef, held: CachedWindow, view: SessionWindow) -> Flow[SessionWindow]:
         """The server has lost the session: give it what this process still holds, and say what stays lost."""
         missing = max(0, held.total - len(held.items))
         while True:
             there = (yield from self.inspect(ref, 0, -1)).items
-            whole = merged(there, held.items)
+            whole = merge(there, held.items)
             if len(whole) == len(there):
                 return view
             digest = hashlib.sha1(b"".join(item.raw for item in reversed(there)), usedforsecurity=False)
@@ -226,7 +226,7 @@ class RedisStore:
         )
 
     def _put_summary_back(
-        self, ref: SessionRef, held: Copy, missing: int, whole: Sequence[Item]
+        self, ref: SessionRef, held: CachedWindow, missing: int, whole: Sequence[Item]
     ) -> Flow[Summary | None]:
         """The summary that this process holds is all that is left of what stays lost."""
         if held.summary is None:
@@ -266,12 +266,12 @@ class RedisStore:
         except FOREIGN as error:
             raise translate(error, self.address, ref.index_key) from error
 
-    def _remember(self, ref: SessionRef, view: View, checked: int, sent: int) -> None:
+    def _remember(self, ref: SessionRef, view: SessionWindow, checked: int, sent: int) -> None:
         """Hold a copy. It expires before the session does, which the server renewed after ``sent`` (ms)."""
         # Of a session that others made, nothing tells a loss from their clearing it: 0.
         created = view.created or (view.now if view.began else 0)
         expires = sent + self._limits.lifetime_ms - _EARLIER_MS
-        self._memory.put(Copy(ref, view.items, view.total, created, expires, checked, view.summary))
+        self._memory.put(CachedWindow(ref, view.items, view.total, created, expires, checked, view.summary))
 
     def _saved(self, ref: SessionRef, told: bytes, items: Sequence[Item], sent: int, again: str | None = None) -> Saved:
         outcome, total = map(int, told.split())
@@ -279,17 +279,17 @@ class RedisStore:
         window = self._limits.window
         # Where another writer came between, the next read brings what is missing.
         if outcome == 1 and copy is not None and copy.total + len(items) == total:
-            known = without(copy.items, of_turn(copy.items, again)) if again else copy.items
+            known = exclude(copy.items, find_turn(copy.items, again)) if again else copy.items
             newest = [*known, *items][-window:] if window else []
             expires = sent + self._limits.lifetime_ms - _EARLIER_MS
             # A copy that has become shorter may lack an older message: the next read finds that it is wrong.
             if len(newest) >= min(window, len(copy.items)):
-                new = Copy(ref, newest, total, copy.created, expires, copy.checked, copy.summary)
+                new = CachedWindow(ref, newest, total, copy.created, expires, copy.checked, copy.summary)
                 self._memory.put(new, instead_of=copy)
         return Saved("durable", _OUTCOMES[outcome])
 
 
-def _went_back(held: Copy, view: View, deleted: int) -> bool:
+def _went_back(held: CachedWindow, view: SessionWindow, deleted: int) -> bool:
     """Whether the server knows less of the session than it did, and no deletion explains it."""
     return view.total < held.total and view.created != held.created and deleted < held.created
 

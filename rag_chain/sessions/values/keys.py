@@ -25,7 +25,7 @@ _FORBIDDEN = re.compile(r"[\s/{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@+=-]{1,256}")
 
 
-def valid_id(value: object, what: str) -> str:
+def check_id(value: object, what: str) -> str:
     """``value`` if it can name a session, user or turn.
 
     Args:
@@ -51,7 +51,7 @@ def valid_id(value: object, what: str) -> str:
     return value
 
 
-def valid_prefix(value: str) -> str:
+def check_prefix(value: str) -> str:
     """``value`` if it can prefix keys.
 
     Raises:
@@ -64,13 +64,13 @@ def valid_prefix(value: str) -> str:
     return value
 
 
-def new_turn_id() -> str:
+def make_turn_id() -> str:
     """An id that no other turn has."""
     return os.urandom(16).hex()
 
 
 class SessionRef(NamedTuple):
-    """One session under one prefix, with the keys that it has in Redis. Make it with ``ref``."""
+    """One session under one prefix, with the keys that it has in Redis. Make it with ``make_ref``."""
 
     prefix: str
     session_id: str
@@ -86,29 +86,29 @@ class SessionRef(NamedTuple):
         return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
 
 
-def ref(prefix: str, session_id: object, user_id: object = None) -> SessionRef:
+def make_ref(prefix: str, session_id: object, user_id: object = None) -> SessionRef:
     """The checked identity of a session.
 
     Raises:
         InvalidIdError: an id can't be used.
     """
-    return known_ref(
-        prefix, valid_id(session_id, "session_id"), None if user_id is None else valid_id(user_id, "user_id")
+    return make_known_ref(
+        prefix, check_id(session_id, "session_id"), None if user_id is None else check_id(user_id, "user_id")
     )
 
 
-def known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:
+def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:
     """The identity of a session whose ids were checked before."""
-    owned = owner_prefix(prefix, user_id)
+    owned = make_owner_prefix(prefix, user_id)
     key = owned + session_id
     return SessionRef(prefix, session_id, user_id, key, f"meta:{{{key}}}", f"index:{{{owned}}}")
 
 
-def owner_prefix(prefix: str, user_id: str | None) -> str:
+def make_owner_prefix(prefix: str, user_id: str | None) -> str:
     """What the message keys of a user's sessions start with."""
     return f"{prefix}{user_id}/" if user_id else prefix
 
 
-def index_key(prefix: str, user_id: str | None) -> str:
+def make_index_key(prefix: str, user_id: str | None) -> str:
     """The index of a user's sessions; ``None``: of the sessions without a user."""
-    return f"index:{{{owner_prefix(prefix, user_id)}}}"
+    return f"index:{{{make_owner_prefix(prefix, user_id)}}}"

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 
-def owner() -> str:
+def get_owner() -> str:
     """``machine|process id|start`` of this process, right after a fork too."""
     return _owner(os.getpid())
 

@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.errors import HistoryDataError
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, note_of, with_note
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.versions import of_turn, without
+from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
@@ -74,7 +74,7 @@ class Summary:
 
 
 @dataclass(slots=True)
-class View:
+class SessionWindow:
     """What a store knows of a session at one moment, newest messages last.
 
     ``local``: it is what this machine alone knows. ``shown``: what the chain is shown of ``items``, where that
@@ -100,7 +100,7 @@ class Turn:
     ref: SessionRef
     pending: Pending
     begun: int
-    view: View
+    window: SessionWindow
     named: bool = False
 
     @property
@@ -118,16 +118,16 @@ class Turn:
     @property
     def messages(self) -> list[BaseMessage]:
         """What the chain is shown before the question: nothing of this turn itself, which may be asked again."""
-        view = self.view
-        if self.named and (earlier := of_turn(view.items, self.turn_id)):
-            return shown_of(without(view.items, earlier))
-        return shown_of(view.items) if view.shown is None else view.shown
+        window = self.window
+        if self.named and (earlier := find_turn(window.items, self.turn_id)):
+            return shown_of(exclude(window.items, earlier))
+        return shown_of(window.items) if window.shown is None else window.shown
 
     @property
     def summary(self) -> str:
         """What was said before those messages, in short; empty where that is not known, or nothing was."""
-        view = self.view
-        return view.summary.text if view.summary is not None and view.total > len(view.items) else ""
+        window = self.window
+        return window.summary.text if window.summary is not None and window.total > len(window.items) else ""
 
     def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
         """The messages to store for the turn.
@@ -154,7 +154,7 @@ class Saved:
 
 
 @dataclass(slots=True)
-class Account:
+class SessionState:
     """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
 
     ``length`` counts the messages kept, ``dropped`` those trimmed, ``lost`` those that the store lost, ``under_way``

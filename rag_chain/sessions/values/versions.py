@@ -15,14 +15,14 @@ from langchain_core.messages import AIMessage
 from rag_chain.sessions.values.codec import Item, note_of
 
 
-def of_turn(items: Iterable[Item], turn_id: str) -> list[Item]:
+def find_turn(items: Iterable[Item], turn_id: str) -> list[Item]:
     """The messages of a turn."""
     # Most items are told without parsing them.
     mark = json.dumps(turn_id, ensure_ascii=False).encode()
     return [item for item in items if mark in item.raw and _note(item).get("turn_id") == turn_id]
 
 
-def without(items: Iterable[Item], others: Sequence[Item]) -> list[Item]:
+def exclude(items: Iterable[Item], others: Sequence[Item]) -> list[Item]:
     """The items that are not among the others."""
     gone = {other.raw for other in others}
     return [item for item in items if item.raw not in gone]
@@ -41,15 +41,15 @@ def gives_way(stored: Sequence[Item], newer: Sequence[Item]) -> bool:
     return is_answered(newer) or _asked(newer) >= _asked(stored)
 
 
-def joined(stored: Sequence[Item], turn_id: str, newer: Sequence[Item]) -> list[Item]:
+def put_turn(stored: Sequence[Item], turn_id: str, newer: Sequence[Item]) -> list[Item]:
     """The stored messages and those of a turn, as they stand once the turn is committed."""
-    old = of_turn(stored, turn_id)
+    old = find_turn(stored, turn_id)
     if old and not gives_way(old, newer):
         return list(stored)
-    return [*(without(stored, old) if old else stored), *newer]
+    return [*(exclude(stored, old) if old else stored), *newer]
 
 
-def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
+def merge(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
     """Both sequences in one, each in its order, what they share once; oldest first. Of each turn one version."""
     there, held = _agreed(there, held)
     known = {item.raw for item in there}
@@ -68,14 +68,14 @@ def merged(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
 
 def _agreed(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     """Both without the versions of turns that the other has a better one of."""
-    for turn_id in {turn_id for item in without(held, there) if (turn_id := _note(item).get("turn_id"))}:
-        theirs, ours = of_turn(there, turn_id), of_turn(held, turn_id)
-        if not theirs or len(without(ours, theirs)) < len(ours):
+    for turn_id in {turn_id for item in exclude(held, there) if (turn_id := _note(item).get("turn_id"))}:
+        theirs, ours = find_turn(there, turn_id), find_turn(held, turn_id)
+        if not theirs or len(exclude(ours, theirs)) < len(ours):
             continue  # no other version
         if gives_way(theirs, ours):
-            there = without(there, theirs)
+            there = exclude(there, theirs)
         else:
-            held = without(held, ours)
+            held = exclude(held, ours)
     return there, held
 
 

@@ -16,7 +16,7 @@ from rag_chain.sessions.values.turns import Summary, now_ms
 
 
 @dataclass(slots=True)
-class Copy:
+class CachedWindow:
     """The newest messages of one session, oldest first, when ``total`` had ever been in it. Times in ms.
 
     ``checked``: when every message was last compared with the server's.
@@ -42,15 +42,15 @@ class Copy:
         return self.total, len(items), hashlib.sha1(b"".join(raw), usedforsecurity=False).hexdigest()
 
 
-class Memory:
+class WindowCache:
     """The copies that this process holds; ``limit`` sessions at most."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._copies: OrderedDict[str, Copy] = OrderedDict()
+        self._copies: OrderedDict[str, CachedWindow] = OrderedDict()
 
-    def get(self, ref: SessionRef) -> Copy | None:
+    def get(self, ref: SessionRef) -> CachedWindow | None:
         """The copy of a session, unless its time to live is over. It is never changed in place."""
         with self._lock:
             copy = self._copies.get(ref.messages_key)
@@ -62,7 +62,7 @@ class Memory:
             self._copies.move_to_end(ref.messages_key)
             return copy
 
-    def put(self, copy: Copy, instead_of: Copy | None = None) -> None:
+    def put(self, copy: CachedWindow, instead_of: CachedWindow | None = None) -> None:
         """Hold a copy. With ``instead_of``, only if that one is still the copy held."""
         with self._lock:
             key = copy.ref.messages_key
