@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "ingestion": {"errors", "models", "retrieval", "settings"},
     "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
     "evaluation": {"chain", "errors", "factory", "prompts", "retrieval", "settings"},
+    "testing": {"conversation", "errors", "sessions", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""
