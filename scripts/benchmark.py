@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from benchmark_history import history
 from benchmark_retrieval import retrieval
 from benchmark_streaming import streaming
-from command_line import command_group
 
-app = command_group(__doc__)
+from rag_chain.cli.command_line import new_app
+
+app = new_app(__doc__)
 
 
 @app.callback()

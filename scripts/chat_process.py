@@ -18,9 +18,9 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from turns import ask
 
 from rag_chain import RagChainError, build_chain
+from rag_chain.cli.turns import ask
 
 
 class Known(BaseCallbackHandler):

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from command_line import run_command
 from redis_server import redis_server
 from rich.console import Console
 from rich.rule import Rule
 
 from rag_chain import Settings
+from rag_chain.cli.command_line import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "examples" / "demo.yaml"

@@ -41,12 +41,12 @@ from before_after.recording import Recording
 from before_after.scenes import SCENES, play
 from before_after.screen import Screen
 from before_after.stage import Stage
-from command_line import run_command
 from redis_server import answers
 from rich.console import Console
 from rich.text import Text
 
 from rag_chain import RagChainError
+from rag_chain.cli.command_line import run_command
 from rag_chain.errors import UsageError
 from rag_chain.settings import address_of
 

@@ -23,6 +23,7 @@ PLACES = [
     ("Ingestion", "rag_chain/ingestion", "**/*.py"),
     ("Evaluation", "rag_chain/evaluation", "*.py"),
     ("Operations", "rag_chain/operations", "*.py"),
+    ("The command", "rag_chain/cli", "*.py"),
     ("Scripts", "scripts", "**/*.py"),
     ("Notebooks", "notebooks", "*.ipynb"),
     ("Examples", "examples", "**/*"),

@@ -27,7 +27,6 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parent))  # for whoever loads this file from elsewhere
 
-from command_line import run_command
 from docs_api import api
 from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
 from docs_figures import FIGURE, FigureError, filled
@@ -36,6 +35,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from rag_chain import Settings
+from rag_chain.cli.command_line import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED_DEFAULTS = {"journal_path": "journal.sqlite3 in the user's state folder"}

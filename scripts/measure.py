@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from command_line import run_command
 from rich.console import Console
 from rich.text import Text
+
+from rag_chain.cli.command_line import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from rag_chain.cli.chat_script import load
+
 ROOT = Path(__file__).parents[2]
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -122,13 +124,7 @@ def test_a_chat_script_is_a_regression_test(script: Script, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_examples_are_valid(path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        from chat_script import load
-
-        assert load(path).sessions
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    assert load(path).sessions
 
 
 @pytest.mark.parametrize(
@@ -223,7 +219,7 @@ def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: 
         terminal.type("/history")
         terminal.wait_for("human: How long is a session kept?")
         terminal.type("/nonsense")
-        terminal.wait_for("There is no command")
+        terminal.wait_for("Unknown command")
         terminal.type("/help")
         terminal.wait_for("begin a new session")
         terminal.type("/new")

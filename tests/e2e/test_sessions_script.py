@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from talking import another_process, config, contents, echo_chain, stock, turns
 from typer.testing import CliRunner
 
+from rag_chain.cli.sessions import app
 from rag_chain.settings import Settings
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "sessions.py"
-
-
-def load_app() -> Any:
-    spec = importlib.util.spec_from_file_location("sessions_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    return module.app
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, url: str, given: str = "", code: int = 0) -> str:
     """What it prints; its complaint, where an exit code is expected."""
     environment = {"REDIS_URL": url, "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
-    done = CliRunner().invoke(load_app(), arguments, input=given, env=environment)
+    done = CliRunner().invoke(app, arguments, input=given, env=environment)
     assert done.exit_code == code, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
     return done.stderr if code else done.stdout
@@ -70,8 +56,8 @@ def test_looking_at_sessions(talked: str) -> None:
 
 
 def test_the_help_keeps_its_examples_as_they_are() -> None:
-    example = "export s1 > s1.jsonl && python scripts/sessions.py import s1.jsonl --session copy\n"
-    assert example in CliRunner().invoke(load_app(), ["--help"], env={"COLUMNS": "60"}).stdout
+    example = "export s1 > s1.jsonl && rag-chain sessions import s1.jsonl --session copy\n"
+    assert example in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "60"}).stdout
 
 
 def test_a_list_shows_long_ids_whole(redis_url: str) -> None:
@@ -98,7 +84,7 @@ def test_what_a_session_took(redis_url: str) -> None:
         "answers": 1, **tokens, "priced": 1, "cost": 0.0125, "milliseconds": {"generate": 101.75},
     }  # fmt: skip
     told = run("stats", "s1", url=redis_url)
-    for line in ("10 in, 5 out, 15 in all, as 1 of", "$0.012500, as 1 of", "generate 102 ms"):
+    for line in ("10 in, 5 out, 15 in all, reported by 1 turn", "$0.012500, reported by 1 turn", "generate 102 ms"):
         assert line in told
 
 
@@ -109,7 +95,7 @@ def test_carrying_and_erasing(talked: str) -> None:
     extended = json.loads(run("extend", "copy", "--user", "u2", "--seconds", "7200", "--json", url=talked))
     assert extended["ttl"] > 7000
     assert run("delete", "copy", "--user", "u2", url=talked, given="n\n", code=1)
-    assert "Erased" in run("delete", "copy", "--user", "u2", "--yes", url=talked)
+    assert "Deleted" in run("delete", "copy", "--user", "u2", "--yes", url=talked)
     assert stock(talked, "u2/copy") == []
 
 
@@ -124,7 +110,6 @@ def test_mistakes_are_sentences(talked: str) -> None:
 
 def test_as_a_program(talked: str) -> None:
     environment = {**os.environ, "REDIS_URL": talked, "RAG_JOURNAL_PATH": ""}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "show", "never"], capture_output=True, text=True, timeout=60, env=environment
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "There is no session 'never'.\n")
+    command = [sys.executable, str(ROOT / "scripts" / "sessions.py"), "show", "never"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: There is no session 'never'.\n")

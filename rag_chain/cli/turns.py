@@ -1,4 +1,4 @@
-"""One turn of a conversation for a terminal or a machine: asked, timed, shown."""
+"""One turn of a conversation: ask a question, show its answer and sources."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from rich.console import Console
 from rich.text import Text
 
 from rag_chain import Answer
+from rag_chain.cli.command_line import console
 
 
 def ask(
@@ -20,13 +20,13 @@ def ask(
     *,
     on_token: Callable[[str], None] = lambda token: None,
 ) -> dict[str, Any]:
-    """Ask one question and stream its answer.
+    """Ask one question, stream its answer and return the turn.
 
     Args:
         on_token: called with each piece of the answer as it comes.
 
     Returns:
-        The turn as ``chat.py --json`` prints it: session_id, turn_id, question, standalone_question, answer,
+        The turn as ``rag-chain chat --json`` prints it: session_id, turn_id, question, standalone_question, answer,
         citations, persistence, milliseconds by stage; where they are known, model, finish_reason, usage, cost.
     """
     answer = Answer()
@@ -49,8 +49,8 @@ def ask(
     }
 
 
-def show_sources(console: Console, turn: dict[str, Any]) -> None:
-    """The sources that the answer cites, and how the turn was kept, under the answer."""
+def show_sources(turn: dict[str, Any]) -> None:
+    """Print the sources that the answer cites, and how the turn was kept."""
     for citation in turn["citations"]:
         line = Text(f"  [{citation['number']}] ", style="cyan")
         line.append(citation["source"], style="bold").append(f"  {citation['position']}", style="dim")
@@ -59,12 +59,13 @@ def show_sources(console: Console, turn: dict[str, Any]) -> None:
     retrieval = f"retrieval {took['retrieve']:.0f} ms, " if "retrieve" in took else ""
     usage = turn.get("usage")
     tokens = f", {usage['input_tokens']} tokens in and {usage['output_tokens']} out" if usage else ""
-    console.print(Text(f"  {turn['persistence']}, {retrieval}{took['total']:.0f} ms in all{tokens}", style="dim"))
+    line = Text(f"  {turn['persistence']}, {retrieval}{took['total']:.0f} ms in all{tokens}", style="dim")
+    console.print(line)
 
 
-def show_turn(console: Console, turn: dict[str, Any]) -> None:
-    """Question, answer and sources."""
+def show_turn(turn: dict[str, Any]) -> None:
+    """Print question, answer and sources."""
     console.print(Text(f"> {turn['question']}", style="bold green"))
     console.print(Text(turn["answer"]))
-    show_sources(console, turn)
+    show_sources(turn)
     console.print()

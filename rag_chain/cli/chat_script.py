@@ -89,7 +89,7 @@ def run(
     """Hold the conversations.
 
     Args:
-        ask: (question, session id, user id) -> the turn, as ``chat.py --json`` prints it.
+        ask: (question, session id, user id) -> the turn, as ``rag-chain chat --json`` prints it.
 
     Yields:
         Each turn and the expectations that it failed, as sentences.

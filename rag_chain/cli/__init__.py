@@ -1,0 +1,1 @@
+"""The command ``rag-chain``: one module a command. Nothing in the package imports this one."""

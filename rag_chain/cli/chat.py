@@ -1,0 +1,86 @@
+"""``rag-chain chat``: options in, a conversation held."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from rag_chain.cli.command_line import exit_codes
+
+
+class Mode(StrEnum):
+    """Where sessions are kept."""
+
+    before = "before"
+    after = "after"
+
+
+def chat(
+    question: Annotated[str | None, typer.Option("--ask", help="Ask one question and exit.")] = None,
+    script: Annotated[Path | None, typer.Option(help="Hold the conversations of a YAML file and check them.")] = None,
+    session: Annotated[str | None, typer.Option(help="Session to continue; by default a new one.")] = None,
+    user: Annotated[str | None, typer.Option(help="The session's user.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL.")] = None,
+    no_redis: Annotated[bool, typer.Option("--no-redis", help="Use no Redis.")] = False,
+    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    mode: Annotated[Mode, typer.Option(help="before: sessions in this process's memory only.")] = Mode.after,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn.")] = False,
+) -> None:
+    """Talk with your documents: interactively, one question, questions from a pipe, or a scripted conversation.
+
+    Examples:
+
+        rag-chain chat                                       # interactive; /help lists the commands
+
+        rag-chain chat --ask "How long is a session kept?" --json
+
+        rag-chain chat --session s1 < questions.txt          # one question a line
+
+        rag-chain chat --script mine.yaml                    # exit code 1: an answer is not as expected
+
+    Exit code: 0 answered, 1 the work failed, 2 wrong usage, 130 interrupted.
+    """
+    if question is not None and script is not None:
+        raise typer.BadParameter("--ask and --script exclude each other")
+    chosen: dict[str, Any] = {}
+    if redis_url is not None:
+        chosen["redis_url"] = redis_url
+    if index_dir is not None:
+        chosen["index_dir"] = index_dir
+    if no_redis or mode is Mode.before:
+        chosen["redis_url"] = ""
+    if mode is Mode.before:
+        chosen["journal_path"] = None
+    with exit_codes():
+        raise typer.Exit(_hold(chosen, question, script, session or uuid4().hex, user, as_json))
+
+
+def _hold(
+    chosen: dict[str, Any], question: str | None, script: Path | None, session: str, user: str | None, as_json: bool
+) -> int:
+    """Hold the conversation and return the exit code."""
+    from dotenv import load_dotenv
+
+    from rag_chain import Settings, build_chain
+    from rag_chain.cli.chat_script import load
+    from rag_chain.cli.conversation import Conversation, answer_all, answer_script
+
+    load_dotenv()
+    loaded = load(script) if script else None
+    chain = build_chain(Settings(**chosen))
+    if loaded is not None:
+        code = answer_script(chain, loaded, as_json)
+    elif question is not None:
+        code = answer_all(chain, [question], session, user, as_json)
+    elif not sys.stdin.isatty():
+        lines = (line.strip() for line in sys.stdin)
+        code = answer_all(chain, (line for line in lines if line), session, user, as_json)
+    else:
+        code = Conversation(chain, session, user, as_json).hold()
+    chain.close()
+    return code

@@ -1,0 +1,145 @@
+"""Conversations on a terminal, from a pipe or out of a script: questions in, answers printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+import platformdirs
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from rich.text import Text
+
+from rag_chain.cli.chat_script import Script, run
+from rag_chain.cli.command_line import console, errors, print_error, print_json
+from rag_chain.cli.turns import ask, show_sources, show_turn
+from rag_chain.errors import RagChainError
+
+COMMANDS = {
+    "/help": "this list",
+    "/history": "the messages of this session",
+    "/sources": "the passages that the last answer cites",
+    "/new": "start a new session",
+    "/quit": "leave (also Ctrl-D)",
+}
+
+
+def answer_all(chain: Any, questions: Iterable[str], session: str, user: str | None, as_json: bool) -> int:
+    """Answer questions one after the other and return the exit code. A failed question does not stop the next."""
+    code = 0
+    for question in questions:
+        try:
+            print_turn(ask(chain, question, session, user), as_json)
+        except RagChainError as error:
+            print_error(error)
+            code = max(code, error.exit_code)
+    return code
+
+
+def answer_script(chain: Any, script: Script, as_json: bool) -> int:
+    """Hold the conversations of a script, print each turn and what it failed; return 1 if any turn failed."""
+    asked, failed = 0, 0
+    for turn, failures in run(script, lambda *question: ask(chain, *question)):
+        asked += 1
+        failed += bool(failures)
+        print_turn(turn | {"failures": failures} if as_json else turn, as_json)
+        for failure in failures:
+            errors.print(Text(f"FAILED {turn['session_id']}, {turn['question']!r}: {failure}", style="red"))
+    errors.print(f"{asked - failed} of {asked} turns as expected.")
+    return 1 if failed else 0
+
+
+def print_turn(turn: dict[str, Any], as_json: bool) -> None:
+    """Print a turn for a person or for a machine."""
+    if as_json:
+        print_json(turn)
+    else:
+        show_turn(turn)
+
+
+class Conversation:
+    """The interactive loop.
+
+    Args:
+        session: the session's id.
+        user: the user's id.
+        as_json: print a JSON object a turn, not the answer as it is streamed.
+    """
+
+    def __init__(self, chain: Any, session: str, user: str | None, as_json: bool) -> None:
+        self.chain, self.session, self.user, self.as_json = chain, session, user, as_json
+        self.last: dict[str, Any] | None = None
+
+    def hold(self) -> int:
+        """Read questions and answer them until the user leaves; return the exit code."""
+        prompt: PromptSession[str] = PromptSession(history=open_prompt_history())
+        errors.print(Text(f"Session {self.session}. /help lists the commands.", style="dim"))
+        while True:
+            try:
+                line = prompt.prompt("> ").strip()
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
+            if line == "/quit":
+                return 0
+            if line.startswith("/"):
+                self.run_command(line)
+            elif line:
+                self.answer(line)
+
+    def answer(self, question: str) -> None:
+        """Answer one question as it is streamed. Ctrl-C stops the answer; what was said is kept."""
+        show = (lambda token: None) if self.as_json else print_token
+        try:
+            self.last = ask(self.chain, question, self.session, self.user, on_token=show)
+        except KeyboardInterrupt:
+            errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
+        except RagChainError as error:
+            errors.print()
+            print_error(error)
+        else:
+            if self.as_json:
+                print_json(self.last)
+            else:
+                console.print("\n")
+                show_sources(self.last)
+
+    def run_command(self, line: str) -> None:
+        """Run a command that begins with a slash."""
+        match line.split()[0]:
+            case "/history":
+                for message in self.chain.history(self.session, self.user).messages:
+                    console.print(Text(f"{message.type}: {message.text}"))
+            case "/sources":
+                for citation in self.last["citations"] if self.last else []:
+                    place = f"{citation['source']} {citation['position']}".strip()
+                    console.print(Text(f"[{citation['number']}] {place}", style="bold"))
+                    console.print(Text(citation["snippet"]))
+                if not (self.last and self.last["citations"]):
+                    console.print("The last answer cites no source.")
+            case "/new":
+                self.session, self.last = uuid4().hex, None
+                console.print(Text(f"Session {self.session}.", style="dim"))
+            case "/help":
+                for name, text in COMMANDS.items():
+                    console.print(Text(f"{name:10} {text}"))
+            case unknown:
+                console.print(Text(f"Unknown command {unknown}; /help lists the commands."))
+
+
+def print_token(token: str) -> None:
+    """Print a piece of an answer at once."""
+    console.print(Text(token), end="")
+
+
+def open_prompt_history() -> History:
+    """Return the lines typed in earlier runs; of this run alone where the user's state folder can't be written."""
+    path = platformdirs.user_state_path("rag_chain") / "prompt_history"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(path)

@@ -1,0 +1,93 @@
+"""``rag-chain ingest``: bring the index up to date with files and folders."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from rag_chain.cli.command_line import console, exit_codes, print_json
+
+if TYPE_CHECKING:
+    from rag_chain import IngestReport
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Build the index anew from these paths alone, for another embedding model or after damage; the old "
+            "one stays in use until then.",
+        ),
+    ] = False,
+    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Index files and folders: add what is new, update what was edited, remove what was deleted.
+
+    Reads text, Markdown, reStructuredText, HTML, PDF, CSV, TSV, JSON, JSON Lines, DOCX, Jupyter notebooks and source
+    code. A folder is read with all its subfolders, without hidden files, virtual environments and the like.
+
+    Run it again after any change: only what changed is embedded. Ctrl-C stops it at any moment: the index stays as it
+    was, and the next run continues from there.
+
+    Examples:
+
+        rag-chain ingest docs README.md
+
+        rag-chain ingest docs --json | jq .failed          # what could not be read, and why
+
+        RAG_EMBEDDING_MODEL=openai:text-embedding-3-small rag-chain ingest docs --rebuild
+
+    Exit code: 0 all is in the index, 1 a file could not be read or the work failed, 2 wrong usage, 130 interrupted.
+    """
+    chosen: dict[str, Any] = {} if index_dir is None else {"index_dir": index_dir}
+    interrupted = "Interrupted. The index is as it was before; run the same command again to go on from here."
+    with exit_codes(interrupted):
+        from dotenv import load_dotenv
+
+        from rag_chain import Settings
+        from rag_chain import ingest as ingest_paths
+
+        load_dotenv()
+        # pypdf's warnings about malformed files are noise here.
+        logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+        settings = Settings(**chosen)
+        report = ingest_paths(paths, settings, rebuild=rebuild)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            show(report, settings.index_dir)
+        raise typer.Exit(0 if report.ok else 1)
+
+
+def show(report: IngestReport, index_dir: Path) -> None:
+    """Print the report for a person."""
+    files = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    files.add_column(justify="right")
+    for name in ("added", "updated", "unchanged", "removed"):
+        files.add_row(str(getattr(report, name)), name)
+    if report.skipped:
+        files.add_row(str(len(report.skipped)), "skipped, no documents")
+    if report.failed:
+        files.add_row(str(len(report.failed)), "failed", style="red")
+    console.print(files, soft_wrap=False)
+    for source, reason in report.failed:
+        console.print(Text.assemble("  ", (source, "bold"), ": ", reason))
+    if not (report.added or report.updated or report.unchanged or report.failed):
+        console.print("No documents were found there.")
+    if not report.chunks:
+        return
+    seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items() if stage != "total")
+    console.print(
+        Text(
+            f"{report.chunks} chunks in {index_dir}, {report.embedded} texts embedded; "
+            f"{report.seconds['total']:.1f} s ({seconds})."
+        )
+    )
