@@ -15,7 +15,7 @@ from rag_chain.cli import main as entry
 from rag_chain.cli.command_line import format_help
 from rag_chain.cli.commands import app
 
-HEAVY = {"langchain_core", "redis", "faiss", "numpy", "onnxruntime", "tantivy", "pydantic", "openai", "prompt_toolkit"}
+HEAVY = {"langchain_core", "redis", "faiss", "numpy", "onnxruntime", "tantivy", "openai", "prompt_toolkit"}
 
 
 def run(*arguments: str) -> str:
