@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rag_chain.conversation.timing import StageTimer
 from rag_chain.conversation.usage import UsageMeter
-from rag_chain.sessions.values.codec import plain
+from rag_chain.sessions.values.codec import to_json_values
 
 
 class TurnOutput:
@@ -50,7 +50,7 @@ class TurnOutput:
     def note(self) -> dict[str, Any]:
         """What is stored beside the answer."""
         return {
-            "citations": plain(self._citations),
+            "citations": to_json_values(self._citations),
             "milliseconds": dict(self._timer.milliseconds),
             **self._meter.note(self.answer),
         }

@@ -151,7 +151,7 @@ def test_a_chunk_is_stored_as_a_message() -> None:
                                  b'{"type":"human","data":{"content":5}}', b"[" * 100_000])  # fmt: skip
 def test_what_is_no_message(raw: bytes) -> None:
     assert Item(raw).message is None
-    assert Item(raw).plain == "?"
+    assert Item(raw).mark == "?"
     assert messages_of([Item(raw)]) == []
 
 

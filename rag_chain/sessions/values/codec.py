@@ -1,10 +1,19 @@
-"""Messages to and from the JSON that langchain-community's Redis history writes, and what we note in them.
+"""Messages to and from the JSON that langchain-community's Redis history writes, and the note in each of them.
 
-What this package knows of a turn stands in ``message.additional_kwargs["rag_chain"]``: ``turn_id`` and ``at``
-(milliseconds since 1970) in the question; ``turn_id``, ``status``, ``citations``, ``milliseconds`` by stage, ``cost``
-and ``usage`` (the model's tokens) in the answer; all of these and ``error`` (a class name, never a text) in a
-question that got no answer. The scripts find a turn and its status by how the note begins: ``turn_id`` first, in a
-question then ``at``, then ``status``.
+The note is ``message.additional_kwargs["rag_chain"]``. It holds what this package knows of a turn:
+
+==========================  ==========================================================================
+in                          keys
+==========================  ==========================================================================
+the question                ``turn_id``, ``at`` (milliseconds since 1970)
+the answer                  ``turn_id``, ``status``, ``at``, ``citations``, ``milliseconds`` by stage,
+                            ``cost`` (US dollars) and ``usage`` (the model's tokens)
+a question without answer   all of these, and ``error`` (a class name, never a text)
+a message that was reduced  ``left_out`` too, see ``reduction.py``
+==========================  ==========================================================================
+
+The Lua scripts find a turn and its status by how the note begins: ``turn_id`` first, in a question then ``at``, then
+``status``. So the order of the keys matters.
 """
 
 from __future__ import annotations
@@ -30,99 +39,126 @@ from pydantic import BaseModel, ValidationError
 from rag_chain.errors import UsageError
 
 NOTE = "rag_chain"
-_COMMON: dict[type[BaseMessage], Set[str]] = {kind: kind.model_fields.keys() for kind in (HumanMessage, AIMessage)}
-_new = object.__new__
-_set_fields, _set_extra, _set_private = (
-    vars(BaseModel)[slot].__set__ for slot in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-)
-_LONG_INTEGER = re.compile(rb"\d{19}")
 MAX_MESSAGE_BYTES = 1_000_000
+"""Default of RAG_MAX_MESSAGE_BYTES."""
+
+_COMMON: dict[type[BaseMessage], Set[str]] = {kind: kind.model_fields.keys() for kind in (HumanMessage, AIMessage)}
+_LONG_INTEGER = re.compile(rb"\d{19}")
+_CALLS = ("tool_calls", "invalid_tool_calls")
+_RAW_CALLS = ("tool_calls", "function_call")
+"""Keys of ``additional_kwargs`` in which providers' own forms of tool calls are kept."""
 
 
 class Item:
-    """One message as stored, parsed when first asked for, and then once only."""
+    """One message as stored. It is parsed on first use, and only once.
 
-    __slots__ = ("_message", "_plain", "raw")
+    ``left_out`` names what ``reduced`` left out of it.
+    """
 
-    def __init__(self, raw: bytes, message: BaseMessage | None = None) -> None:
+    __slots__ = ("_mark", "_message", "left_out", "raw")
+
+    def __init__(self, raw: bytes, message: BaseMessage | None = None, left_out: Sequence[str] = ()) -> None:
         self.raw = raw
+        self.left_out = tuple(left_out)
         self._message: BaseMessage | bool | None = message
-        self._plain: str | None = None
+        self._mark: str | None = None
 
     @classmethod
-    def of(cls, message: BaseMessage) -> Item:
-        """A message to store.
+    def of(cls, message: BaseMessage, limit: int = MAX_MESSAGE_BYTES) -> Item:
+        """Return the item that stores a message.
+
+        Args:
+            limit: bytes of JSON.
 
         Raises:
-            UsageError: it can't be written as JSON, or is larger than 1,000,000 bytes.
+            UsageError: the message has no form in JSON, can't be read back, or is larger than ``limit``.
         """
-        if isinstance(message, BaseMessageChunk):
-            message = message_chunk_to_message(message)
+        message = without_chunks(message)
         try:
-            raw = _dump_message(message)
-        except (TypeError, ValueError) as error:
+            raw = dump_message(message)
+        except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
-                f"A {message.type} message can't be stored: it holds a value that JSON has no form for."
+                f"A message of type {message.type!r} can't be stored: it holds a value that JSON has no form for; "
+                "remove it, or turn it into text."
             ) from error
-        if len(raw) > MAX_MESSAGE_BYTES:
+        if len(raw) > limit:
             raise UsageError(
-                f"A {message.type} message of {len(raw)} bytes is larger than the limit of "
-                f"{MAX_MESSAGE_BYTES} bytes; shorten it."
+                f"A message of type {message.type!r} has {len(raw):,} bytes and is larger than the limit of "
+                f"{limit:,}; shorten it, or raise RAG_MAX_MESSAGE_BYTES."
+            )
+        if not (_is_simple(message) or parse(raw)):
+            raise UsageError(
+                f"A message of class {type(message).__name__} can't be stored: LangChain can't read its type "
+                f"{message.type!r} or its fields back; use HumanMessage, AIMessage, SystemMessage or ToolMessage."
             )
         return cls(raw, message)
 
     @property
     def message(self) -> BaseMessage | None:
-        """A copy of the message of its own; ``None`` if what is stored is no message."""
+        """A copy of the message; ``None`` if the stored bytes are no message."""
         if self._message is None:
-            self._message = _parse(self.raw) or False
-        return _copy(self._message) if self._message else None  # type: ignore[arg-type]  # a message is true
+            self._message = parse(self.raw) or False
+        return self._message.model_copy() if isinstance(self._message, BaseMessage) else None
 
     @property
-    def plain(self) -> str:
-        """``h`` for a question and ``a`` for a whole answer, which are shown as they are; else ``?``."""
-        if self._plain is None:
-            message = self.message
-            whole = message is not None and note_of(message).get("status", "complete") == "complete"
-            self._plain = {"human": "h", "ai": "a"}.get(message.type, "?") if message and whole else "?"
-        return self._plain
+    def mark(self) -> str:
+        """``h`` for a question and ``a`` for a whole answer that are shown exactly as stored; else ``?``."""
+        if self._mark is None:
+            self._mark = _mark(self.message)
+        return self._mark
 
 
 def messages_of(items: Sequence[Item]) -> list[BaseMessage]:
-    """The messages of those items that hold one."""
+    """Return the messages of those items that hold one."""
     return [message for item in items if (message := item.message) is not None]
 
 
+def without_chunks(message: BaseMessage) -> BaseMessage:
+    """Return the message of a chunk; any other message as it is."""
+    while isinstance(message, BaseMessageChunk):  # a subclass of a chunk becomes a chunk first
+        message = message_chunk_to_message(message)
+    return message
+
+
 def note_of(message: BaseMessage) -> dict[str, Any]:
-    """What this package noted in a message; empty for one that others wrote."""
+    """Return this package's note in a message; empty if there is none."""
     note = message.additional_kwargs.get(NOTE)
     return note if isinstance(note, dict) else {}
 
 
 def with_note(message: BaseMessage, **note: Any) -> BaseMessage:
-    """A copy of the message with a note in place of the one that it may have."""
-    if isinstance(message, BaseMessageChunk):
-        message = message_chunk_to_message(message)
-    new = _copy(message)
-    # Past pydantic's __setattr__, which checks nothing here and takes as long as the copy.
-    new.__dict__["additional_kwargs"] = {**message.additional_kwargs, NOTE: note}
-    new.__pydantic_fields_set__.add("additional_kwargs")
-    return new
+    """Return a copy of the message with ``note`` in place of its own."""
+    message = without_chunks(message)
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NOTE: note}})
 
 
-def plain(value: Any) -> Any:
-    """Pydantic models and dataclasses, also inside a list, as what JSON can hold."""
+def has_calls(message: BaseMessage) -> bool:
+    """Whether a message calls tools, in LangChain's form or in a provider's own."""
+    if not isinstance(message, AIMessage):
+        return False
+    kwargs = message.additional_kwargs
+    return bool(message.tool_calls or message.invalid_tool_calls or any(kwargs.get(key) for key in _RAW_CALLS))
+
+
+def to_json_values(value: Any) -> Any:
+    """Turn pydantic models and dataclasses, also inside a list, into what JSON can hold.
+
+    A model that can't be written as JSON is returned as its Python values.
+    """
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [to_json_values(each) for each in value]
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        try:
+            return value.model_dump(mode="json")
+        except ValueError:
+            return value.model_dump()
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def dump_json(value: Any) -> bytes:
-    """A value as JSON, without spaces; what orjson refuses (lone surrogates, long integers) by the slower way.
+    """Return a value as JSON without spaces.
 
-    NaN and infinity become null, because JSON has no form for them.
+    The standard library writes what orjson refuses (lone surrogates, long integers). NaN and infinity become null.
 
     Raises:
         TypeError, ValueError: JSON has no form for it.
@@ -134,7 +170,11 @@ def dump_json(value: Any) -> bytes:
 
 
 def load_json(raw: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError if it is none."""
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
     if not _LONG_INTEGER.search(raw):  # orjson makes floats of them
         try:
             return orjson.loads(raw)
@@ -143,10 +183,16 @@ def load_json(raw: bytes) -> Any:
     return json.loads(raw)
 
 
-def _dump_message(message: BaseMessage) -> bytes:
-    """``message_to_dict`` as JSON; of a message of plain values its fields as they are, in a fifth of the time."""
+def dump_message(message: BaseMessage) -> bytes:
+    """Return the JSON of ``message_to_dict``.
+
+    The fields of a common message are dumped as they are, which takes a fifth of the time.
+
+    Raises:
+        TypeError, ValueError, RecursionError: JSON has no form for it.
+    """
     fields = message.__dict__
-    if fields.keys() == _COMMON.get(type(message)) and not message.__pydantic_extra__:
+    if fields.keys() == _COMMON.get(type(message)) and not message.model_extra:
         try:
             return orjson.dumps({"type": message.type, "data": fields})
         except TypeError:
@@ -154,18 +200,28 @@ def _dump_message(message: BaseMessage) -> bytes:
     return dump_json(message_to_dict(message))
 
 
-def _copy(message: BaseMessage) -> BaseMessage:
-    """What ``model_copy()`` does, in half the time: the window is copied for every turn."""
-    new = _new(type(message))
-    new.__dict__.update(message.__dict__)
-    _set_fields(new, message.__pydantic_fields_set__.copy())
-    _set_extra(new, message.__pydantic_extra__)
-    _set_private(new, message.__pydantic_private__)
-    return new
-
-
-def _parse(raw: bytes) -> BaseMessage | None:
+def parse(raw: bytes) -> BaseMessage | None:
+    """Return the message that ``dump_message`` wrote; ``None`` if it is none."""
     try:
         return messages_from_dict([load_json(raw)])[0]
     except (ValueError, TypeError, KeyError, AttributeError, ValidationError, RecursionError):
         return None
+
+
+def _is_simple(message: BaseMessage) -> bool:
+    """Whether a message is sure to be read back, so that it need not be tried."""
+    fields = (*_CALLS, "usage_metadata")
+    return (
+        type(message) in _COMMON
+        and isinstance(message.content, str)
+        and not any(getattr(message, name, None) for name in fields)
+    )
+
+
+def _mark(message: BaseMessage | None) -> str:
+    content = message.content if message is not None else ""
+    if message is None or not isinstance(content, str) or not content.strip() or has_calls(message):
+        return "?"
+    if note_of(message).get("status", "complete") != "complete":
+        return "?"
+    return {"human": "h", "ai": "a"}.get(message.type, "?")

@@ -1,19 +1,24 @@
-"""What the chain is shown of a session: a pure function from the stored messages.
+"""What the chain is shown of a session: a pure function of the stored messages.
 
-A turn that has no whole answer is shown so that questions and answers still alternate, and so that no half
-answer passes for a whole one:
+Every provider accepts what it gives. System messages come first; then questions and answers alternate, a question
+first and an answer last. A tool call is shown only together with its result, which follows it directly, and a result
+only with its call (OpenAI, Anthropic and Google refuse anything else with status 400).
+
+A turn without a whole answer is shown like this, so that no partial answer passes for a whole one:
 
 ==================================  ===========================================================
 stored                              shown
 ==================================  ===========================================================
 question and answer, ``complete``   both, as they are
-question and partial answer,        the question, then what was said with ``INTERRUPTED`` after it
+question and partial answer,        the question, then the partial answer with ``INTERRUPTED``
 ``interrupted``
-question and partial answer,        the question, then what was said with ``BROKEN_OFF`` after it
+question and partial answer,        the question, then the partial answer with ``BROKEN_OFF``
 ``failed``
 question alone, ``interrupted``     the question, then ``UNANSWERED``
 question alone, ``failed``          the question, then ``FAILED``
 question alone, written by others   the question, then ``UNANSWERED``
+question and a tool call that has   the question, then ``UNANSWERED``
+no result
 ==================================  ===========================================================
 
 A window that starts in the middle of a turn starts with the next question instead. A turn that is asked again under
@@ -22,59 +27,100 @@ its id is not shown its own earlier messages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, RemoveMessage, SystemMessage
 
-from rag_chain.sessions.values.codec import Item, note_of, with_note
+from rag_chain.sessions.values.calls import is_result, without_open_calls
+from rag_chain.sessions.values.codec import Item, has_calls, note_of, with_note
 
 INTERRUPTED = "[The answer was interrupted here.]"
 BROKEN_OFF = "[The answer broke off here: the model failed.]"
 UNANSWERED = "[This question was not answered.]"
 FAILED = "[This question was not answered: the model failed.]"
+_ROLES: dict[str, type[BaseMessage]] = {
+    "user": HumanMessage, "human": HumanMessage, "assistant": AIMessage, "ai": AIMessage, "model": AIMessage,
+    "system": SystemMessage, "developer": SystemMessage,
+}  # fmt: skip
 
 
 def shown_of(items: Sequence[Item]) -> list[BaseMessage]:
-    """What is shown of stored messages; at once, where it is whole turns only."""
-    messages, plain = [], ""
+    """Return what is shown of stored messages; whole turns of plain text are shown as they are."""
+    messages, marks = [], ""
     for item in items:
-        plain += item.plain
+        marks += item.mark
         if (message := item.message) is not None:
             messages.append(message)
-    return messages if plain == "ha" * (len(items) // 2) else shown(messages)
+    return messages if marks == "ha" * (len(items) // 2) else shown(messages)
 
 
 def shown(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The messages as the chain gets them; the next question may follow at once."""
-    start = next(
-        (at for at, message in enumerate(messages) if isinstance(message, HumanMessage | SystemMessage)),
-        len(messages),
-    )
+    """Return the messages as the chain gets them; the next question may follow directly."""
+    known = [_with_known_role(message) for message in messages if not isinstance(message, RemoveMessage)]
+    system = [message for message in known if isinstance(message, SystemMessage) and not _is_empty(message)]
+    conversation = [message for message in known if not isinstance(message, SystemMessage)]
     result: list[BaseMessage] = []
-    for message in messages[start:]:
-        if result and isinstance(message, HumanMessage):
-            _answer(result)
-        result.append(_marked(message))
-    if result:
-        _answer(result)
-    return result
+    for message in map(_with_status, without_open_calls(conversation)):
+        if _is_empty(message) or (not result and not isinstance(message, HumanMessage)):
+            continue
+        if isinstance(message, HumanMessage):
+            _close(result)
+        elif isinstance(message, AIMessage) and isinstance(result[-1], AIMessage):
+            message = _joined(result.pop(), message)
+        result.append(message)
+    _close(result)
+    return system + result
 
 
-def _answer(result: list[BaseMessage]) -> None:
-    """Close the last question if nothing came after it."""
-    question = result[-1]
-    if isinstance(question, HumanMessage):
-        text = FAILED if note_of(question).get("status") == "failed" else UNANSWERED
-        result.append(with_note(AIMessage(text), placeholder=True))
+def _close(result: list[BaseMessage]) -> None:
+    """Add a placeholder if the last question has no answer."""
+    if not result or isinstance(result[-1], AIMessage):
+        return
+    is_failed = isinstance(result[-1], HumanMessage) and note_of(result[-1]).get("status") == "failed"
+    result.append(with_note(AIMessage(FAILED if is_failed else UNANSWERED), placeholder=True))
 
 
-def _marked(message: BaseMessage) -> BaseMessage:
+def _with_status(message: BaseMessage) -> BaseMessage:
+    """Mark an answer that is not whole."""
     status = note_of(message).get("status")
     if not isinstance(message, AIMessage) or status not in ("interrupted", "failed"):
         return message
     end = INTERRUPTED if status == "interrupted" else BROKEN_OFF
     if isinstance(message.content, str):
-        content: str | list[str | dict[str, object]] = f"{message.content} {end}".lstrip()
-    else:
-        content = [*message.content, {"type": "text", "text": end}]
-    return message.model_copy(update={"content": content})
+        return message.model_copy(update={"content": f"{message.content} {end}".lstrip()})
+    return message.model_copy(update={"content": [*message.content, {"type": "text", "text": end}]})
+
+
+def _with_known_role(message: BaseMessage) -> BaseMessage:
+    """Turn a ``ChatMessage`` of a common role into LangChain's class for that role."""
+    kind = _ROLES.get(message.role.lower()) if isinstance(message, ChatMessage) else None
+    if kind is None:
+        return message
+    return kind(content=message.content, additional_kwargs=message.additional_kwargs, id=message.id, name=message.name)
+
+
+def _is_empty(message: BaseMessage) -> bool:
+    """Whether a message says nothing: some providers refuse one without text."""
+    if is_result(message) or has_calls(message):
+        return False
+    return not (message.content.strip() if isinstance(message.content, str) else any(map(_says, message.content)))
+
+
+def _says(block: str | dict[str, object]) -> bool:
+    if isinstance(block, str):
+        return bool(block.strip())
+    return block.get("type") != "text" or bool(str(block.get("text") or "").strip())
+
+
+def _joined(first: BaseMessage, second: BaseMessage) -> BaseMessage:
+    """Two answers in a row as one: some providers insist on a question between them."""
+    if isinstance(first.content, str) and isinstance(second.content, str):
+        text = "\n\n".join(part for part in (first.content, second.content) if part)
+        return second.model_copy(update={"content": text})
+    return second.model_copy(update={"content": [*_as_blocks(first), *_as_blocks(second)]})
+
+
+def _as_blocks(message: BaseMessage) -> Iterable[str | dict[str, object]]:
+    if not isinstance(message.content, str):
+        return message.content
+    return [{"type": "text", "text": message.content}] if message.content else []
