@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from servers import RedisServer
 from talking import another_process
 
 from rag_chain.sessions import Sessions
 from rag_chain.settings import Settings
+
+# On a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
