@@ -33,6 +33,8 @@ Each message is one sentence that says what is wrong, where, and what to do. The
 one of these is chained to it, never quoted where it could hold a secret.
 """
 
+from typing import Any
+
 
 class RagChainError(Exception):
     """Base of all errors of this package. ``exit_code`` is what the scripts exit with."""
@@ -99,7 +101,12 @@ class DocumentEmptyError(DocumentLoadError):
 
 
 class HistoryError(RagChainError):
-    """A session's store refused or failed."""
+    """A session's store refused or failed.
+
+    ``output``: what the chain gave, if a turn was answered and could not be stored, so that the answer is not lost.
+    """
+
+    output: dict[str, Any] | None = None
 
 
 class HistoryUnavailableError(HistoryError):

@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     history_max: int = Field(
         2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept a session, 0: all"
     )
+    max_message_bytes: int = Field(
+        1_000_000,
+        ge=1_000,
+        le=512_000_000,
+        validation_alias="RAG_MAX_MESSAGE_BYTES",
+        description="bytes of one message as JSON; a larger question is refused, of a larger answer a part is stored",
+    )
     history_summary: Literal["off", "on"] = Field(
         "off",
         validation_alias="RAG_HISTORY_SUMMARY",

@@ -1,57 +1,72 @@
-"""What a caller asks in one turn: ids and question of a call, checked before the turn begins."""
+"""The input of one turn: the ids and the question of a call, checked before the turn begins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, RunnableConfig
 
-from rag_chain.errors import UsageError
+from rag_chain.chain.question import split_question, to_message
+from rag_chain.errors import InvalidQuestionError, UsageError
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.values.keys import SessionRef
 
 INPUT = "input"
-Check = Callable[[object], object]
-"""Takes what the chain gets of a question, and raises if the chain can't answer it."""
+CheckQuestion = Callable[[str], object]
+"""Takes the text of a question, and raises if the chain can't answer it."""
 
 SPECS = [
     ConfigurableFieldSpec(
         id="session_id", annotation=str, name="Session ID", description="the conversation", is_shared=True
     ),
     ConfigurableFieldSpec(
-        id="user_id", annotation=str | None, name="User ID", description="whose conversation it is; optional",
+        id="user_id", annotation=str | None, name="User ID", description="the user who owns it; optional",
         default=None, is_shared=True,
     ),
     ConfigurableFieldSpec(
         id="turn_id", annotation=str | None, name="Turn ID", default=None, is_shared=True,
-        description="the caller's own id of this turn, so that asking again does not store it twice; optional",
+        description="the caller's own id of this turn, so that a retry does not store it twice; optional",
     ),
 ]  # fmt: skip
 
 
-def asked(
-    sessions: Sessions, check: Check | None, value: dict[str, Any], config: RunnableConfig
-) -> tuple[SessionRef, object, BaseMessage]:
-    """The session, the caller's turn id and the question of a call.
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """A call's session, question and, if the caller chose one, turn id."""
+
+    ref: SessionRef
+    turn_id: object
+    question: BaseMessage
+
+
+def read_input(
+    sessions: Sessions, check: CheckQuestion | None, value: dict[str, Any], config: RunnableConfig
+) -> TurnInput:
+    """Return the checked input of a call.
 
     Raises:
-        UsageError: there is no ``session_id``, an id can't be used, the input holds no question, or ``check`` refuses.
+        UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
+        InvalidQuestionError: the question is empty, or ``check`` refuses it.
     """
     ids = config.get("configurable", {})
     if ids.get("session_id") is None:
         raise UsageError('There is no session_id: pass config={"configurable": {"session_id": "..."}} with the call.')
-    question = value.get(INPUT) if isinstance(value, dict) else None
-    if isinstance(question, str):
-        question = HumanMessage(question)
-    if not isinstance(question, HumanMessage):
-        raise UsageError(f'The input must be {{"{INPUT}": question}} with a text or a HumanMessage.')
+    question = to_message(value.get(INPUT) if isinstance(value, dict) else None)
+    if question is None:
+        raise UsageError(
+            f'The input must be {{"{INPUT}": question}} with a text, a HumanMessage or a list of content blocks.'
+        )
+    text, others = split_question(question)
+    if not text.strip() and not others:
+        raise InvalidQuestionError("The question is empty; ask one.")
     if check is not None:
-        check(text_or_message(question))
-    return sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question
+        check(text)
+    return TurnInput(sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question)
 
 
-def text_or_message(question: BaseMessage) -> object:
-    """What the chain gets of a question: its text, where it is one."""
+def for_chain(question: BaseMessage) -> object:
+    """Return what the chain gets of a question: its text if it is plain text, else the message."""
     return question.content if isinstance(question.content, str) else question

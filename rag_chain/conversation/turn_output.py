@@ -1,20 +1,20 @@
-"""What a chain gave in one turn so far, whole or chunk by chunk, and what that took."""
+"""The output of one turn so far, whole or chunk by chunk, with its times and usage."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.runnables import RunnableConfig
 
 from rag_chain.conversation.timing import StageTimer
 from rag_chain.conversation.usage import UsageMeter
-from rag_chain.sessions.values.codec import to_json_values
+from rag_chain.sessions.values.codec import to_json_values, without_chunks
 
 
 class TurnOutput:
-    """``add`` takes the chain's output, or its chunks one by one."""
+    """Collects the chain's output, or its chunks one by one, with ``add``."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -31,31 +31,50 @@ class TurnOutput:
             manager.add_handler(self._meter)
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take ``answer`` (text), ``message`` and ``citations`` of a chunk, each as far as it has them."""
-        if isinstance(text := chunk.get("answer"), str):
-            self._texts.append(text)
-        if isinstance(message := chunk.get("message"), BaseMessage):
-            self._message = message if self._message is None else cast("BaseMessage", self._message + message)
+        """Take ``answer`` (a text or a message), ``message`` and ``citations`` of a chunk, if it has them."""
+        answer, message = chunk.get("answer"), chunk.get("message")
+        if isinstance(answer, str):
+            self._texts.append(answer)
+        elif message is None:
+            message = answer
+        if isinstance(message, BaseMessage):
+            is_next = isinstance(message, BaseMessageChunk) and isinstance(self._message, type(message))
+            # Only chunks add up to a message.
+            self._message = cast("BaseMessage", self._message + message) if is_next else message  # type: ignore[operator]
         self._citations.extend(chunk.get("citations") or ())
 
     @property
     def answer(self) -> BaseMessage | None:
-        """The answer, ``None`` if nothing was said."""
+        """The answer; ``None`` if there is no text and no message yet."""
         if self._message is not None:
-            return self._message
+            return _as_ai_message(self._message)
         text = "".join(self._texts)
         return AIMessage(text) if text else None
 
     @property
     def note(self) -> dict[str, Any]:
-        """What is stored beside the answer."""
+        """The values that are stored with the answer."""
         return {
             "citations": to_json_values(self._citations),
             "milliseconds": dict(self._timer.milliseconds),
-            **self._meter.note(self.answer),
+            **self._meter.select_note(self.answer),
         }
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the caller is told of it: ``milliseconds``, and what is known of usage (see ``UsageMeter.told``)."""
-        return {"milliseconds": self._timer.milliseconds, **self._meter.told(self.answer)}
+    def measures(self) -> dict[str, Any]:
+        """``milliseconds``, and what is known of usage (see ``UsageMeter.report``), for the caller."""
+        return {"milliseconds": self._timer.milliseconds, **self._meter.report(self.answer)}
+
+
+def _as_ai_message(message: BaseMessage) -> BaseMessage:
+    """Return an answer as the class that every reader of a session takes for one."""
+    message = without_chunks(message)
+    if isinstance(message, AIMessage) and message.type == "ai":
+        return message
+    return AIMessage(
+        message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        id=message.id,
+        name=message.name,
+    )

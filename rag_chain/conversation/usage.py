@@ -55,7 +55,7 @@ class UsageMeter(BaseCallbackHandler):
         if any(isinstance(one, ChatGenerationChunk) for one in said):
             self._calls.append((None, None))
 
-    def told(self, message: BaseMessage | None) -> dict[str, Any]:
+    def report(self, message: BaseMessage | None) -> dict[str, Any]:
         """What is known: ``usage`` (a dictionary of ``TOKENS``), ``cost`` (US dollars), ``model``, ``finish_reason``.
 
         Args:
@@ -71,11 +71,11 @@ class UsageMeter(BaseCallbackHandler):
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def note(self, message: BaseMessage | None) -> dict[str, Any]:
+    def select_note(self, message: BaseMessage | None) -> dict[str, Any]:
         """What is to be stored beside the answer, which itself has its model, its reason to end and its own tokens."""
-        told = self.told(message)
-        known = {"usage"} if told.get("usage") == _tokens(message) else set()
-        return {name: told[name] for name in ("usage", "cost") if name in told and name not in known}
+        known = self.report(message)
+        in_message = {"usage"} if known.get("usage") == _tokens(message) else set()
+        return {name: known[name] for name in ("usage", "cost") if name in known and name not in in_message}
 
 
 def _tokens(message: BaseMessage | None) -> dict[str, int] | None:

@@ -151,7 +151,7 @@ def open_sessions(settings: Settings) -> Sessions:
         settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
         settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
         settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
-        settings.history_summary,
+        settings.history_summary, settings.max_message_bytes,
     )  # fmt: skip
     with _lock:
         if identity not in _open:
@@ -207,7 +207,13 @@ def _compose(settings: Settings) -> Sessions:
         closing = [breaker.stop, local.close]
     else:
         log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
-    engine = Engine(server, local, turn_order=settings.turn_order, turn_timeout=settings.turn_timeout)
+    engine = Engine(
+        server,
+        local,
+        turn_order=settings.turn_order,
+        turn_timeout=settings.turn_timeout,
+        max_message_bytes=settings.max_message_bytes,
+    )
     return Sessions(engine, target, prefix, limits, closing)
 
 

@@ -41,7 +41,7 @@ def call(
 
 
 def cost(reply: AIMessage, metadata: dict[str, Any] | None = None, base: str | None = None) -> float | None:
-    return call(UsageMeter(), reply, metadata, base).told(reply).get("cost")
+    return call(UsageMeter(), reply, metadata, base).report(reply).get("cost")
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +52,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_call_is_told_and_only_its_cost_is_noted() -> None:
     reply = message(usage(7, 4), model_name="m", finish_reason="stop", cost=0.5)
     meter = call(UsageMeter(), reply)
-    assert meter.told(reply) == {"usage": usage(7, 4), "cost": 0.5, "model": "m", "finish_reason": "stop"}
-    assert meter.note(reply) == {"cost": 0.5}
+    assert meter.report(reply) == {"usage": usage(7, 4), "cost": 0.5, "model": "m", "finish_reason": "stop"}
+    assert meter.select_note(reply) == {"cost": 0.5}
 
 
 def test_all_calls_of_a_turn_count() -> None:
@@ -61,13 +61,13 @@ def test_all_calls_of_a_turn_count() -> None:
     reply = message(usage(7, 4), cost=0.1)
     call(meter, message(usage(10, 2), cost=0.2))
     call(meter, reply)
-    assert meter.note(reply) == {"usage": usage(17, 6), "cost": 0.3}
+    assert meter.select_note(reply) == {"usage": usage(17, 6), "cost": 0.3}
 
 
 @pytest.mark.parametrize("silent", [message(), message(cost=0.1)])
 def test_a_call_that_did_not_report_leaves_the_turn_without_a_sum(silent: AIMessage) -> None:
     reply = message(usage(7, 4), cost=0.1)
-    told = call(call(UsageMeter(), silent), reply).told(reply)
+    told = call(call(UsageMeter(), silent), reply).report(reply)
     assert "usage" not in told
     assert ("cost" in told) == ("cost" in silent.response_metadata)
 
@@ -78,24 +78,24 @@ def test_a_refused_call_took_nothing_and_what_a_broken_one_took_is_not_known() -
     meter.on_llm_error(ConnectionError(), run_id=uuid4(), response=LLMResult(generations=[[]]))
     meter.on_llm_error(ConnectionError(), run_id=uuid4(), response=refusal)
     meter.on_llm_error(ConnectionError(), run_id=uuid4())
-    assert call(meter, reply).told(reply)["usage"] == usage(7, 4)
+    assert call(meter, reply).report(reply)["usage"] == usage(7, 4)
     chunk = AIMessageChunk("Hel", usage_metadata=usage(7, 0))  # type: ignore[arg-type]
     part = LLMResult(generations=[[ChatGenerationChunk(message=chunk)], []])
     meter.on_llm_error(ConnectionError(), run_id=uuid4(), response=part)
-    assert "usage" not in meter.told(reply)
+    assert "usage" not in meter.report(reply)
 
 
 def test_a_message_without_a_call_speaks_for_itself() -> None:
-    assert UsageMeter().told(message(usage(1, 2))) == {"usage": usage(1, 2)}
-    assert UsageMeter().told(message()) == UsageMeter().told(None) == {}
-    assert UsageMeter().note(None) == {}
+    assert UsageMeter().report(message(usage(1, 2))) == {"usage": usage(1, 2)}
+    assert UsageMeter().report(message()) == UsageMeter().report(None) == {}
+    assert UsageMeter().select_note(None) == {}
 
 
 def test_what_is_no_chat_model() -> None:
     meter = UsageMeter()
     meter.on_llm_end(LLMResult(generations=[[Generation(text="x")]]), run_id=uuid4())
     meter.on_llm_end(LLMResult(generations=[]), run_id=uuid4())
-    assert meter.told(None) == {}
+    assert meter.report(None) == {}
 
 
 @pytest.mark.parametrize(

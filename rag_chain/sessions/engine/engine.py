@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -15,6 +15,7 @@ from rag_chain.errors import (
     SessionBusyError,
     SessionExpiredError,
     SessionNotFoundError,
+    UsageError,
 )
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.recovery import Recovery
@@ -46,6 +47,7 @@ class Engine:
     local: the sessions on this machine; ``None``: errors of the server go to the caller.
     turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
     turn_timeout: seconds after which a turn of another machine counts as dead.
+    max_message_bytes: a larger message is refused; of a larger answer a part is stored.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Engine:
         *,
         turn_order: str = "free",
         turn_timeout: float = 300.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._server = server
         self._local = local
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
+        self.max_message_bytes = max_message_bytes
         self._running: set[str] = set()
 
     @property
@@ -71,12 +75,16 @@ class Engine:
         """Open the session, note the question, read what the chain is shown.
 
         Raises:
-            InvalidQuestionError: the question is empty or too large.
+            InvalidQuestionError: the question can't be stored.
             SessionBusyError: another turn is under way and turns are not free.
         """
         turn = make_turn_id() if turn_id is None else check_id(turn_id, "turn_id")
         now = now_ms()
-        pending = Pending(turn, get_owner(), now, Item.of(with_note(_checked(question), turn_id=turn, at=now)))
+        try:
+            item = Item.of(with_note(question, turn_id=turn, at=now), self.max_message_bytes)
+        except UsageError as error:
+            raise InvalidQuestionError(str(error)) from error
+        pending = Pending(turn, get_owner(), now, item)
         alone = self._turn_order != "free"
         self._running.add(turn)
         try:
@@ -98,16 +106,15 @@ class Engine:
 
         Raises:
             HistoryWriteError: it could be kept nowhere.
-            UsageError: a message can't be stored.
         """
         try:
-            items = turn.finish(answer, status, **note)
+            items = turn.finish(answer, status, self.max_message_bytes, **note)
             saved: Saved = yield from self._serve(
                 lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items, again=turn.named), write=True
             )
             if turn.window.local and self._local is not None and saved.persistence == "durable":
                 yield from self._local.forget_pending(turn.ref, turn.turn_id)
-            return saved
+            return replace(saved, left_out=items[-1].left_out) if items[-1].left_out else saved
         finally:
             self._running.discard(turn.turn_id)
 
@@ -127,8 +134,9 @@ class Engine:
 
         Raises:
             HistoryWriteError: they could be kept nowhere.
+            UsageError: a message can't be stored, or not be read back.
         """
-        return (yield from self.append_items(ref, [Item.of(message) for message in messages]))
+        return (yield from self.append_items(ref, [Item.of(message, self.max_message_bytes) for message in messages]))
 
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
         """Append messages as they are stored."""
@@ -256,15 +264,3 @@ def _unknown(ref: SessionRef) -> HistoryUnavailableError:
     return HistoryUnavailableError(
         f"Session {ref} can't be read now: its store is away and nothing of it is kept here; try again later."
     )
-
-
-def _checked(question: BaseMessage) -> BaseMessage:
-    content = question.content if isinstance(question.content, str) else str(question.content or "")
-    if not content.strip():
-        raise InvalidQuestionError("The question is empty; ask one.")
-    size = len(content)
-    if size > MAX_MESSAGE_BYTES:
-        raise InvalidQuestionError(
-            f"The question has {size} characters, more than the limit of {MAX_MESSAGE_BYTES}; shorten it."
-        )
-    return question

@@ -64,11 +64,11 @@ class Item:
         self._mark: str | None = None
 
     @classmethod
-    def of(cls, message: BaseMessage, limit: int = MAX_MESSAGE_BYTES) -> Item:
+    def of(cls, message: BaseMessage, limit: int | None = MAX_MESSAGE_BYTES) -> Item:
         """Return the item that stores a message.
 
         Args:
-            limit: bytes of JSON.
+            limit: bytes of JSON, ``None``: any size.
 
         Raises:
             UsageError: the message has no form in JSON, can't be read back, or is larger than ``limit``.
@@ -81,7 +81,7 @@ class Item:
                 f"A message of type {message.type!r} can't be stored: it holds a value that JSON has no form for; "
                 "remove it, or turn it into text."
             ) from error
-        if len(raw) > limit:
+        if limit is not None and len(raw) > limit:
             raise UsageError(
                 f"A message of type {message.type!r} has {len(raw):,} bytes and is larger than the limit of "
                 f"{limit:,}; shorten it, or raise RAG_MAX_MESSAGE_BYTES."
@@ -141,18 +141,18 @@ def has_calls(message: BaseMessage) -> bool:
 
 
 def to_json_values(value: Any) -> Any:
-    """Turn pydantic models and dataclasses, also inside a list, into what JSON can hold.
-
-    A model that can't be written as JSON is returned as its Python values.
-    """
+    """Turn pydantic models and dataclasses, also inside a list, into what JSON can hold; leave the rest as it is."""
     if isinstance(value, list | tuple):
         return [to_json_values(each) for each in value]
-    if isinstance(value, BaseModel):
-        try:
+    try:
+        if isinstance(value, BaseModel):
             return value.model_dump(mode="json")
-        except ValueError:
-            return value.model_dump()
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
+    except (TypeError, ValueError, RecursionError):
+        # One of its values has no form in JSON, or can't be copied.
+        return dict(vars(value)) if isinstance(value, BaseModel) else value
+    return value
 
 
 def dump_json(value: Any) -> bytes:

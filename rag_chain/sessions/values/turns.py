@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.errors import HistoryDataError
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, note_of, with_note
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.reduction import reduced
 from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window import shown_of
 
@@ -22,6 +23,10 @@ Persistence = Literal["durable", "journaled", "volatile"]
 Knowledge = Literal["whole", "partial", "lost"]
 """How much of a session is known: all; only what this machine kept, because the store is away; or what was left
 after the store lost it."""
+
+
+NOTE_BYTES = 10_000
+"""What the note of a question that got no answer may take beside the question."""
 
 
 def now_ms() -> int:
@@ -57,7 +62,8 @@ class Pending:
         question = self.question.message
         if question is None:
             return None
-        return Item.of(with_note(question, **note_of(question), status="interrupted", given_up=True))
+        # It was stored before, so its size is no reason to refuse it.
+        return Item.of(with_note(question, **note_of(question), status="interrupted", given_up=True), None)
 
 
 @cache
@@ -129,28 +135,34 @@ class Turn:
         window = self.window
         return window.summary.text if window.summary is not None and window.total > len(window.items) else ""
 
-    def finish(self, answer: BaseMessage | None, status: Status, **note: Any) -> list[Item]:
-        """The messages to store for the turn.
+    def finish(self, answer: BaseMessage | None, status: Status, max_bytes: int, **note: Any) -> list[Item]:
+        """Return the messages to store for the turn. What can't be stored of an answer is left out.
 
         Args:
             answer: the answer, the part that was given, or ``None``.
+            max_bytes: of the answer's JSON.
             note: what else to note, such as ``citations``; of a failure, ``error`` is its class's name.
-
-        Raises:
-            UsageError: a message can't be stored.
         """
         if answer is None:
             question = self.question
-            return [Item.of(with_note(question, **note_of(question), status=status, **note))]
-        return [self.pending.question, Item.of(with_note(answer, turn_id=self.turn_id, status=status, **note))]
+            # The question was accepted without its note.
+            limit = max(max_bytes, len(self.pending.question.raw)) + NOTE_BYTES
+            return [reduced(with_note(question, **note_of(question), status=status, **note), limit)]
+        noted = with_note(answer, turn_id=self.turn_id, status=status, at=now_ms(), **note)
+        return [self.pending.question, reduced(noted, max_bytes)]
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What became of a turn. ``outcome``: a repeated commit changes nothing, a deleted session takes no turn."""
+    """What became of a turn.
+
+    ``outcome``: a repeated commit changes nothing, a deleted session takes no turn. ``left_out`` names what could not
+    be stored of the answer.
+    """
 
     persistence: Persistence
     outcome: Outcome = "saved"
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

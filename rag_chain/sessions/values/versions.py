@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from rag_chain.sessions.values.codec import Item, note_of
 
@@ -80,8 +80,9 @@ def _agreed(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequence[Item]
 
 
 def _asked(turn: Iterable[Item]) -> int:
-    """When a turn was asked (ms)."""
-    return max((at for item in turn if isinstance(at := _note(item).get("at"), int)), default=0)
+    """When the question of a turn was asked (ms)."""
+    questions = (item for item in turn if isinstance(item.message, HumanMessage))
+    return max((at for item in questions if isinstance(at := _note(item).get("at"), int)), default=0)
 
 
 def _note(item: Item) -> dict[str, Any]:
