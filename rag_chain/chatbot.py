@@ -1,4 +1,4 @@
-"""A small facade for scripts and notebooks: one chatbot, one session at a time."""
+"""A simpler facade for scripts and notebooks: one chatbot, one session at a time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rag_chain.settings import Settings
 
 
 class ChatbotWithRedisSession:
-    """Talks with the documents in one session, which Redis keeps.
+    """Answers questions about the documents in one session, which Redis keeps.
 
     Args:
-        session_id: an earlier session to go on with, or the name of a new one; by default a random one.
-        user_id: whose session it is; users can't reach each other's.
+        session_id: an earlier session to continue, or the name of a new one; by default a random one.
+        user_id: the user who owns the session; users can't reach each other's sessions.
         settings: by default from the environment.
         chain: by default ``build_chain(settings)``.
 
@@ -43,12 +43,12 @@ class ChatbotWithRedisSession:
         self.session_id = session_id or self.new_session()
 
     def new_session(self) -> str:
-        """Begin a session; its id. The one before stays in the store."""
+        """Begin a session and return its id. The earlier one stays in the store."""
         self.session_id = uuid4().hex
         return self.session_id
 
     def chat(self, message: str, **options: Any) -> Answer:
-        """The answer to a message; ``str()`` of it is the text alone.
+        """Answer a message; ``str()`` of the answer is its text.
 
         Args:
             options: of the run, such as ``callbacks`` or ``tags``.
@@ -62,9 +62,9 @@ class ChatbotWithRedisSession:
         return answer
 
     def stream(self, message: str, **options: Any) -> Iterator[Answer]:
-        """The answer in parts, which add up: the sources, then the text, then how it was kept.
+        """Answer a message in parts, which add up: the sources, then the text, then how the turn was stored.
 
-        Closing the iterator early keeps what was said so far.
+        If the iterator is closed early, the part of the answer that was given is stored.
         """
         yield from cast("Iterator[Answer]", self.chain.stream({"input": message}, self._config(options)))
 
@@ -76,12 +76,16 @@ class ChatbotWithRedisSession:
                 yield part
 
     def history(self) -> list[BaseMessage]:
-        """The newest messages of the session, oldest first, as the chain is shown them."""
-        return self.chain.history(self.session_id, self.user_id).messages
+        """Return what the chain is shown before the next question: the newest messages, oldest first.
+
+        A question without an answer has a placeholder, and a tool call without a result is left out. The messages as
+        they are stored are ``chain.history(session_id, user_id).messages``.
+        """
+        return self.chain.history(self.session_id, self.user_id).shown()
 
     async def ahistory(self) -> list[BaseMessage]:
         """See ``history``."""
-        return await self.chain.history(self.session_id, self.user_id).aget_messages()
+        return await self.chain.history(self.session_id, self.user_id).ashown()
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The composition root: settings in, the parts joined out. Nothing else knows all of them."""
+"""The composition root: builds the chain, the index and the history from settings. Only it knows all the parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from rag_chain import models, sessions
 from rag_chain.chain.context import Context, context_limit, fit, token_counter
 from rag_chain.chain.grounding import check_sentences
-from rag_chain.chain.pipeline import Check, rag_chain
+from rag_chain.chain.pipeline import CheckSentences, rag_chain
 from rag_chain.conversation import ConversationChain
 from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 def build_chain(
     settings: Settings | None = None, *, index: HybridIndex | None = None, model: BaseChatModel | None = None
 ) -> ConversationChain:
-    """The whole chain: history, retrieval, model and the keeping of each turn.
+    """Build the whole chain: history, retrieval, model, and the storing of each turn.
 
     Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``;
-    see ``rag_chain.chain`` and ``rag_chain.conversation`` for what comes back.
+    see ``rag_chain.chain.pipeline`` and ``ConversationChain`` for the output.
 
     Args:
         settings: by default from the environment.
-        index: by default the one in ``settings.index_dir``. A newer one is taken up at the next turn.
+        index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one.
         model: by default the one that ``settings.chat_model`` names.
 
     Raises:
@@ -44,9 +44,9 @@ def build_chain(
         DocumentIndexError: there is no index, or it can't be used.
     """
     settings = settings or Settings()
-    index = open_index(settings) if index is None else index  # one without chunks is false
+    index = open_index(settings) if index is None else index  # an empty index is falsy
     if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
-        _refuse_what_needs_a_writer(settings)
+        _check_model_can_generate(settings)
     callers_own = type(model).__name__ if model else None
     name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
@@ -54,29 +54,34 @@ def build_chain(
     retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy, model=model)
 
     def query(turn: dict[str, Any]) -> Any:
-        _take_up_newer(index)
+        _refresh(index)
         return retriever.query(turn)
 
     async def aquery(turn: dict[str, Any]) -> Any:
-        await asyncio.to_thread(_take_up_newer, index)
+        await asyncio.to_thread(_refresh, index)
         return await retriever.aquery(turn)
 
     limit, count = context_limit(model, settings.answer_tokens), token_counter(model)
 
     def assemble(turn: dict[str, Any]) -> Context:
-        history = turn.get("chat_history", [])
-        summary = turn.get("summary", "")
         return fit(
-            turn["input"], turn["query"].standalone, history, turn["found"], limit=limit, count=count, summary=summary
+            turn["input"],
+            turn["query"].standalone,
+            turn.get("chat_history", []),
+            turn["found"],
+            limit=limit,
+            count=count,
+            summary=turn.get("summary", ""),
+            attachments=turn.get("attachments", ()),
         )
 
     search = Search(retriever.retrieve, retriever.aretrieve)
     strict = settings.grounding == "strict"
     chain = rag_chain(
-        RunnableLambda(query, aquery), search, answering, assemble, check=_grounding_check(settings), strict=strict
+        RunnableLambda(query, aquery), search, answering, assemble, check=_make_grounding_check(settings), strict=strict
     )
     store = sessions.open_sessions(settings)
-    # By the chat model alone: one that stands in for answers may be none that writes.
+    # Only with the chat model: the fallback model may not be able to write one.
     summaries = None if settings.history_summary == "off" else HistorySummaries(store, GuardedModel(model, name), limit)
     traced: RunnableConfig = {
         "tags": ["rag_chain"],
@@ -90,7 +95,7 @@ def build_chain(
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:
-    """The index in ``settings.index_dir``, as it is now.
+    """Open the index in ``settings.index_dir``, as it is now.
 
     Raises:
         DocumentIndexError: there is none, or it can't be used.
@@ -103,35 +108,36 @@ def open_index(settings: Settings | None = None) -> HybridIndex:
 
 
 def open_history(settings: Settings | None = None) -> Any:
-    """``(session_id, user_id=None)`` -> the session's ``BaseChatMessageHistory``; see ``rag_chain.sessions``."""
+    """Return ``(session_id, user_id=None)`` -> the session's ``BaseChatMessageHistory``; see ``rag_chain.sessions``."""
     return sessions.open_history(settings or Settings())
 
 
-def _refuse_what_needs_a_writer(settings: Settings) -> None:
-    """Raise ConfigurationError for what a model that only quotes can't do."""
+def _check_model_can_generate(settings: Settings) -> None:
+    """Raise ConfigurationError if a setting needs a model that can write, and not only quote."""
     if settings.query_strategy == "condense":
         raise ConfigurationError(
-            "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, local:extractive quotes only: "
+            "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, and local:extractive only quotes: "
             "set RAG_CHAT_MODEL, or use fusion."
         )
     if settings.history_summary == "on":
         raise ConfigurationError(
-            "RAG_HISTORY_SUMMARY=on needs a model that can write a summary, local:extractive quotes only: "
+            "RAG_HISTORY_SUMMARY=on needs a model that can write a summary, and local:extractive only quotes: "
             "set RAG_CHAT_MODEL, or use off."
         )
 
 
-def _grounding_check(settings: Settings) -> Check | None:
+def _make_grounding_check(settings: Settings) -> CheckSentences | None:
     if settings.grounding == "off":
         return None
-    from rag_chain.models.local.minilm import MiniLMEmbeddings  # with whatever embeddings the index was made
+    # Whichever embeddings the index has: the threshold is for these.
+    from rag_chain.models.local.minilm import MiniLMEmbeddings
 
     embed = MiniLMEmbeddings().embed
     return lambda answer, documents: check_sentences(answer, documents, embed)
 
 
-def _take_up_newer(index: HybridIndex) -> None:
+def _refresh(index: HybridIndex) -> None:
     try:
         index.refresh()
     except DocumentIndexError as error:
-        logger.warning("The index was replaced by one that can't be used, the one before stays in use: %s", error)
+        logger.warning("The new index can't be used, so the earlier one stays in use: %s", error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -157,6 +158,32 @@ def render_request(question: str, standalone_question: str, documents: Sequence[
     if standalone_question.strip() != question.strip():
         request += _STANDALONE.format(standalone=escape(standalone_question))
     return request
+
+
+def render_prompt(
+    question: str,
+    standalone_question: str,
+    history: Sequence[BaseMessage],
+    documents: Sequence[Document],
+    summary: str = "",
+    attachments: Sequence[str | dict[str, Any]] = (),
+    prompt: ChatPromptTemplate = ANSWER_PROMPT,
+) -> list[BaseMessage]:
+    """Return the messages for the model.
+
+    Args:
+        documents: chunks in the order in which they are to be numbered.
+        summary: of what was said before ``history``, or empty.
+        attachments: content blocks of the question besides its text, such as images. They follow the text.
+        prompt: takes ``chat_history`` and ``request``.
+    """
+    request = render_request(question, standalone_question, documents, summary)
+    messages = prompt.format_messages(chat_history=list(history), request=request)
+    if attachments:
+        last = messages[-1]
+        text: list[str | dict[str, Any]] = [{"type": "text", "text": str(last.text)}]
+        messages[-1] = last.model_copy(update={"content": [*text, *attachments]})
+    return messages
 
 
 def render_conversation(summary: str, messages: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What of history and sources goes into the prompt: near-repeats dropped, the rest cut to the model's context."""
+"""The prompt for the model: history and sources without near-repeats, cut to fit the model's context."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
 
 from rag_chain.errors import ContextTooLongError
-from rag_chain.prompts import ANSWER_PROMPT, render_request
+from rag_chain.prompts import ANSWER_PROMPT, render_prompt
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_CONTEXT_TOKENS = 8192
-"""Context of a model that does not tell its own."""
+"""Context of a model whose profile does not say."""
 
 _BYTES_PER_TOKEN = 3.5
 """For the estimate: English text has 4 to 5 bytes a token, code and other scripts less."""
 
 _MESSAGE_TOKENS = 4
+_BLOCK_TOKENS = 1_600
+"""An image, at most, as Anthropic and OpenAI count one of high detail."""
+
 _SHINGLE = 5
 _REPEATED = 0.8
-"""A chunk is a repeat where this share of its five-word shingles stands in one that ranks higher (Broder, 1997)."""
+"""A chunk is a repeat if this share of its five-word shingles is in one that ranks higher (Broder, 1997)."""
 
 _WORD = re.compile(r"\w+")
 
@@ -35,33 +40,35 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What goes into the prompt, and how much of what there was does not.
+    """The prompt, what is in it, and how much was left out.
 
     Args:
-        cut: ``messages`` and ``sources`` left out for the model's context, ``repeats`` left out as near-repeats; where
+        cut: ``messages`` and ``sources`` left out to fit the model's context, ``repeats`` left out as near-repeats; if
             there is a summary, ``summary`` is 1 if it was left out.
+        messages: the rendered prompt.
         summary: of what was said before ``history``, or empty.
     """
 
     history: list[BaseMessage]
     documents: list[Document]
     cut: dict[str, int]
+    messages: list[BaseMessage]
     summary: str = ""
 
 
 def estimate(text: str) -> int:
-    """About how many tokens a text has, on the safe side."""
+    """Return an estimate of a text's tokens, on the high side."""
     return int(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN) + 1
 
 
 def context_limit(model: BaseChatModel, answer_tokens: int) -> int:
-    """Tokens that a prompt for ``model`` may have, with room for the answer."""
+    """Return how many tokens a prompt for ``model`` may have, with room for the answer."""
     profile = getattr(model, "profile", None) or {}
     return int(profile.get("max_input_tokens") or DEFAULT_CONTEXT_TOKENS) - answer_tokens
 
 
 def token_counter(model: BaseChatModel) -> Count:
-    """The model's own tokenizer where LangChain has one for it and its data is here, else ``estimate``."""
+    """Return the model's own tokenizer if LangChain has one and its data is on this machine, else ``estimate``."""
     own = type(model).get_token_ids is not BaseChatModel.get_token_ids or model.custom_get_token_ids is not None
     if not own:
         return estimate
@@ -73,7 +80,9 @@ def token_counter(model: BaseChatModel) -> Count:
             try:
                 return model.get_num_tokens(text)
             except (ImportError, OSError, ValueError) as error:  # tiktoken fetches its tables from the network
-                logger.info("Tokens are estimated: the model's tokenizer can't be used (%s).", type(error).__name__)
+                logger.info(
+                    "Token counts are estimates: the model's tokenizer can't be used (%s).", type(error).__name__
+                )
                 failed = True
         return estimate(text)
 
@@ -89,43 +98,55 @@ def fit(
     limit: int,
     count: Count = estimate,
     summary: str = "",
+    attachments: Sequence[str | dict[str, Any]] = (),
+    prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Context:
-    """Cut history and sources so that the prompt has at most ``limit`` tokens.
+    """Render the prompt with as much of history and sources as ``limit`` tokens hold.
 
-    What is oldest goes first: the summary of what was said before, then the oldest messages; then the weakest sources,
-    never the question. A history that is cut begins with a question. The tokens are counted exactly only where an
-    estimate comes near the limit.
+    The oldest goes first: the summary, then the oldest messages, then the weakest sources; never the question. A
+    history that is cut begins with a question. Tokens are counted exactly only if an estimate comes near the limit.
 
     Args:
         documents: best first.
         summary: of what was said before ``history``, or empty.
+        attachments: content blocks of the question besides its text.
+        prompt: takes ``chat_history`` and ``request``.
 
     Raises:
         ContextTooLongError: the question alone does not fit.
     """
     kept_documents = without_repeats(documents)
     kept_history = list(history)
-    repeats = len(documents) - len(kept_documents)
     kept_summary = summary
-    tokens = _tokens(question, standalone_question, kept_history, kept_documents, estimate, summary)
+    repeats = len(documents) - len(kept_documents)
+
+    def render() -> list[BaseMessage]:
+        return render_prompt(
+            question, standalone_question, kept_history, kept_documents, kept_summary, attachments, prompt
+        )
+
+    messages = render()
+    tokens = _count_tokens(messages, estimate)
     if tokens * _BYTES_PER_TOKEN > limit and count is not estimate:  # no tokenizer makes more than a token a byte
-        tokens = _tokens(question, standalone_question, kept_history, kept_documents, count, summary)
+        tokens = _count_tokens(messages, count)
     else:
         count = estimate
     if tokens > limit and summary:
         kept_summary = ""
-        tokens = _tokens(question, standalone_question, kept_history, kept_documents, count)
-    while tokens > limit and kept_history:
-        tokens -= _MESSAGE_TOKENS + count(kept_history.pop(0).text)
-        while kept_history and not isinstance(kept_history[0], HumanMessage):
-            tokens -= _MESSAGE_TOKENS + count(kept_history.pop(0).text)
+        messages = render()
+        tokens = _count_tokens(messages, count)
+    if tokens > limit and kept_history:
+        while kept_history and (tokens > limit or not isinstance(kept_history[0], HumanMessage)):
+            tokens -= _count_tokens([kept_history.pop(0)], count)
+        messages = render()
     while tokens > limit and kept_documents:
         kept_documents.pop()
-        tokens = _tokens(question, standalone_question, [], kept_documents, count)
+        messages = render()
+        tokens = _count_tokens(messages, count)
     if tokens > limit:
         raise ContextTooLongError(
-            f"The question has about {tokens:,} tokens with its instructions, the model's context leaves {limit:,}: "
-            "shorten the question, or take a model with a larger context."
+            f"The question has about {tokens:,} tokens with its instructions, and the model's context leaves "
+            f"{limit:,}: shorten the question, or use a model with a larger context."
         )
     cut = {
         "messages": len(history) - len(kept_history),
@@ -134,11 +155,11 @@ def fit(
     }
     if summary:
         cut["summary"] = int(not kept_summary)
-    return Context(kept_history, kept_documents, cut, kept_summary)
+    return Context(kept_history, kept_documents, cut, messages, kept_summary)
 
 
 def without_repeats(documents: Sequence[Document]) -> list[Document]:
-    """The chunks without those that say nearly what a better one says."""
+    """Return the chunks without those that nearly repeat a better one."""
     kept: list[Document] = []
     seen: list[set[tuple[str, ...]]] = []
     for document in documents:
@@ -154,16 +175,12 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + _SHINGLE]) for i in range(max(len(words) - _SHINGLE + 1, 1))}
 
 
-def _tokens(
-    question: str,
-    standalone: str,
-    history: Sequence[BaseMessage],
-    documents: Sequence[Document],
-    count: Count,
-    summary: str = "",
-) -> int:
-    """Tokens of the whole prompt."""
-    messages = ANSWER_PROMPT.format_messages(
-        chat_history=list(history), request=render_request(question, standalone, documents, summary)
-    )
-    return sum(_MESSAGE_TOKENS + count(message.text) for message in messages)
+def _count_tokens(messages: Sequence[BaseMessage], count: Count) -> int:
+    return sum(_MESSAGE_TOKENS + count(str(m.text)) + _BLOCK_TOKENS * _count_blocks(m) for m in messages)
+
+
+def _count_blocks(message: BaseMessage) -> int:
+    """Content blocks other than text."""
+    if isinstance(message.content, str):
+        return 0
+    return sum(isinstance(block, dict) and "text" not in block for block in message.content)

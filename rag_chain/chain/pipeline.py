@@ -1,17 +1,18 @@
 """The pure chain, in LCEL: question and history in, answer with its sources out.
 
-It is handed its parts and knows no Redis, no settings and no files. Input: ``input`` (str), ``chat_history``
-(list of messages) and, where there is one, ``summary`` (str) of what was said before them. Output, an ``Answer`` with:
+It is given its parts and knows no Redis, no settings and no files. Input: ``input`` (str, or a human message, whose
+text is searched for and whose images go to the model), ``chat_history`` (list of messages) and, if there is one,
+``summary`` (str) of what was said before them. Output: an ``Answer`` with
 
 ===================== ==================================================================================
 standalone_question   str: the question as it can be understood without the history
 context               list of ``Document``: the chunks handed to the model, in the order of their numbers
-cut                   dict: how much of messages, sources and summary was left out, how many near-repeats
+cut                   dict: how many messages, sources and near-repeats were left out
 answer                str
 citations             list of ``Citation``: the sources that the answer names
 unknown_citations     list of int: marks in the answer that name no source
-unsupported           list of str: sentences that no source supports, where they are checked (``RAG_GROUNDING``)
-message               ``AIMessage``: all that the model said, its metadata included
+unsupported           list of str: sentences that no source supports, if they are checked (``RAG_GROUNDING``)
+message               ``AIMessage``: the model's whole message, with its metadata
 ===================== ==================================================================================
 
 A stream gives these in that order: the sources come before the first token of the answer.
@@ -27,18 +28,20 @@ from typing import Any, Protocol, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableLambda
 
 from rag_chain.chain.answer import Answer
 from rag_chain.chain.citations import cite, without_marks
-from rag_chain.prompts import ANSWER_PROMPT, REFUSAL, render_request
+from rag_chain.chain.question import split_question, to_message
+from rag_chain.errors import InvalidQuestionError
+from rag_chain.prompts import REFUSAL
 
 logger = logging.getLogger(__name__)
 
 
 class Query(Protocol):
-    """What is searched for; the retriever knows more of it."""
+    """What to search for, as far as the chain needs to know it."""
 
     @property
     def standalone(self) -> str:
@@ -46,19 +49,15 @@ class Query(Protocol):
 
 
 class Assembled(Protocol):
-    """What goes into the prompt."""
+    """The prompt and its sources."""
 
     @property
-    def history(self) -> list[BaseMessage]:
-        """Messages, oldest first."""
+    def messages(self) -> list[BaseMessage]:
+        """The rendered prompt."""
 
     @property
     def documents(self) -> list[Document]:
         """Chunks, in the order in which they are numbered."""
-
-    @property
-    def summary(self) -> str:
-        """What was said before the history, in short; may be empty."""
 
     @property
     def cut(self) -> dict[str, int]:
@@ -66,11 +65,11 @@ class Assembled(Protocol):
 
 
 Assemble = Callable[[dict[str, Any]], Assembled]
-"""``{"input", "chat_history", "summary", "query", "found"}``, of which ``found`` are the chunks -> what goes into the
-prompt."""
+"""``{"input", "attachments", "chat_history", "summary", "query", "found"}`` -> the prompt and its sources.
+``found`` are the chunks, ``attachments`` the question's content blocks besides its text."""
 
-Check = Callable[[str, list[Document]], list[tuple[str, bool]]]
-"""Answer and sources -> each sentence with its marks, and whether the sources support it."""
+CheckSentences = Callable[[str, list[Document]], list[tuple[str, bool]]]
+"""Answer and sources -> each sentence with its marks, and whether a source supports it."""
 
 
 def rag_chain(
@@ -79,45 +78,82 @@ def rag_chain(
     model: Runnable[Any, BaseMessage],
     assemble: Assemble,
     *,
-    check: Check | None = None,
+    check: CheckSentences | None = None,
     strict: bool = False,
-    prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Runnable[dict[str, Any], Answer]:
-    """Join the parts to a chain.
+    """Join the parts into a chain.
 
     Args:
         query: ``{"input", "chat_history"}`` -> what to search for.
         retriever: that -> chunks, best first.
         model: a chat model.
-        assemble: the turn's values and its chunks -> what of history and chunks goes into the prompt.
-        check: tells which sentences of the answer the sources support; ``unsupported`` lists the others.
-        strict: leave those out. The answer then comes in one piece, when it was checked.
-        prompt: takes ``chat_history`` and ``request``, the sources and the question as one text.
+        assemble: the turn's values and its chunks -> the prompt and its sources.
+        check: says which sentences of the answer the sources support; ``unsupported`` lists the others.
+        strict: leave those out. The answer is then streamed in one piece, after the check.
+
+    Raises:
+        InvalidQuestionError: when called: ``input`` is no question.
     """
     retrieve = _Assign("found", retriever, of="query") | RunnableLambda(assemble, name="assemble")
-    ask = RunnableLambda(_request, name="number_sources") | prompt | model.with_config(run_name="model")
+    ask = RunnableLambda(_get_prompt, name="prompt") | model.with_config(run_name="model")
     return (
-        _Assign("query", query.with_config(run_name="standalone_question"))
+        _TakeQuestion()
+        | _Assign("query", query.with_config(run_name="standalone_question"))
         | _Assign("context", retrieve.with_config(run_name="retrieve"))
         | _Assign("message", ask.with_config(run_name="generate"), streams=True)
         | _Citing(check, strict=strict)
     ).with_config(run_name="rag_chain")
 
 
-def _request(values: dict[str, Any]) -> dict[str, Any]:
+def _get_prompt(values: dict[str, Any]) -> PromptValue:
     context: Assembled = values["context"]
-    request = render_request(values["input"], values["query"].standalone, context.documents, context.summary)
-    return {"chat_history": context.history, "request": request}
+    return ChatPromptValue(messages=context.messages)
+
+
+def _split_input(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace a question that is no plain text by its text and its other content blocks."""
+    question = values.get("input")
+    if isinstance(question, str):
+        return values
+    message = to_message(question)
+    if message is None:
+        raise InvalidQuestionError("The question must be a text, a HumanMessage or a list of content blocks.")
+    text, others = split_question(message)
+    return {**values, "input": text, "attachments": others}
+
+
+class _TakeQuestion(Runnable[dict[str, Any], dict[str, Any]]):
+    """The first stage: the question's text for the search, and its images for the model."""
+
+    def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        return _split_input(input)
+
+    async def ainvoke(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return _split_input(input)
+
+    def transform(
+        self, input: Iterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[dict[str, Any]]:
+        for values in input:
+            yield AddableDict(_split_input(values))
+
+    async def atransform(
+        self, input: AsyncIterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        async for values in input:
+            yield AddableDict(_split_input(values))
 
 
 class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
-    """``RunnablePassthrough.assign`` of one key, without a thread pool for every call of every stage.
+    """``RunnablePassthrough.assign`` of one key, without a thread pool for each call of each stage.
 
-    A turn of empty stages on a busy machine takes 2.1 ms, streamed 3.4 ms; with those it took 8.7 ms and 17.5 ms.
+    A turn of empty stages on a busy machine takes 2.1 ms, streamed 3.4 ms; with thread pools 8.7 ms and 17.5 ms.
 
     Args:
-        of: hand this key's value to ``runnable`` in place of all values.
-        streams: what ``runnable`` gives is worth being streamed.
+        of: the key whose value ``runnable`` gets in place of all values.
+        streams: pass on what ``runnable`` gives chunk by chunk.
     """
 
     def __init__(self, key: str, runnable: Runnable[Any, Any], *, of: str | None = None, streams: bool = False) -> None:
@@ -139,7 +175,7 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
     ) -> Iterator[dict[str, Any]]:
         values: dict[str, Any] = {}
         for chunk in input:
-            values |= chunk  # no stage before streams: each key comes whole
+            values |= chunk  # no earlier stage streams, so each key comes whole
             yield AddableDict(chunk)
         if not self._streams:
             yield AddableDict({self._key: self._runnable.invoke(self._input(values), config)})
@@ -164,10 +200,10 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
 
 
 class _Collector:
-    """Turns the chain's chunks into an answer's; the sync and the async loop drive it.
+    """Turns the chain's chunks into those of an answer, for the sync and the async loop.
 
     Args:
-        strict: hold the text back until it was checked.
+        strict: hold the text back until it is checked.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -202,30 +238,30 @@ class _Collector:
             yield Answer(answer=self.text)
         citations, unknown = cite(self.text, self.context)
         if unknown:
-            logger.warning("The answer cites sources that were not there: %s of %d.", unknown, len(self.context))
+            logger.warning("The answer cites sources that do not exist: %s of %d.", unknown, len(self.context))
         unsupported = [without_marks(sentence) for sentence, is_supported in checked or [] if not is_supported]
-        told = {} if checked is None else {"unsupported": unsupported}
-        yield Answer(citations=citations, unknown_citations=unknown, **told, message=message)
+        support = {} if checked is None else {"unsupported": unsupported}
+        yield Answer(citations=citations, unknown_citations=unknown, **support, message=message)
 
 
 class _Citing(Runnable[dict[str, Any], Answer]):
-    """The last stage: the model's messages to the answer and its citations.
+    """The last stage: turns the model's messages into the answer and its citations.
 
-    No ``RunnableGenerator``: when its stream is closed, LangChain reads its input to the end all the same, which would
-    be the rest of the model's answer.
+    Not a ``RunnableGenerator``: if its stream is closed, LangChain still reads its input to the end, which would be
+    the rest of the model's answer.
     """
 
-    def __init__(self, check: Check | None, *, strict: bool) -> None:
+    def __init__(self, check: CheckSentences | None, *, strict: bool) -> None:
         self._check, self._strict = check, strict
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         return sum(self.transform(iter([input])), Answer())
 
     async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        async def only() -> AsyncIterator[dict[str, Any]]:
+        async def give_input() -> AsyncIterator[dict[str, Any]]:
             yield input
 
-        return sum([answer async for answer in self.atransform(only())], Answer())
+        return sum([answer async for answer in self.atransform(give_input())], Answer())
 
     def transform(
         self, input: Iterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any

@@ -204,6 +204,7 @@ class TurnRunner(Runnable[Values, Values]):
             return self._sessions.commit(turn, answer, status, **output.note, **note)
 
         saved = self._save.run(commit, output.answer, _with_status(config, status))
+        _log_left_out(turn, saved)
         if self._summaries is not None:
             self._summaries.after(turn, saved)
         return saved
@@ -213,6 +214,7 @@ class TurnRunner(Runnable[Values, Values]):
     ) -> Saved:
         async def commit(answer: BaseMessage | None) -> Saved:
             saved = await self._sessions.acommit(turn, answer, status, **output.note, **note)
+            _log_left_out(turn, saved)
             if self._summaries is not None:
                 self._summaries.aafter(turn, saved)
             return saved
@@ -293,6 +295,12 @@ def _describe_end(error: BaseException) -> Values:
     if isinstance(error, Exception):
         return {"status": "failed", "error": type(error).__name__}
     return {"status": "interrupted"}
+
+
+def _log_left_out(turn: Turn, saved: Saved) -> None:
+    if saved.left_out:
+        parts = ", ".join(saved.left_out)
+        log.warning("Of the answer of turn %s in session %s was not stored: %s.", turn.turn_id, turn.ref, parts)
 
 
 def _report_lost(turn: Turn, lost: RagChainError, error: BaseException) -> None:

@@ -17,6 +17,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.sessions.sessions import Sessions, direct_sessions
 from rag_chain.sessions.values.codec import messages_of
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.window import shown_of
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="`langchain-community` is being sunset", category=DeprecationWarning)
@@ -37,7 +38,7 @@ class SessionHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:
-        """The newest messages, oldest first."""
+        """The newest messages as they are stored, oldest first."""
         return messages_of(self._sessions.read(self.ref).items)
 
     @messages.setter
@@ -45,37 +46,51 @@ class SessionHistory(BaseChatMessageHistory):
         raise NotImplementedError("Assigning 'messages' is not possible; use add_messages() and clear().")
 
     async def aget_messages(self) -> list[BaseMessage]:
-        """The newest messages, oldest first."""
+        """Return the newest messages as they are stored, oldest first."""
         return messages_of((await self._sessions.aread(self.ref)).items)
 
+    def shown(self) -> list[BaseMessage]:
+        """Return what the chain is shown before the next question, see ``values/window.py``."""
+        return shown_of(self._sessions.read(self.ref).items)
+
+    async def ashown(self) -> list[BaseMessage]:
+        """See ``shown``."""
+        return shown_of((await self._sessions.aread(self.ref)).items)
+
     def add_message(self, message: BaseMessage) -> None:
-        """Append one message."""
+        """Append one message; see ``add_messages``."""
         self.add_messages([message])
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Append messages, whole, in one round trip."""
+        """Append all of the messages or none, in one round trip.
+
+        Raises:
+            UsageError: a message is too large, holds a value that JSON has no form for, or is of a class that LangChain
+                can't read back.
+            HistoryWriteError: they could be stored nowhere.
+        """
         if messages:
             self._sessions.append(self.ref, messages)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Append messages, whole, in one round trip."""
+        """See ``add_messages``."""
         if messages:
             await self._sessions.aappend(self.ref, messages)
 
     def page(self, offset: int = 0, limit: int = 100) -> list[BaseMessage]:
-        """Up to ``limit`` messages that are older than the newest ``offset``, oldest first."""
+        """Return up to ``limit`` messages that are older than the newest ``offset``, oldest first."""
         return messages_of(self._sessions.inspect(self.ref, offset, limit).items)
 
     async def apage(self, offset: int = 0, limit: int = 100) -> list[BaseMessage]:
-        """Up to ``limit`` messages that are older than the newest ``offset``, oldest first."""
+        """See ``page``."""
         return messages_of((await self._sessions.ainspect(self.ref, offset, limit)).items)
 
     def all_messages(self) -> list[BaseMessage]:
-        """Every message kept, oldest first."""
+        """Return every stored message, oldest first."""
         return self.page(0, -1)
 
     async def aall_messages(self) -> list[BaseMessage]:
-        """Every message kept, oldest first."""
+        """See ``all_messages``."""
         return await self.apage(0, -1)
 
     def clear(self) -> None:
@@ -83,7 +98,7 @@ class SessionHistory(BaseChatMessageHistory):
         self._sessions.delete(self.ref, keep_session=True)
 
     async def aclear(self) -> None:
-        """Remove all messages; the session itself stays."""
+        """See ``clear``."""
         await self._sessions.adelete(self.ref, keep_session=True)
 
 

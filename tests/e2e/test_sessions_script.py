@@ -102,7 +102,7 @@ def test_carrying_and_erasing(talked: str) -> None:
 def test_mistakes_are_sentences(talked: str) -> None:
     assert "There is no session 'never'" in run("show", "never", url=talked, code=1)
     assert "There is no session" in run("delete", "never", "--yes", url=talked, code=1)
-    assert "no JSON" in run("import", "-", url=talked, given="nonsense\n{}", code=2)
+    assert "not JSON" in run("import", "-", url=talked, given="nonsense\n{}", code=2)
     assert "REDIS_URL" in run("list", url="http://nowhere", code=2)
     assert "not allowed" in run("show", "a b", url=talked, code=2)
     assert "away" in run("list", url="redis://127.0.0.1:1/0", code=1)

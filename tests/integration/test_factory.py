@@ -29,8 +29,8 @@ def test_an_index_without_chunks_is_used_as_it_is(chain: ConversationChain) -> N
 
 @pytest.mark.parametrize(
     "question",
-    ["x" * 10_001, "half \ud83d", HumanMessage([{"type": "text", "text": "in a list"}])],
-    ids=["long", "half", "list"],
+    ["x" * 10_001, "half \ud83d", HumanMessage([{"type": "image_url", "image_url": {"url": "data:,x"}}])],
+    ids=["long", "half", "image"],
 )
 async def test_a_question_that_cannot_be_searched_for_begins_no_turn(
     chain: ConversationChain, question: str | HumanMessage

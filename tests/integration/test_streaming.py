@@ -17,6 +17,7 @@ from rag_chain import ChatbotWithRedisSession, Settings, build_chain, models
 from rag_chain.conversation import ConversationChain
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES
+from rag_chain.sessions.values.reduction import CUT_OFF
 
 QUESTION = {"input": "How long is a session kept?"}
 
@@ -127,7 +128,7 @@ def test_a_slow_reader_without_asyncio_holds_the_model_back(chain: ConversationC
 
 
 @pytest.mark.parametrize("chain", ["flood"], indirect=True)
-async def test_what_is_too_large_to_keep_still_ends_as_its_reader_ends_it(
+async def test_an_answer_that_is_too_large_ends_as_its_reader_ends_it_and_is_stored_in_part(
     chain: ConversationChain, server: FaultyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with aclosing(chain.astream(QUESTION, config())) as parts:  # type: ignore[type-var]
@@ -136,5 +137,8 @@ async def test_what_is_too_large_to_keep_still_ends_as_its_reader_ends_it(
             taken += len(part.get("answer", ""))
             if taken > MAX_MESSAGE_BYTES:
                 break
-    assert "could not be stored" in caplog.text
+    assert "was not stored: the end of the text" in caplog.text
+    stored = (await chain.history("s1").aget_messages())[-1]
+    assert str(stored.content).endswith(CUT_OFF)
+    assert stored.additional_kwargs["rag_chain"]["status"] == "interrupted"
     await asyncio.to_thread(until, lambda: server.streams[0].is_closed, "the end of the request")

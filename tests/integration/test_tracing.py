@@ -54,7 +54,7 @@ TREE = ("ConversationChain", "chain", [
         ("standalone_question", "chain", []),
         ("retrieve", "chain", [("search", "retriever", []), ("assemble", "chain", [])]),
         ("generate", "chain", [
-            ("number_sources", "chain", []), ("ChatPromptTemplate", "prompt", []), ("model", "llm", []),
+            ("prompt", "chain", []), ("model", "llm", []),
         ]),
     ]),
     ("save_turn", "chain", []),

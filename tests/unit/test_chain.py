@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from rag_chain.chain.answer import Answer
 from rag_chain.chain.citations import cite, marks, position
 from rag_chain.chain.pipeline import rag_chain
-from rag_chain.prompts import parse_sources, question_of
+from rag_chain.prompts import parse_sources, question_of, render_prompt
 
 DOCUMENTS = [
     Document(id="a", page_content="Sessions live\n for an hour.", metadata={"source": "a.md", "content_hash": "h1"}),
@@ -47,8 +47,9 @@ class Recorder:
 
 
 def everything(turn: dict[str, Any]) -> SimpleNamespace:
-    history, summary = turn.get("chat_history", []), turn.get("summary", "")
-    return SimpleNamespace(history=history, documents=turn["found"], cut={"messages": 0}, summary=summary)
+    history, summary, attachments = turn.get("chat_history", []), turn.get("summary", ""), turn.get("attachments", ())
+    messages = render_prompt(turn["input"], turn["query"].standalone, history, turn["found"], summary, attachments)
+    return SimpleNamespace(documents=turn["found"], cut={"messages": 0}, messages=messages)
 
 
 @pytest.fixture

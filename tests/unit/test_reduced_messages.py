@@ -117,7 +117,14 @@ def test_only_some_parts_are_named() -> None:
     assert left_out[-1] == "80 more"
 
 
-SCALARS = st.one_of(st.none(), st.binary(), st.text(), st.floats(), st.integers(), st.sets(st.integers()))
+SCALARS = st.one_of(
+    st.none(),
+    st.binary(),
+    st.text(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(),
+    st.sets(st.integers()),
+)
 VALUES = st.recursive(SCALARS, lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)))
 
 

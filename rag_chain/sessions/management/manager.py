@@ -352,8 +352,15 @@ class _Flows:
         key = self._sessions.ref(session_id or header.get("session_id"), user_id or header.get("user_id"))
         transfer.check_room(items, self._sessions.maximum)
         yield from self._make(key, header.get("metadata") or {})
-        if items:
-            yield from self._engine.append_items(key, items)
+        try:
+            for batch in transfer.batches(items):
+                yield from self._engine.append_items(key, batch)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            # Nothing half imported stays.
+            yield from self._engine.delete(key)
+            raise
         return _info(key, (yield from self._engine.inspect(key)))
 
     def _make(self, key: SessionRef, metadata: dict[str, Any]) -> Flow[None]:

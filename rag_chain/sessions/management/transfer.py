@@ -1,7 +1,7 @@
 """Sessions as JSON Lines: a header, then each message as it is stored, oldest first.
 
-Lossless: a message's line is its JSON as stored (tool calls, ids, usage, content blocks and all). What is stored
-and is no JSON object is carried along as base64.
+Lossless: a message's line is its JSON as stored (tool calls, ids, usage, content blocks and all), whatever its size.
+What is stored and is no message that LangChain can read, or not on one line, is exported as base64.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag_chain.errors import UsageError
-from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item
+from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import SessionState
 
 FORMAT, VERSION = "rag_chain.session", 1
+MAX_IMPORTED_BYTES = 512_000_000
+"""Of one message. Redis takes no larger value, so whatever was exported can be imported."""
+
+BATCH_MESSAGES, BATCH_BYTES = 1_000, 8_000_000
 
 
 def dump(ref: SessionRef, account: SessionState) -> Iterator[str]:
-    """The lines of a session, without line ends."""
+    """Return the lines of a session, without line ends."""
     yield json.dumps(
         {
             "format": FORMAT, "version": VERSION, "session_id": ref.session_id, "user_id": ref.user_id,
@@ -33,15 +37,15 @@ def dump(ref: SessionRef, account: SessionState) -> Iterator[str]:
 
 
 def load(lines: Iterable[str]) -> tuple[dict[str, Any], list[Item]]:
-    """The header and the messages that ``dump`` wrote.
+    """Return the header and the messages that ``dump`` wrote.
 
     Raises:
-        UsageError: a line is none of an export, or lines are missing.
+        UsageError: a line is not one of an export, or lines are missing.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     header = next((_object(number, line) for number, line in numbered), None)
     if header is None or header.get("format") != FORMAT:
-        raise UsageError("This is no exported session: its first line has no rag_chain.session header.")
+        raise UsageError("This is not an exported session: its first line is no rag_chain.session header.")
     if header.get("version") != VERSION:
         raise UsageError(f"The export has version {header.get('version')!r}; this package reads version {VERSION}.")
     items = [_item(number, line) for number, line in numbered]
@@ -51,7 +55,7 @@ def load(lines: Iterable[str]) -> tuple[dict[str, Any], list[Item]]:
 
 
 def metadata_of(account: SessionState) -> dict[str, Any]:
-    """The metadata that a session was created with."""
+    """Return the metadata that a session was created with."""
     try:
         value = json.loads(account.data) if account.data else {}
     except ValueError:
@@ -62,34 +66,53 @@ def metadata_of(account: SessionState) -> dict[str, Any]:
 def _line(item: Item) -> str:
     try:
         text = item.raw.decode()
-        whole = isinstance(json.loads(text), dict)
-    except ValueError:
-        whole = False
-    if not whole:
-        return json.dumps({"base64": base64.b64encode(item.raw).decode()})
-    return text if "\n" not in text and "\r" not in text else json.dumps(json.loads(text))
+    except UnicodeDecodeError:
+        text = ""
+    if item.message is not None and text == text.strip() and "\n" not in text and "\r" not in text:
+        return text
+    return json.dumps({"base64": base64.b64encode(item.raw).decode()})
 
 
 def _item(number: int, line: str) -> Item:
     value = _object(number, line)
     if set(value) == {"base64"}:
         try:
-            return Item(base64.b64decode(value["base64"], validate=True))
+            item = Item(base64.b64decode(value["base64"], validate=True))
         except (ValueError, TypeError, binascii.Error) as error:
             raise UsageError(f"Line {number} of the export holds damaged base64.") from error
-    item = Item(line.strip().encode(errors="surrogatepass"))
-    if len(item.raw) > MAX_MESSAGE_BYTES:
-        raise UsageError(f"Line {number} of the export is larger than the limit of {MAX_MESSAGE_BYTES} bytes.")
+    else:
+        item = Item(line.strip().encode(errors="surrogatepass"))
+        if item.message is None:
+            raise UsageError(
+                f"Line {number} of the export is no message that LangChain can read: it would be lost when the session "
+                "is read."
+            )
+    if len(item.raw) > MAX_IMPORTED_BYTES:
+        raise UsageError(f"Line {number} of the export is larger than the limit of {MAX_IMPORTED_BYTES:,} bytes.")
     return item
+
+
+def batches(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Split messages into parts that a server takes in one call: up to 1,000 messages and, if more than one, 8 MB."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == BATCH_MESSAGES or size + len(item.raw) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item.raw)
+    if batch:
+        yield batch
 
 
 def _object(number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"Line {number} of the export is no JSON.") from error
+        raise UsageError(f"Line {number} of the export is not JSON.") from error
     if not isinstance(value, dict):
-        raise UsageError(f"Line {number} of the export is no JSON object.")
+        raise UsageError(f"Line {number} of the export is not a JSON object.")
     return value
 
 

@@ -2,8 +2,8 @@
 
 Values that JSON has no form for are left out. If the message is still larger than the limit, parts are left out until
 it fits, the largest first: content blocks other than text, then the provider's metadata, other fields, and citations
-and the like in the note; at last the text is cut. A short text replaces each content block that was left out, and the
-note's ``left_out`` names every part.
+and the like in the note; at last the text is cut. Parts of less than a hundredth of the limit stay if cutting the text
+suffices. A short text replaces each content block that was left out, and the note's ``left_out`` names every part.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ class _Reduction:
 
     def item(self) -> Item:
         """Return what can be stored."""
-        for parts in (self._blocks, self._metadata, self._other_fields, self._notes):
-            self._shrink(parts())
+        kinds = (self._blocks, self._metadata, self._other_fields, self._notes)
+        for parts in kinds:
+            self._shrink(parts(), least=self._limit // 100)
+        if len(self._dump()) - len(dump_json(self._text())) > self._limit:
+            for parts in kinds:
+                self._shrink(parts(), least=0)
         self._cut_text()
         raw = self._dump()
         message = parse(raw)
@@ -90,11 +94,12 @@ class _Reduction:
     def _text(self) -> str:
         return str(AIMessage(self._fields["content"]).text)
 
-    def _shrink(self, parts: Iterator[Part]) -> None:
-        """Leave parts out until the message fits, the largest first."""
+    def _shrink(self, parts: Iterator[Part], least: int) -> None:
+        """Leave parts of ``least`` bytes or more out until the message fits, the largest first."""
         if len(self._dump()) <= self._limit:
             return
-        sized = [(len(dump_json(value)), name, remove) for name, value, remove in parts]
+        every = [(len(dump_json(value)), name, remove) for name, value, remove in parts]
+        sized = [part for part in every if part[0] >= least]
         for size, name, remove in sorted(sized, key=lambda part: part[0], reverse=True):
             remove()
             self._left_out.append(f"{name} ({size:,} bytes)")

@@ -1,0 +1,85 @@
+"""Export and import of sessions over real stores: lossless, whatever other programs stored, and all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from servers import RedisServer
+from talking import StockHistory
+
+from rag_chain import RedisSessionManager
+from rag_chain.errors import HistoryWriteError, UsageError
+from rag_chain.sessions import Sessions
+from rag_chain.sessions.management.transfer import BATCH_MESSAGES
+
+Open = Callable[..., Sessions]
+
+
+@pytest.fixture
+def manager(processes: Open, redis_url: str) -> RedisSessionManager:
+    sessions = processes(redis_url=redis_url, journal_path=None, redis_timeout=10, history_max=0)
+    return RedisSessionManager(sessions=sessions)
+
+
+def raw_items(server: RedisServer, session_id: str) -> list[bytes]:
+    with server.client() as client:
+        found: Any = client.lrange(f"message_store:{session_id}", 0, -1)
+        return list(found)
+
+
+def test_what_the_stock_class_wrote_comes_back_byte_for_byte(
+    manager: RedisSessionManager, redis_server: RedisServer, redis_url: str
+) -> None:
+    history = StockHistory("s1", url=redis_url)
+    call = {"name": "f", "args": {"x": [1, "\u2028"]}, "id": "c1"}
+    history.add_messages([HumanMessage("x" * 1_500_000), AIMessage("", tool_calls=[call]),
+                          ToolMessage("é\n\ud800", tool_call_id="c1")])  # fmt: skip
+    history.redis_client.close()
+    with redis_server.client() as client:
+        for odd in (
+            b"not json",
+            b'{"type":"alert","data":{"content":"a"}}',
+            b' {"type":"human","data":{"content":"b"}}\n',
+        ):
+            client.lpush("message_store:s1", odd)
+    lines = manager.export_session("s1")
+    assert all("\n" not in line for line in lines)
+    info = manager.import_session([f"{line}\n" for line in lines], session_id="s2")
+    assert info.messages == 6
+    assert raw_items(redis_server, "s2") == raw_items(redis_server, "s1")
+
+
+async def test_a_long_session_is_imported_in_parts(manager: RedisSessionManager, redis_server: RedisServer) -> None:
+    history = manager._sessions
+    many = [HumanMessage(str(number)) for number in range(2 * BATCH_MESSAGES + 1)]
+    history.append(history.ref("s1"), many)
+    lines = await manager.aexport_session("s1")
+    assert (await manager.aimport_session(lines, session_id="s2")).messages == len(many)
+    assert raw_items(redis_server, "s2") == raw_items(redis_server, "s1")
+
+
+def test_an_import_that_fails_half_way_leaves_nothing(
+    manager: RedisSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = manager._sessions
+    sessions.append(sessions.ref("s1"), [HumanMessage(str(number)) for number in range(BATCH_MESSAGES + 1)])
+    lines, append, calls = manager.export_session("s1"), sessions.engine.append_items, []
+
+    def fail_the_second_time(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise HistoryWriteError("no room")
+        return append(*args)
+
+    monkeypatch.setattr(sessions.engine, "append_items", fail_the_second_time)
+    with pytest.raises(HistoryWriteError):
+        manager.import_session(lines, session_id="s2")
+    assert not manager.session_exists("s2")
+    monkeypatch.undo()
+    assert manager.import_session(lines, session_id="s2").messages == BATCH_MESSAGES + 1
+    with pytest.raises(UsageError, match="already"):
+        manager.import_session(lines, session_id="s2")
+    assert manager.get_session("s2").messages == BATCH_MESSAGES + 1
