@@ -22,15 +22,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Index real documents and hold a conversation over them that outlives its process
 	$(BIN)/python scripts/demo.py
 
-chat: $(STAMP) ## Talk with your documents: make chat, after scripts/ingest.py PATH...
+chat: $(STAMP) ## Talk with your documents: make chat, after rag-chain ingest PATH...
 	$(BIN)/python scripts/chat.py
 
 docs: $(STAMP) ## Build the site of docs/ into site/, strictly
 	$(BIN)/python scripts/build_docs.py
 
-check: $(STAMP) ## Lint, format check and types
+check: $(STAMP) ## Lint, format, spelling and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 test: check ## All checks, then all tests

@@ -51,6 +51,7 @@ class ChatbotWithRedisSession:
         """Answer a message; ``str()`` of the answer is its text.
 
         Args:
+            message: the user's question.
             options: of the run, such as ``callbacks`` or ``tags``.
         """
         answer: Answer = self.chain.invoke({"input": message}, self._config(options))

@@ -1,7 +1,6 @@
 """Measures what this package promises about its speed, beside the parts that it replaces.
 
 Examples:
-
     python scripts/benchmark.py history                  # a turn's history, at four lengths; takes a minute
 
     python scripts/benchmark.py history --turns 200 --json

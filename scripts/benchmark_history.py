@@ -64,6 +64,7 @@ class Measured:
     wire: list[tuple[int, ...]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, float]:
+        """Return median, 99th percentile and calls."""
         ordered = sorted(self.seconds)
         found = {
             "median_ms": round(median(ordered) * 1000, 3),
@@ -86,6 +87,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        """Close what was opened."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -204,6 +206,7 @@ class Ways(dict[str, Callable[[int], None]]):
             self._forgetful.read(self._forgetful.ref("another"))
 
     def close(self) -> None:
+        """Close what was opened."""
         self._client.flushdb()
         self._client.close()
         self._ours.close()
@@ -250,6 +253,7 @@ class Ways(dict[str, Callable[[int], None]]):
 
 @contextlib.contextmanager
 def ways_of(url: str, length: int) -> Iterator[Ways]:
+    """Open every way of keeping a turn at a session of ``length`` messages, and close it afterwards."""
     ways = Ways(url, length)
     try:
         yield ways

@@ -52,12 +52,14 @@ class GeneratedEmbeddings(Embeddings):
         self.question: Vectors = np.empty(0, np.float32)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return known vectors of passages, or the question's."""
         if texts[0] in self.passages:
             return [self.passages[text].tolist() for text in texts]
         self.model.embed_documents(texts)
         return [self.question.tolist()] * len(texts)
 
     def embed_query(self, text: str) -> list[float]:
+        """Return the question's vector."""
         return self.embed_documents([text])[0]
 
 
@@ -206,6 +208,7 @@ def timed(
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
+    """Return median, 10th and 90th percentile in milliseconds."""
     low, middle, high = (round(float(value) * 1000, 2) for value in np.percentile(seconds, [10, 50, 90]))
     return {"median": middle, "p10": low, "p90": high}
 

@@ -62,7 +62,7 @@ def streaming(
         with asyncio.Runner() as runner:
             measured["astream"] = runner.run(ameasure(async_ways, answers))
             runner.run(chain.aclose())
-    report = {
+    report: dict[str, Any] = {
         "answers": answers, "tokens": TOKENS, "pause_ms": PAUSE * 1000,
         "delay": {mode: {way: figures(one) for way, one in found.items()} for mode, found in measured.items()},
     }  # fmt: skip
@@ -151,8 +151,9 @@ def ours(url: str, address: str, folder: Path) -> ConversationChain:
 def ways(chain: ConversationChain, address: str, url: str) -> tuple[dict[str, Pieces], dict[str, AsyncPieces]]:
     """Each way to a streamed answer, blocking and not. Every answer has a session of its own."""
     model = ChatOpenAI(model="m", api_key="none", base_url=address)
-    template = [("system", "Answer."), MessagesPlaceholder("chat_history"), ("human", "{input}")]
-    prompt = ChatPromptTemplate.from_messages(template)
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "Answer."), MessagesPlaceholder("chat_history"), ("human", "{input}")]
+    )
 
     def history(session_id: str) -> StockHistory:
         return StockHistory(session_id, url=url, ttl=3600, key_prefix="stock:")

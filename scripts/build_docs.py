@@ -4,7 +4,6 @@ What is generated must be up to date (`scripts/generate_docs.py`). Mermaid's scr
 wheel, so that the diagrams are drawn without another server.
 
 Example:
-
     python scripts/build_docs.py && python -m http.server --directory site
 """
 

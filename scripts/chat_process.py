@@ -5,7 +5,6 @@ with ``known`` (messages of the session that the chain was shown), or ``{"error"
 ``{"pid": PID}`` when the server is ready. All settings come from the environment.
 
 Example:
-
     echo '{"session": "s1", "ask": "How long is a session kept?"}' | python scripts/chat_process.py
 """
 

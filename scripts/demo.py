@@ -4,7 +4,6 @@ The documents are this project's own Markdown and the long descriptions of the p
 they were installed. Each conversation is a process of its own; the session outlives the first one in Redis.
 
 Example:
-
     python scripts/demo.py                  # what `make demo` runs; it works in .demo
     python scripts/demo.py --work /tmp/d    # works elsewhere
 """
@@ -37,6 +36,7 @@ console = Console()
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo",
 ) -> None:
+    """Index documents, hold a conversation, and continue it in a second process."""
     documents = work / "documents"
     written = write_descriptions(documents)
     environment = os.environ | {"RAG_INDEX_DIR": str(work / "index"), "RAG_JOURNAL_PATH": ""}
@@ -66,7 +66,7 @@ def write_descriptions(folder: Path) -> int:
     written = 0
     for name in sorted(names - {"rag_chain"}):
         try:
-            description = metadata.metadata(name).get_payload()
+            description = metadata.metadata(name).json.get("description")
         except metadata.PackageNotFoundError:
             continue
         if isinstance(description, str) and len(description) > 500:

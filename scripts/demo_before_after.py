@@ -5,7 +5,6 @@ checks what it claims; the table at the end has figures of this run. It needs no
 without --redis-url it starts a server of its own.
 
 Examples:
-
     python scripts/demo_before_after.py                        # at a pace for a person
 
     python scripts/demo_before_after.py --fast
@@ -68,6 +67,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo/before_after",
     width: Annotated[int | None, typer.Option(min=60, help="Columns; by default those of the terminal.")] = None,
 ) -> None:
+    """Play the scenes."""
     try:
         shown = io.StringIO() if as_json else sys.stdout
         if width is None and not sys.stdout.isatty():

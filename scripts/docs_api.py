@@ -87,7 +87,8 @@ def _signature(thing: Any) -> str:
     for one in signature.parameters.values():
         if one.name in ("self", "cls") or one.name.startswith("_"):
             continue
-        text = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "") + one.name
+        stars = "*" * (one.kind is one.VAR_POSITIONAL) + "**" * (one.kind is one.VAR_KEYWORD)
+        text = stars + one.name
         if one.annotation is not one.empty:
             text += f": {_annotation(one.annotation)}"
         if one.default is not one.empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def plots() -> dict[str, Callable[[Any], None]]:
         found["turn-timeline"] = _draw_timeline
     for name in ["evaluate", *sorted(path.stem for path in RESULTS.glob("evaluate-*.json"))]:
         if measured(name):
-            found[f"{name}-quality"] = lambda figure, name=name: _draw_quality(figure, name)
+            found[f"{name}-quality"] = partial(_draw_quality, name=name)
     return found
 
 
@@ -360,6 +361,8 @@ def _draw_timeline(figure: Any) -> None:
 
 
 def _draw_quality(figure: Any, name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     strategies = result(name)["result"]["strategies"]
     measure = next(one for one in next(iter(strategies.values()))["all"] if one.startswith("nDCG"))
     axes: Axes = figure.subplots()
@@ -371,7 +374,7 @@ def _draw_quality(figure: Any, name: str) -> None:
         high = [c["high"] - c["mean"] for c in cells]
         axes.errorbar([int(turn) + shift for turn in turns], [c["mean"] for c in cells], yerr=[low, high], marker="o",
                       capsize=3, label=strategy, color=COLOURS.get(strategy))  # fmt: skip
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 1)
     axes.set_xlabel("turn of the conversation (those with at least five questions)")
     axes.set_ylabel(f"{measure}, mean and 95 % interval")

@@ -10,7 +10,6 @@
 Run it after a change to any of them; a test finds what is not up to date.
 
 Examples:
-
     python scripts/generate_docs.py
 
     python scripts/generate_docs.py --check     # writes nothing; exit code 1 names what is not up to date
@@ -140,6 +139,7 @@ def stale_plots() -> list[Path]:
 def main(
     check: Annotated[bool, typer.Option("--check", help="Write nothing, name what is not up to date.")] = False,
 ) -> None:
+    """Write what is derived and not up to date, or name it."""
     try:
         found = stale()
     except FigureError as error:

@@ -1,7 +1,6 @@
 """Run the benchmarks and keep their results in results, out of which every figure in the documents is taken.
 
 Examples:
-
     python scripts/measure.py                                # all of them; some minutes, on an idle machine
 
     python scripts/measure.py history demo                   # these only
@@ -54,6 +53,7 @@ def main(
         list[Path] | None, typer.Option(help="A folder with corpus.jsonl and queries.jsonl to measure retrieval on.")
     ] = None,
 ) -> None:
+    """Run the measurements and keep their results."""
     unknown = set(names or ()) - set(COMMANDS)
     if unknown:
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(COMMANDS)}")
@@ -71,6 +71,8 @@ def measure(name: str, command: list[str], hide: str = "") -> bool:
     """Run one and keep what it printed; whether it worked.
 
     Args:
+        name: of the file in ``results/``.
+        command: a script and its arguments.
         hide: left out of the command that is kept: where a set lies on this machine.
     """
     errors.print(f"{name}: python scripts/{' '.join(command)}", style="dim", soft_wrap=True)

@@ -80,4 +80,4 @@ class CountingEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal(self._dimension).tolist()
+        return [float(one) for one in np.random.default_rng(seed).standard_normal(self._dimension)]

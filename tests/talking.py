@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import AddableDict, RunnableGenerator
+from langchain_core.runnables import AddableDict, RunnableConfig, RunnableGenerator
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.sessions import SessionHistory, Sessions
@@ -50,7 +50,7 @@ def echo_chain(sessions: Sessions) -> ConversationChain:
     return ConversationChain(RunnableGenerator(_stream, _astream), sessions)
 
 
-def config(session_id: str = "s1", **ids: str) -> dict[str, Any]:
+def config(session_id: str = "s1", **ids: str) -> RunnableConfig:
     return {"configurable": {"session_id": session_id, **ids}}
 
 
@@ -99,7 +99,8 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 
 def is_back(sessions: Sessions) -> bool:
-    return bool(sessions.engine._server.breaker.closed)
+    server = sessions.engine._server
+    return server is not None and server.breaker is not None and bool(server.breaker.closed)
 
 
 def journal_rows(path: Path) -> int:

@@ -49,6 +49,7 @@ def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], li
     """The citations of an answer, and the marks that name no source.
 
     Args:
+        answer: the answer's text, with ``[n]`` marks.
         documents: the chunks in the order in which the prompt numbered them.
     """
     numbers = marks(answer)

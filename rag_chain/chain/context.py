@@ -107,7 +107,12 @@ def fit(
     history that is cut begins with a question. Tokens are counted exactly only if an estimate comes near the limit.
 
     Args:
+        question: as the user put it.
+        standalone_question: the question that needs no history.
+        history: oldest first.
         documents: best first.
+        limit: tokens.
+        count: messages -> tokens.
         summary: of what was said before ``history``, or empty.
         attachments: content blocks of the question besides its text.
         prompt: takes ``chat_history`` and ``request``.

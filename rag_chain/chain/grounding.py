@@ -35,6 +35,7 @@ def check_sentences(answer: str, documents: Sequence[Document], embed: Embed) ->
     Args:
         answer: may hold ``[n]`` marks.
         documents: the sources that the model was given.
+        embed: texts -> unit vectors (texts, dimension).
     """
     sentences = [unit.text for unit in units(0, answer)]
     claims = [without_marks(sentence) for sentence in sentences]

@@ -34,7 +34,6 @@ def chat(
     """Talk with your documents: interactively, one question, questions from a pipe, or a scripted conversation.
 
     Examples:
-
         rag-chain chat                                       # interactive; /help lists the commands
 
         rag-chain chat --ask "How long is a session kept?" --json

@@ -89,6 +89,7 @@ def run(
     """Hold the conversations.
 
     Args:
+        script: a loaded script.
         ask: (question, session id, user id) -> the turn, as ``rag-chain chat --json`` prints it.
 
     Yields:

@@ -53,7 +53,8 @@ def run_command(command: Callable[..., None], help_text: str | None = None) -> N
 
 def format_help(text: str | None) -> str:
     """Mark the indented paragraphs of ``text``, so that the help shows them as they are written."""
-    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    text = re.sub(r"^(Examples?:)\n(?=    )", r"\1\n\n", inspect.cleandoc(text or ""), flags=re.MULTILINE)
+    paragraphs = text.split("\n\n")
     return "\n\n".join(f"\b\n{one}" if one.startswith("    ") else one for one in paragraphs)
 
 

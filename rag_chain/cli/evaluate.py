@@ -40,7 +40,6 @@ def evaluate(
     conversations.
 
     Examples:
-
         rag-chain evaluate --queries mine.jsonl                          # your questions, your index
 
         rag-chain evaluate --queries queries.jsonl --corpus corpus.jsonl --compare last,fusion,rewrite

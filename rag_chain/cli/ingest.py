@@ -38,7 +38,6 @@ def ingest(
     was, and the next run continues from there.
 
     Examples:
-
         rag-chain ingest docs README.md
 
         rag-chain ingest docs --json | jq .failed          # what could not be read, and why

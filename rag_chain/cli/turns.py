@@ -23,6 +23,10 @@ def ask(
     """Ask one question, stream its answer and return the turn.
 
     Args:
+        chain: as ``build_chain`` returns it.
+        question: the user's question.
+        session_id: the session to continue or start.
+        user_id: the session's user, if it has one.
         on_token: called with each piece of the answer as it comes.
 
     Returns:

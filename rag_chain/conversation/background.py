@@ -23,8 +23,10 @@ Wanted = Callable[[], bool]
 
 
 class Background:
-    """Args:
-    name: of the threads.
+    """Work that runs after a turn and that no caller waits for.
+
+    Args:
+        name: of the threads.
     """
 
     _closed: threading.Event

@@ -113,6 +113,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
     @property
     def OutputType(self) -> type[Values]:  # type: ignore[override]  # noqa: N802 - LangChain's name
+        """Return the type of what the chain returns: a dictionary."""
         return dict[str, Any]
 
     def _merge_configs(self, *configs: RunnableConfig | None) -> RunnableConfig:
@@ -127,6 +128,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
+        """Async twin of ``stream``."""
         stream = self.bound.astream(input, self._merge_configs(config), **{**self.kwargs, **kwargs})
         # So that closing this generator closes the inner one at once, not when it is collected.
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:

@@ -159,6 +159,8 @@ def unknown_labels(index: HybridIndex, questions: Sequence[Question], path: Path
     """Return the labels of ``questions`` that are not in ``index``, and the number of all labels.
 
     Args:
+        index: where the labels should be.
+        questions: labelled questions.
         path: the file of the questions, for the message.
 
     Raises:

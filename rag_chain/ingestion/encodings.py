@@ -43,7 +43,7 @@ def is_binary(data: bytes) -> bool:
 
 
 def decode(data: bytes) -> str:
-    """The text of ``data``, with ``\\n`` line ends and composed characters (NFC).
+    """The text of ``data``, with Unix line ends and composed characters (NFC).
 
     In this order: the byte order mark; UTF-16 without one; UTF-8; the charset that the file declares; UTF-8 with
     few bad bytes, which become U+FFFD; Windows-1252 where it makes plausible words; else what charset-normalizer
@@ -58,7 +58,7 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """``text`` as the index can keep it: ``\\n`` line ends, NFC, no NUL, no lone surrogates."""
+    """``text`` as the index can keep it: Unix line ends, NFC, no NUL, no lone surrogates."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     if text.isascii():
         return text

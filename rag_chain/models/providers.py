@@ -35,6 +35,7 @@ def answering_model(
     The one that stands in (``RAG_FALLBACK_MODEL``) is asked when the first fails before its first word.
 
     Args:
+        settings: names the model, its timeouts and the fallback model.
         model: by default ``chat_model(settings)``.
         name: what messages call a model of the caller's own, which is taken as it is; by default ``model`` is the one
             of the settings.

@@ -108,6 +108,8 @@ class DenseIndex:
         """The ``k`` rows of highest cosine for each query vector (q, dimension), best first.
 
         Args:
+            queries: unit vectors (q, dimension).
+            k: rows for each query.
             allowed: search among these rows alone.
 
         Returns:
@@ -147,8 +149,11 @@ class DenseIndex:
 
 @contextmanager
 def _threads_for(queries: Vectors) -> Iterator[None]:
-    """One query is one thread's work. FAISS would let several share the last step, a copy of ``k`` numbers, and on a
-    busy machine wait for them: 8 ms instead of 0.3. The setting is the calling thread's own."""
+    """Search with one thread where there is one query.
+
+    FAISS would share the last step, a copy of ``k`` numbers, among several threads, and wait for them on a busy
+    machine: 8 ms instead of 0.3. The setting is the calling thread's own.
+    """
     threads = faiss.omp_get_max_threads()
     if len(queries) == 1:
         faiss.omp_set_num_threads(1)

@@ -67,6 +67,7 @@ class HybridIndex(ChunkStore, VectorStore):
         Args:
             documents: metadata must be JSON.
             ids: one a document; else the documents' own, else new ones.
+            **kwargs: ignored; LangChain's signature has them.
 
         Returns:
             The ids, in the order of the documents.

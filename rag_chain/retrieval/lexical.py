@@ -99,6 +99,7 @@ class LexicalIndex:
 
         Args:
             query: a text, or weights of stems (see ``analyze``).
+            k: chunks at most.
             where: metadata that a chunk must have.
         """
         weights = dict.fromkeys(self.analyze(query), 1.0) if isinstance(query, str) else query

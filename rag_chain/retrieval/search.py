@@ -115,6 +115,8 @@ def diverse(scores: Scores, vectors: Vectors, k: int, lambda_mult: float) -> lis
     Args:
         scores: relevance, 0..1 (n,).
         vectors: unit vectors (n, dimension).
+        k: items to choose.
+        lambda_mult: weight of relevance against likeness, 0..1.
     """
     chosen: list[int] = []
     likeness = np.zeros(len(scores), np.float32)

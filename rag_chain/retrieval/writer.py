@@ -83,6 +83,7 @@ class IndexWriter:
         """Add chunks by id, in place of those that have the same id.
 
         Args:
+            chunks: id -> chunk.
             vectors: text -> vector; a text that is missing here has its vector in the generation before.
 
         Raises:

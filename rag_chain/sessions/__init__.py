@@ -16,7 +16,8 @@ from rag_chain.settings import Settings
 class HistoryFactory(Protocol):
     """What ``open_history`` gives."""
 
-    def __call__(self, session_id: str, user_id: str | None = None) -> SessionHistory: ...
+    def __call__(self, session_id: str, user_id: str | None = None) -> SessionHistory:
+        """Open the history of a session."""
 
 
 def open_history(settings: Settings) -> HistoryFactory:

@@ -84,6 +84,7 @@ class Sessions:
         return self.run(self.engine.begin(ref, question, turn_id))
 
     async def abegin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
+        """Async twin of ``begin``."""
         return await self.arun(self.engine.begin(ref, question, turn_id))
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
@@ -91,6 +92,7 @@ class Sessions:
         return self.run(self.engine.commit(turn, answer, status, **note))
 
     async def acommit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
+        """Async twin of ``commit``."""
         return await self.arun(self.engine.commit(turn, answer, status, **note))
 
     def read(self, ref: SessionRef) -> SessionWindow:
@@ -98,6 +100,7 @@ class Sessions:
         return self.run(self.engine.read(ref))
 
     async def aread(self, ref: SessionRef) -> SessionWindow:
+        """Async twin of ``read``."""
         return await self.arun(self.engine.read(ref))
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
@@ -105,6 +108,7 @@ class Sessions:
         return self.run(self.engine.append(ref, messages))
 
     async def aappend(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
+        """Async twin of ``append``."""
         return await self.arun(self.engine.append(ref, messages))
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
@@ -112,6 +116,7 @@ class Sessions:
         return self.run(self.engine.delete(ref, keep_session=keep_session))
 
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
+        """Async twin of ``delete``."""
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
@@ -119,6 +124,7 @@ class Sessions:
         return self.run(self.engine.inspect(ref, offset, count))
 
     async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
+        """Async twin of ``inspect``."""
         return await self.arun(self.engine.inspect(ref, offset, count))
 
     def close(self) -> None:
@@ -163,7 +169,11 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
     """Sessions straight on one server: no journal, and its errors go to the caller. No I/O.
 
     Args:
+        url: the server's.
         client: a redis-py client, sync or async, to use instead of one for ``url``; ``None``: none.
+        prefix: of the sessions' keys.
+        ttl: seconds; ``None``: sessions do not expire.
+        window: messages shown to the chain.
 
     Raises:
         ConfigurationError: the URL, prefix or client can't be used.

@@ -46,6 +46,7 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
+        """Return the proxy's URL."""
         return f"redis://{LOCAL}:{self.port}/0"
 
     def stop(self) -> None:

@@ -102,6 +102,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
+        """Return the server's URL."""
         return f"redis://{LOCAL}:{self.port}/0"
 
     def client(self, **options: Any) -> redis.Redis:
@@ -140,6 +141,7 @@ class RedisServer:
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """Let the server go on."""
         self._running().send_signal(signal.SIGCONT)
 
     def remove_data(self) -> None:

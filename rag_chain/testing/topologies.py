@@ -27,17 +27,21 @@ class SingleServer:
 
     @property
     def url(self) -> str:
+        """Return the URL that a client is given."""
         return self.server.url
 
     @property
     def servers(self) -> list[RedisServer]:
+        """Return the servers."""
         return [self.server]
 
     def start(self) -> SingleServer:
+        """Start the servers and wait until they answer."""
         self.server.start()
         return self
 
     def stop(self) -> None:
+        """Stop the servers."""
         self.server.stop()
 
 
@@ -61,6 +65,7 @@ class SentinelGroup:
 
     @property
     def url(self) -> str:
+        """Return the URL that a client is given."""
         hosts = ",".join(f"{LOCAL}:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://{hosts}/{MASTER_NAME}/0"
 
@@ -78,6 +83,7 @@ class SentinelGroup:
         return self
 
     def stop(self) -> None:
+        """Stop the servers."""
         for sentinel in self._sentinels:
             sentinel.send_signal(signal.SIGKILL)
             sentinel.wait()
@@ -165,6 +171,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
+        """Return the URL that a client is given."""
         return f"redis+cluster://{LOCAL}:{self.servers[0].port}"
 
     def start(self) -> Cluster:
@@ -186,6 +193,7 @@ class Cluster:
         return self
 
     def stop(self) -> None:
+        """Stop the servers."""
         for server in self.servers:
             server.stop()
 

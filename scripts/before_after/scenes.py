@@ -20,8 +20,10 @@ EXPECTED = "RAG_SESSION_TTL"
 
 
 def restart(stage: Stage, scene: Scene) -> None:
-    """The same conversation in both modes; then each process is killed and another one is asked a follow-up question
-    that means nothing without what was said before."""
+    """Play the restart: the same conversation in both modes, whose processes are then killed.
+
+    A new process gets a follow-up question that means nothing without what was said before.
+    """
     session = stage.session("restart")
     before, after = stage.process("before"), stage.process("after")
     stage.prepare("before", "after")
@@ -112,8 +114,10 @@ def servers(stage: Stage, scene: Scene) -> None:
 
 
 def outage(stage: Stage, scene: Scene) -> None:
-    """Redis is killed in the middle of a conversation, then the chat process too; then Redis comes back. Before has
-    no Redis to lose, so this is about after alone."""
+    """Play the outage: Redis is killed in the middle of a conversation, then the chat process; then Redis returns.
+
+    The mode before has no Redis to lose, so this scene shows the mode after alone.
+    """
     session, server = stage.session("outage"), stage.server()
     settings = {"REDIS_URL": server.url, "RAG_JOURNAL_PATH": str(stage.folder / "outage.sqlite3")}
     first = stage.process("after", **settings)

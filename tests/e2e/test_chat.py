@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from terminal import ROOT, Terminal
 
 from rag_chain.cli.chat_script import load
 
-ROOT = Path(__file__).parents[2]
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
 KEYS = {
@@ -171,42 +167,6 @@ def test_a_users_mistake_is_one_clear_line(
     assert done.stdout == ""
 
 
-class Terminal:
-    """scripts/chat.py on a terminal of its own."""
-
-    def __init__(self, index_dir: Path, redis_url: str, home: Path) -> None:
-        self.master, slave = pty.openpty()
-        env = os.environ | {"RAG_INDEX_DIR": str(index_dir), "REDIS_URL": redis_url, "XDG_STATE_HOME": str(home)}
-        env |= {"TERM": "xterm", "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
-        command = [sys.executable, str(ROOT / "scripts" / "chat.py"), "--session", "terminal"]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-        )
-        os.close(slave)
-        self.seen = ""
-
-    def wait_for(self, text: str) -> str:
-        """Read until ``text`` appears; everything since the last wait."""
-        deadline = time.monotonic() + 60
-        while text not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"waited for {text!r}, saw {self.seen[-2000:]!r}"
-            chunk = os.read(self.master, 65536).decode(errors="replace")
-            if "\x1b[6n" in chunk:  # the prompt asks where the cursor is, a terminal tells
-                os.write(self.master, b"\x1b[1;1R")
-            self.seen += chunk
-        before, _, self.seen = self.seen.partition(text)
-        return before
-
-    def type(self, line: str) -> None:
-        os.write(self.master, line.encode() + b"\r")
-
-    def end(self) -> int:
-        code = self.process.wait(30)
-        os.close(self.master)
-        return code
-
-
 def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: Path) -> None:
     terminal = Terminal(index_dir, redis_url, tmp_path)
     try:
@@ -221,7 +181,7 @@ def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: 
         terminal.type("/nonsense")
         terminal.wait_for("Unknown command")
         terminal.type("/help")
-        terminal.wait_for("begin a new session")
+        terminal.wait_for("start a new session")
         terminal.type("/new")
         terminal.wait_for("Session ")
         terminal.type("/quit")

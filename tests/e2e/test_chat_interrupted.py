@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from faulty_server import KEY, FaultyServer
 from talking import contents, stock, until
-from test_chat import ROOT, Terminal
+from terminal import ROOT, Terminal
 
 QUESTION = "How long is a session kept?"
 

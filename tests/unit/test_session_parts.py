@@ -128,7 +128,7 @@ class Place(BaseModel):
         AIMessage("a", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "t"}], response_metadata={"n": float("nan")}),
         AIMessage("a", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
         AIMessage.model_construct(content="a"),
-        Rated("a"),
+        Rated(content="a"),
     ],
 )
 def test_messages_are_stored_as_langchain_dumps_them(message: BaseMessage) -> None:

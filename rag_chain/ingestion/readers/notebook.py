@@ -72,5 +72,5 @@ def _text_of(output: dict[str, Any]) -> str:
 
 
 def _joined(source: Any) -> str:
-    """nbformat keeps a text as one string or as a list of lines."""
+    """Return a text, which nbformat keeps as one string or as a list of lines, as one string."""
     return "".join(map(str, source)) if isinstance(source, list) else str(source)

@@ -96,6 +96,7 @@ def select(
 
     Args:
         question: as it was put, and ``standalone``, as it can be understood by itself.
+        standalone: the question that needs no history.
         found: the units of all sources in their order; the sources best first.
         titles: of the sources, by their number.
         embed: texts -> ``float32[texts, dimension]`` of length 1.

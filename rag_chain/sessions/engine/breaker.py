@@ -20,10 +20,12 @@ log = logging.getLogger("rag_chain.sessions")
 
 
 class Breaker:
-    """Args:
-    probe: asks the server, bounded in time; raises HistoryUnavailableError while it is away.
-    recover: hands over what was kept; whether nothing is left.
-    address: the server without credentials, for the log.
+    """Remembers that the server is away, and probes it.
+
+    Args:
+        probe: asks the server, bounded in time; raises HistoryUnavailableError while it is away.
+        recover: hands over what was kept; whether nothing is left.
+        address: the server without credentials, for the log.
     """
 
     def __init__(self, probe: Callable[[], None], recover: Callable[[], bool], address: str) -> None:

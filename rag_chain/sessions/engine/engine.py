@@ -42,12 +42,14 @@ class Server:
 
 
 class Engine:
-    """Args:
-    server: ``None`` where no Redis is configured.
-    local: the sessions on this machine; ``None``: errors of the server go to the caller.
-    turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
-    turn_timeout: seconds after which a turn of another machine counts as dead.
-    max_message_bytes: a larger message is refused; of a larger answer a part is stored.
+    """Begins, commits and reads turns, in Redis or on this machine while Redis is away.
+
+    Args:
+        server: ``None`` where no Redis is configured.
+        local: the sessions on this machine; ``None``: errors of the server go to the caller.
+        turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
+        turn_timeout: seconds after which a turn of another machine counts as dead.
+        max_message_bytes: a larger message is refused; of a larger answer a part is stored.
     """
 
     def __init__(

@@ -60,6 +60,7 @@ def reach(total: int, covered: int, limits: Limits) -> int:
     Args:
         total: messages that were ever in the session.
         covered: how many of them, the oldest ones, the summary covers.
+        limits: the window, and when a summary is due.
     """
     # What leaves the store is not in the window either.
     window = min(limits.window, limits.maximum) if limits.maximum else limits.window

@@ -37,11 +37,13 @@ class Kept:
 
 
 class Journal:
-    """Args:
-    path: the file, ``None``: in this process's memory.
-    address: the server that the entries wait for, without credentials; empty: they stay here.
-    prefix: of the sessions' keys.
-    limit: bytes that it may take.
+    """A SQLite file of sessions and of turns waiting for Redis.
+
+    Args:
+        path: the file, ``None``: in this process's memory.
+        address: the server that the entries wait for, without credentials; empty: they stay here.
+        prefix: of the sessions' keys.
+        limit: bytes that it may take.
     """
 
     def __init__(self, path: Path | None, address: str, prefix: str, limit: int) -> None:

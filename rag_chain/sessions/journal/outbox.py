@@ -29,6 +29,7 @@ class Entry:
 
     @property
     def items(self) -> list[Item]:
+        """Return the messages of the entry."""
         return items_of(self.body)
 
 

@@ -190,6 +190,7 @@ class LocalStore:
         return (yield from self._write(lambda journal: journal.summaries.put(ref, summary, read_at)))
 
     def close(self) -> None:
+        """Close the files."""
         for journal in self.journals:
             journal.close()
 
@@ -260,7 +261,6 @@ class LocalStore:
 
     def _each(self, work: Callable[[Journal], T], *, write: bool = False) -> Flow[list[T]]:
         """Do it in every journal in use; one that fails is complained of and left out."""
-
         results, _ = yield Disk(lambda: self._every(work, write=write))
         done: list[T] = results
         return done

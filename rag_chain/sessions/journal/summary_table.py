@@ -8,8 +8,10 @@ from rag_chain.sessions.values.turns import Summary, now_ms
 
 
 class SummaryTable:
-    """Args:
-    store: whose sessions, as in the journal's other tables.
+    """The summaries of sessions, in the journal's file.
+
+    Args:
+        store: whose sessions, as in the journal's other tables.
     """
 
     def __init__(self, database: Database, store: str) -> None:
@@ -30,6 +32,8 @@ class SummaryTable:
         """Keep a summary unless the one here covers as much; whether it was kept.
 
         Args:
+            ref: the session.
+            summary: of the session's oldest messages.
             read_at: when the messages were read (ms). Nothing is kept of what was cleared or expired since.
         """
         with self._database.transaction() as db:

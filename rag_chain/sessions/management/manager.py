@@ -102,6 +102,7 @@ class RedisSessionManager:
     async def acreate_session(
         self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
     ) -> str:
+        """Async twin of ``create_session``."""
         return await self._sessions.arun(self._flows.create(session_id, user_id, metadata))
 
     def get_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
@@ -114,6 +115,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.get(session_id, user_id))
 
     async def aget_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
+        """Async twin of ``get_session``."""
         return await self._sessions.arun(self._flows.get(session_id, user_id))
 
     def add_message(
@@ -141,6 +143,7 @@ class RedisSessionManager:
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ConversationMessage:
+        """Async twin of ``add_message``."""
         return await self._sessions.arun(self._flows.add(session_id, user_id, role, content, metadata))
 
     def get_conversation_history(
@@ -152,6 +155,7 @@ class RedisSessionManager:
     async def aget_conversation_history(
         self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
     ) -> list[ConversationMessage]:
+        """Async twin of ``get_conversation_history``."""
         return await self._sessions.arun(self._flows.history(session_id, user_id, limit, offset))
 
     def format_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
@@ -159,6 +163,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.context(session_id, user_id, limit))
 
     async def aformat_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
+        """Async twin of ``format_history_as_context``."""
         return await self._sessions.arun(self._flows.context(session_id, user_id, limit))
 
     def get_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
@@ -166,6 +171,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.stats(session_id, user_id))
 
     async def aget_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
+        """Async twin of ``get_session_stats``."""
         return await self._sessions.arun(self._flows.stats(session_id, user_id))
 
     def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
@@ -182,6 +188,7 @@ class RedisSessionManager:
     async def alist_sessions(
         self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20
     ) -> SessionPage:
+        """Async twin of ``list_sessions``."""
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
 
     def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -189,6 +196,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.exists(session_id, user_id))
 
     async def asession_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Async twin of ``session_exists``."""
         return await self._sessions.arun(self._flows.exists(session_id, user_id))
 
     def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
@@ -199,6 +207,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
 
     async def aextend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
+        """Async twin of ``extend_session``."""
         return await self._sessions.arun(self._flows.extend(session_id, user_id, seconds))
 
     def clear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -206,6 +215,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=True))
 
     async def aclear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Async twin of ``clear_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=True))
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -213,6 +223,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=False))
 
     async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Async twin of ``delete_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
 
     def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
@@ -220,6 +231,7 @@ class RedisSessionManager:
         return self._sessions.run(self._flows.export(session_id, user_id))
 
     async def aexport_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
+        """Async twin of ``export_session``."""
         return await self._sessions.arun(self._flows.export(session_id, user_id))
 
     def import_session(
@@ -235,6 +247,7 @@ class RedisSessionManager:
     async def aimport_session(
         self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
+        """Async twin of ``import_session``."""
         return await self._sessions.arun(self._flows.load(lines, session_id, user_id))
 
     def close(self) -> None:
@@ -242,6 +255,7 @@ class RedisSessionManager:
         self._sessions.close()
 
     async def aclose(self) -> None:
+        """Async twin of ``close``."""
         await self._sessions.aclose()
 
 

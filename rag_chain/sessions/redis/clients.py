@@ -64,6 +64,7 @@ class SyncClient:
             return self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
 
     def close(self) -> None:
+        """Close the connections."""
         if self._exchange is not None:
             self._exchange.close()
         if self._redis is not None:
@@ -96,6 +97,7 @@ class AsyncClient:
             return await self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
 
     async def aclose(self) -> None:
+        """Async twin of ``close``."""
         await self.redis.aclose()
         for sentinel in _sentinels(self.redis):
             await sentinel.aclose()
@@ -109,6 +111,7 @@ class ThreadClient(AsyncClient):
         self._client = client
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+        """Call a script in a thread."""
         return await asyncio.to_thread(self._client.call, script, keys, args, meanwhile)
 
 
@@ -184,11 +187,13 @@ class Injected(Target):
             raise UsageError("The Redis client must not decode responses; make it without decode_responses=True.")
 
     def sync_client(self) -> SyncClient:
+        """Return the caller's client for sync calls."""
         if self._is_async:
             raise UsageError("An async Redis client can't serve sync calls; use the async methods, or a sync client.")
         return SyncClient(lambda: self._client)
 
     def async_client(self) -> AsyncClient:
+        """Return the caller's client for async calls."""
         return AsyncClient(lambda: self._client) if self._is_async else ThreadClient(self.sync_client())
 
     def close(self) -> None:

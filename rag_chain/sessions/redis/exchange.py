@@ -119,7 +119,10 @@ def _take_line(sock: socket.socket) -> bytes | None:
 
 
 def pack_script(sha: str, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]) -> bytes:
-    """A call of a script, as the protocol has it: https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    """Return the call of a script as bytes of the protocol.
+
+    Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
+    """
     values = b"".join([_packed(one) for one in arguments])
     return b"*%d\r\n%b%b%b" % (3 + len(keys) + len(arguments), _head(sha, len(keys)), _packed_keys(keys), values)
 

@@ -47,6 +47,7 @@ def translate(error: BaseException, address: str, key: str) -> HistoryError:
     """The error of this package that a foreign one means; chain it with ``raise ... from error``.
 
     Args:
+        error: redis-py's or the operating system's.
         address: the server without credentials.
         key: the messages key of the session that was asked for.
     """

@@ -71,6 +71,10 @@ class RedisStore:
         """Append the turn's messages, once.
 
         Args:
+            ref: the session.
+            turn_id: of the turn; a turn is appended once.
+            begun: when the turn began (ms).
+            items: the turn's messages, oldest first.
             base: messages that the session is known to have had.
             again: the turn may have been committed before and then begun again. It takes the place of what is stored
                 of it, if that gives way (see ``versions.py``).
@@ -118,7 +122,10 @@ class RedisStore:
         """Keep a summary beside the session, unless the one there covers as much; whether it was kept.
 
         Args:
+            ref: the session.
+            summary: of the session's oldest messages.
             last: the newest message that it covers; nothing is kept if that is gone.
+            read_at: when those messages were read (ms).
         """
         digest = hashlib.sha1(last.raw, usedforsecurity=False).hexdigest()
         kept = bool((yield from self._ask("summary", ref, (summary.covers, digest, summary.text))))

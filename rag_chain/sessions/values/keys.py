@@ -29,6 +29,7 @@ def check_id(value: object, what: str) -> str:
     """``value`` if it can name a session, user or turn.
 
     Args:
+        value: what the caller gave as an id.
         what: what the id is called in the error, such as ``"session_id"``.
 
     Raises:

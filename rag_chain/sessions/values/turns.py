@@ -111,6 +111,7 @@ class Turn:
 
     @property
     def turn_id(self) -> str:
+        """Return the turn's id."""
         return self.pending.turn_id
 
     @property
@@ -140,6 +141,7 @@ class Turn:
 
         Args:
             answer: the answer, the part that was given, or ``None``.
+            status: how the turn ended.
             max_bytes: of the answer's JSON.
             note: what else to note, such as ``citations``; of a failure, ``error`` is its class's name.
         """
