@@ -145,7 +145,7 @@ def test_a_message_that_can_not_be_read_back_is_refused() -> None:
         Item.of(Alert(content="a"))
     with pytest.raises(UsageError, match="read its type 'ai' or its fields back"):
         Item.of(AIMessage.model_construct(content=[], tool_calls=[{"name": 5}]))
-    assert type(Item(Item.of(OddChunk("x")).raw).message) is AIMessage
+    assert type(Item(Item.of(OddChunk(content="x")).raw).message) is AIMessage
 
 
 def test_the_limit_is_the_callers() -> None:
