@@ -86,6 +86,8 @@ def _with_status(message: BaseMessage) -> BaseMessage:
     if not isinstance(message, AIMessage) or status not in ("interrupted", "failed"):
         return message
     end = INTERRUPTED if status == "interrupted" else BROKEN_OFF
+    if str(message.text).endswith(end):
+        return message
     if isinstance(message.content, str):
         return message.model_copy(update={"content": f"{message.content} {end}".lstrip()})
     return message.model_copy(update={"content": [*message.content, {"type": "text", "text": end}]})
