@@ -46,12 +46,15 @@ class TurnRunner(Runnable[Values, Values]):
         self._saving: set[asyncio.Task[Any]] = set()
 
     def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
+        """Run a turn and return its output. Raises what the chain and the store raise."""
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
+        """Async twin of ``invoke``."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def stream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Values]:
+        """Run a turn and yield its output in parts; closing the stream cancels the model call."""
         opened: list[Generator[Values]] = []
 
         def turn(
@@ -73,6 +76,7 @@ class TurnRunner(Runnable[Values, Values]):
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
+        """Async twin of ``stream``."""
         output = TurnOutput()
         opened: list[AsyncGenerator[Values]] = []
 
