@@ -56,7 +56,7 @@ def config(session_id: str = "s1", **ids: str) -> RunnableConfig:
 
 def another_process(settings: Settings) -> Sessions:
     """Sessions that share nothing in memory with others of the same settings; close them."""
-    return _compose(settings)
+    return Sessions(_compose(settings))
 
 
 def say(sessions: Sessions, *questions: str, session_id: str = "s1") -> list[str]:

@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import UsageError
+from rag_chain.sessions.connections import Connections
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.engine import Engine, Server
 from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore
-from rag_chain.sessions.redis import clients
-from rag_chain.sessions.redis.clients import Injected, Target
+from rag_chain.sessions.redis.clients import Clients, GivenClients, clients_of, no_clients, shared_clients
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.store import RedisStore
-from rag_chain.sessions.values.flow import Flow, T, arun, run
+from rag_chain.sessions.redis.urls import parse
+from rag_chain.sessions.values.flow import Call, Flow, T
+from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
 from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import Saved, SessionState, SessionWindow, Status, Turn
 from rag_chain.sessions.values.window_cache import WindowCache
-from rag_chain.settings import Settings, address_of
+from rag_chain.settings import Settings
 
-PROBE_SECONDS = 0.5
 SPARE_BYTES = 64_000_000
 log = logging.getLogger("rag_chain.sessions")
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What all ``Sessions`` of the same settings share in a process."""
+
+    engine: Engine
+    connections: Connections
+    prefix: str
+    limits: Limits
 
 
 class Sessions:
     """All sessions of one store, for sync and async callers of one process. Get it with ``open_sessions``.
 
     Args:
-        engine: what serves them.
-        target: the server, which is never asked for a client where there is none.
-        prefix: of the sessions' keys.
-        limits: what the stores keep to.
-        closing: what ``close`` does besides, in this order.
+        parts: what it shares with others of the same settings. They stay open until all of them are closed.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        target: Target,
-        prefix: str,
-        limits: Limits,
-        closing: Sequence[Callable[[], None]] = (),
-    ) -> None:
-        self.engine = engine
-        self.prefix = prefix
-        self.limits = limits
-        self.ttl, self.maximum = limits.ttl, limits.maximum
-        self._target = target
-        self._closing = closing
+    def __init__(self, parts: Parts) -> None:
+        self.engine = parts.engine
+        self.prefix = parts.prefix
+        self.limits = parts.limits
+        self.ttl, self.maximum = parts.limits.ttl, parts.limits.maximum
+        self._parts = parts
+        self._connections = parts.connections
+        self._connections.add_user(self)
 
     def ref(self, session_id: object, user_id: object = None) -> SessionRef:
         """The checked identity of a session.
@@ -69,15 +72,15 @@ class Sessions:
     @property
     def redis_client(self) -> Any:
         """The redis-py client that the sync calls share."""
-        return self._target.sync_client().redis
+        return self._connections.redis_client
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the engine with blocking calls."""
-        return run(flow, self._target.sync_client)
+        return self._connections.run(flow)
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow of the engine on the running event loop."""
-        return await arun(flow, self._target.async_client)
+        return await self._connections.arun(flow)
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
         """See ``Engine.begin``."""
@@ -128,41 +131,68 @@ class Sessions:
         return await self.arun(self.engine.inspect(ref, offset, count))
 
     def close(self) -> None:
-        """Stop probing, close the journal and the connections of sync calls."""
-        with _lock:
-            for identity, one in list(_open.items()):
-                if one is self:
-                    del _open[identity]
-        for work in self._closing:
-            work()
-        self._target.close()
+        """End this use of the connections, the journal and the probing; the last use of the same settings closes them.
+
+        Others of the same settings are not disturbed. A later call still works, and opens what it needs for itself.
+        """
+        self._connections.remove_user(self)
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, then all that ``close`` closes."""
-        await self._target.aclose()
-        await asyncio.to_thread(self.close)
+        """See ``close``; connections of the running event loop are closed when this returns."""
+        await self._connections.aremove_user(self)
 
 
-_open: dict[tuple[Any, ...], Sessions] = {}
-_lock = threading.Lock()
+class _Opened:
+    """The parts in use, by settings. They are forgotten when their last user closes, or is no longer referred to."""
+
+    def __init__(self) -> None:
+        self._parts: WeakValueDictionary[tuple[Any, ...], Parts] = WeakValueDictionary()
+        self._needed: set[Parts] = set()
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def open(self, settings: Settings) -> Sessions:
+        identity = (
+            settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
+            settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
+            settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
+            settings.history_summary, settings.max_message_bytes,
+        )  # fmt: skip
+        with self._lock:
+            parts = self._parts.get(identity)
+            if parts is None:
+                parts = self._parts[identity] = _compose(settings)
+            return Sessions(parts)
+
+    def keep(self, parts: Parts) -> None:
+        """Keep what holds turns in this process's memory alone, even if it has no user."""
+        with self._lock:
+            self._needed.add(parts)
+
+    def forget(self, parts: Parts) -> None:
+        """Let the next ``open`` make new parts."""
+        with self._lock:
+            self._needed.discard(parts)
+            for identity in [one for one, others in self._parts.items() if others is parts]:
+                del self._parts[identity]
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+
+_opened = _Opened()
 
 
 def open_sessions(settings: Settings) -> Sessions:
-    """The sessions that the settings name; the same object for the same settings in a process. No I/O.
+    """Return the sessions that the settings name. No connection is opened.
+
+    All of the same settings in a process share connections, journal and memory; close each when it is done.
 
     Raises:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used.
     """
-    identity = (
-        settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
-        settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
-        settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
-        settings.history_summary, settings.max_message_bytes,
-    )  # fmt: skip
-    with _lock:
-        if identity not in _open:
-            _open[identity] = _compose(settings)
-        return _open[identity]
+    return _opened.open(settings)
 
 
 def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window: int) -> Sessions:
@@ -183,40 +213,35 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
         raise UsageError(f"ttl must be a whole number of seconds above 0, or None for no expiry, not {ttl!r}.")
     if window < 0:
         raise UsageError(f"window must be 0 or more messages, not {window!r}.")
-    if client is None:
-        clients.check_url(url)
-        target, address, one_slot = Target(url, clients.CALL_SECONDS), address_of(url), not clients.is_cluster(url)
-    else:
-        injected = Injected(client)
-        target, address, one_slot = injected, "the given client", not injected.is_cluster
+    clients: Clients = shared_clients(url) if client is None else GivenClients(client)
     limits = Limits(ttl, window, 0)
-    store = RedisStore(address, WindowCache(1000), limits, one_slot=one_slot)
-    return Sessions(Engine(Server(store), None), target, check_prefix(prefix), limits)
+    store = RedisStore(clients.address, WindowCache(1000), limits, one_slot=not clients.is_cluster)
+    connections = Connections(clients, are_owned=False)
+    return Sessions(Parts(Engine(Server(store), None), connections, check_prefix(prefix), limits))
 
 
-def _compose(settings: Settings) -> Sessions:
+def _compose(settings: Settings) -> Parts:
     url = settings.redis_url.get_secret_value().strip()
-    if url:
-        clients.check_url(url)
-    target = Target(url, settings.redis_timeout)
-    prefix, address = check_prefix(settings.key_prefix), settings.redis_address
+    clients = clients_of(parse(url), settings.redis_timeout) if url else no_clients()
+    connections = Connections(clients, are_owned=True)
+    prefix, address = check_prefix(settings.key_prefix), clients.address
     summaries = settings.history_summary == "on"
     limits = Limits(settings.session_ttl, settings.history_window, settings.history_max, summaries)
     memory = WindowCache(settings.memory_sessions)
     disk = None
     if settings.journal_path is not None:
         disk = Journal(settings.journal_path, address, prefix, int(settings.journal_max_mb * 1_000_000))
-    local = LocalStore(memory, limits, disk, Journal(None, address, prefix, SPARE_BYTES), settings.memory_sessions)
-    server = None
-    closing = [local.close]
+    spare = Journal(None, address, prefix, SPARE_BYTES)
+    local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
+    server = breaker = None
     if url:
-        store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster(url))
-        recovery = Recovery(store, memory, lambda: local.journals, lambda flow: run(flow, target.sync_client))
-        breaker = Breaker(lambda: _probe(url, address, prefix), recovery.replay, address)
+        store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster)
+        recovery = Recovery(store, memory, lambda: local.journals, connections.run)
+        breaker = Breaker(lambda: connections.run(_probe(address, prefix)), recovery.replay, address)
         server = Server(store, breaker, recovery)
-        closing = [breaker.stop, local.close]
     else:
         log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
+
     engine = Engine(
         server,
         local,
@@ -224,20 +249,28 @@ def _compose(settings: Settings) -> Sessions:
         turn_timeout=settings.turn_timeout,
         max_message_bytes=settings.max_message_bytes,
     )
-    return Sessions(engine, target, prefix, limits, closing)
+    parts = Parts(engine, connections, prefix, limits)
+    reference = weakref.ref(parts)
+
+    def end() -> None:
+        ended = reference()
+        if ended is None:
+            return
+        if not spare.empty:
+            _opened.keep(ended)
+            return
+        _opened.forget(ended)
+        if breaker is not None:
+            breaker.stop()
+        local.close()
+
+    connections.at_end(end)
+    return parts
 
 
-# Setting a key that expires at once fails where the server is read-only or out of memory.
-_TAKES_WRITES = "return redis.call('SET', KEYS[1], '1', 'PX', 1)"
-
-
-def _probe(url: str, address: str, prefix: str) -> None:
-    """Ask the server for a sign of life, and whether it takes writes, in at most half a second in all."""
+def _probe(address: str, prefix: str) -> Flow[None]:
+    """Ask the server for a sign of life, and whether it takes writes."""
     try:
-        client = clients.connect(url, PROBE_SECONDS / 3)
-        try:
-            client.execute_command("EVAL", _TAKES_WRITES, 1, f"meta:{{{prefix}}}")
-        finally:
-            client.close()
+        yield Call("probe", (f"meta:{{{prefix}}}",))
     except FOREIGN as error:
         raise translate(error, address, prefix) from error

@@ -172,7 +172,6 @@ def test_one_client_serves_all_histories_of_an_url_and_every_event_loop_has_its_
     async def use() -> None:
         await one.aadd_messages([HumanMessage("x")])
         await asyncio.gather(*(factory(f"s{number}").aget_messages() for number in range(100)))
-        await one._sessions._target.aclose()
 
     asyncio.run(use())
     asyncio.run(use())

@@ -38,7 +38,8 @@ WINGS = {
     "redis": {"values"},
     "journal": {"values"},
     "engine": {"journal", "redis", "values"},
-    "sessions": {"engine", "journal", "redis", "values"},
+    "connections": {"redis", "values"},
+    "sessions": {"connections", "engine", "journal", "redis", "values"},
     "history": {"sessions", "values"},
     "management": {"sessions", "values"},
 }

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_to_dict
 from pydantic import BaseModel
 from redis import exceptions as foreign
-from redis._parsers import Encoder
-from redis.connection import PythonRespSerializer
 
 from rag_chain.conversation.summary import _line as summary_line
 from rag_chain.errors import (
@@ -30,7 +28,6 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions import ConversationMessage
 from rag_chain.sessions.management import transfer
-from rag_chain.sessions.redis.exchange import pack_script
 from rag_chain.sessions.redis.failures import refuses_writes, translate
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, messages_of, with_note
 from rag_chain.sessions.values.keys import check_id, check_prefix, make_known_ref, make_ref
@@ -226,14 +223,6 @@ def test_merging_keeps_both_orders_and_shares_what_is_common(numbers: list[int],
     assert sorted(result) == sorted(set(there) | set(held))
     assert [n for n in result if n in there] == there
     assert [n for n in result if n in held] == held
-
-
-@given(st.lists(IDS, max_size=3), st.lists(st.text() | st.binary() | st.integers(), max_size=6))
-def test_scripts_are_packed_as_redis_py_packs_them(keys: list[str], arguments: list[str | bytes | int]) -> None:
-    expected = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(
-        "EVALSHA", "a" * 40, len(keys), *keys, *arguments
-    )
-    assert pack_script("a" * 40, tuple(keys), tuple(arguments)) == b"".join(expected)
 
 
 FOREIGN = [

@@ -1,46 +1,47 @@
-"""Clients of the Redis server: one a URL in a process, one a URL and event loop for async code.
+"""The clients of one server in this process: one for all threads, one for each event loop.
 
-Making one does no I/O. Every call has a time limit, and a lost connection is tried once again at once, which is
-how a pooled connection that the server has closed shows itself; all scripts may be run twice.
+Their owner closes them; nobody else does. Making one does no I/O. Every call has a time limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import threading
-from collections.abc import Callable
-from functools import cache
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
-from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import NoScriptError
 
-from rag_chain.errors import ConfigurationError, UsageError
-from rag_chain.sessions.redis.exchange import Exchange, pack_script
+from rag_chain.errors import UsageError
+from rag_chain.sessions.redis.connect import connect, sentinels_of
+from rag_chain.sessions.redis.slots import AsyncSlots, Limit, Slots
+from rag_chain.sessions.redis.urls import RedisUrl, parse
 from rag_chain.sessions.values.flow import Args, Work
+from rag_chain.sessions.values.forks import renew_after_fork
 
-POOL_SIZE = 50
-POOL_SECONDS = 20.0
-"""How long a caller waits for one of them: that all are busy is no sign that the server is away."""
-CONNECT_SECONDS = 0.5
+CONNECTIONS = 50
+"""Calls that run at a time, by default; the option ``max_connections`` of the URL changes it."""
+WAIT_SECONDS = 20.0
+"""How long a call waits for one of them, by default; the option ``timeout`` of the URL changes it."""
 CALL_SECONDS = 1.0
+GIVEN_ADDRESS = "the given client"
 
 
 class SyncClient:
     """Runs the scripts of ``lua/`` with blocking calls, from any thread."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], limit: Limit) -> None:
         self._make = make
+        self._slots = Slots(limit)
         self._lock = threading.Lock()
         self._redis: Any = None
-        self._exchange: Exchange | None = None
 
     @property
     def redis(self) -> Any:
@@ -53,248 +54,248 @@ class SyncClient:
     def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
-        exchange = self._exchange or self._open_exchange()
-        try:
-            if exchange is not None:
-                return exchange.send(pack_script(sha, keys, args), meanwhile)
-            if meanwhile is not None:
-                meanwhile()
-            return self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
-        except redis.exceptions.NoScriptError:
-            return self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+        if meanwhile is not None:
+            meanwhile()
+        with self._slots:
+            try:
+                reply = self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+            except NoScriptError:
+                reply = self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+        return _undecoded(reply)
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._exchange is not None:
-            self._exchange.close()
+        """Close the connections; no other thread may be in a call."""
         if self._redis is not None:
             self._redis.close()
-            for sentinel in _sentinels(self._redis):
+            for sentinel in sentinels_of(self._redis):
                 sentinel.close()
-
-    def _open_exchange(self) -> Exchange | None:
-        if not isinstance(self.redis, redis.Redis):
-            return None  # a cluster finds the node by the keys
-        with self._lock:
-            self._exchange = self._exchange or Exchange(self.redis.connection_pool)
-        return self._exchange
 
 
 class AsyncClient:
-    """Runs the scripts of ``lua/`` on one event loop."""
+    """Runs the scripts of ``lua/`` on one event loop.
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.redis: Any = make()
+    Args:
+        closed_with_loop: whether the connections are closed when the loop ends.
+    """
+
+    def __init__(self, client: Any, limit: Limit, *, closed_with_loop: bool) -> None:
+        self.redis = client
+        self._slots = AsyncSlots(limit)
+        self._guard = _close_at_end(client) if closed_with_loop else None
+        self._has_begun = False
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
+        if not self._has_begun:
+            self._has_begun = True
+            if self._guard is not None:
+                await anext(self._guard)
         if meanwhile is not None:
             meanwhile()
-        try:
-            return await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
-        except redis.exceptions.NoScriptError:
-            return await self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+        async with self._slots:
+            try:
+                reply = await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+            except NoScriptError:
+                reply = await self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+        return _undecoded(reply)
 
     async def aclose(self) -> None:
-        """Async twin of ``close``."""
-        await self.redis.aclose()
-        for sentinel in _sentinels(self.redis):
+        """Close the connections; no other task may be in a call."""
+        if self._guard is not None:
+            await self._guard.aclose()
+
+
+async def _close_at_end(client: Any) -> AsyncGenerator[None]:
+    """Close a client when this generator is closed, which an event loop does with all of its generators when it ends.
+
+    So ``asyncio.run`` leaves no connection behind: https://docs.python.org/3/library/asyncio-eventloop.html
+    (``shutdown_asyncgens``).
+    """
+    try:
+        yield
+    finally:
+        await client.aclose()
+        for sentinel in sentinels_of(client):
             await sentinel.aclose()
 
 
-class ThreadClient(AsyncClient):
+class ThreadClient:
     """A blocking client behind the async interface."""
 
     def __init__(self, client: SyncClient) -> None:
-        super().__init__(lambda: client.redis)
         self._client = client
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
-        """Call a script in a thread."""
+        """See ``SyncClient.call``."""
         return await asyncio.to_thread(self._client.call, script, keys, args, meanwhile)
+
+
+def _undecoded(reply: Any) -> Any:
+    if isinstance(reply, str) or (isinstance(reply, list) and reply and isinstance(reply[0], str)):
+        raise UsageError("The Redis client must not decode replies; make it without decode_responses=True.")
+    return reply
 
 
 @cache
 def load_script(name: str) -> tuple[str, str]:
-    """A script's text and the SHA-1 that the server knows it by."""
+    """Return a script's text and the SHA-1 that the server knows it by."""
     source = (Path(__file__).parent / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-_sync: dict[tuple[str, float], SyncClient] = {}
-_async: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], AsyncClient]] = WeakKeyDictionary()
-_lock = threading.Lock()
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """Clients that nobody will use any more."""
 
-
-class Target:
-    """A server by its URL, with the clients that all users of the URL in this process share.
-
-    Args:
-        timeout: seconds that a call may take.
-    """
-
-    def __init__(self, url: str, timeout: float) -> None:
-        self.url = url
-        self.timeout = timeout
-
-    def sync_client(self) -> SyncClient:
-        """The process's client."""
-        client = _sync.get((self.url, self.timeout))
-        if client is None:
-            with _lock:
-                new = SyncClient(lambda: connect(self.url, self.timeout))
-                client = _sync.setdefault((self.url, self.timeout), new)
-        return client
-
-    def async_client(self) -> AsyncClient:
-        """The running event loop's client."""
-        clients = _async.setdefault(asyncio.get_running_loop(), {})
-        client = clients.get((self.url, self.timeout))
-        if client is None:
-            client = AsyncClient(lambda: connect(self.url, self.timeout, asynchronous=True))
-            clients[self.url, self.timeout] = client
-        return client
+    sync: SyncClient | None
+    by_loop: dict[asyncio.AbstractEventLoop, AsyncClient]
 
     def close(self) -> None:
-        """Close the process's client; the next use makes a new one."""
-        with _lock:
-            client = _sync.pop((self.url, self.timeout), None)
-        if client is not None:
-            client.close()
+        """Close the connections. Those of an event loop close on it: soon if it runs, else when it ends."""
+        for loop, client in self.by_loop.items():
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+        if self.sync is not None:
+            self.sync.close()
 
     async def aclose(self) -> None:
-        """Close the running loop's client."""
-        client = _async.get(asyncio.get_running_loop(), {}).pop((self.url, self.timeout), None)
+        """Close the connections; those of the running event loop are closed when this returns."""
+        client = self.by_loop.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
+        self.close()
 
 
-class Injected(Target):
-    """A client that the caller made and closes; a sync one serves async calls in a thread.
+class Clients:
+    """The clients of one server, made when they are first needed.
+
+    Args:
+        make: makes a redis-py client, an async one where it is called with True.
+        limit: how many calls may run at a time, of each client.
+        address: the server without credentials.
+        is_cluster: whether one call can't touch keys of two slots.
+    """
+
+    def __init__(self, make: Callable[[bool], Any], limit: Limit, address: str, *, is_cluster: bool) -> None:
+        self.address = address
+        self.is_cluster = is_cluster
+        self._make = make
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._sync: SyncClient | None = None
+        self._by_loop: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
+        self._of_parent: list[dict[asyncio.AbstractEventLoop, AsyncClient]] = []
+        renew_after_fork(self)
+
+    def sync_client(self) -> SyncClient:
+        """Return the client of all threads."""
+        client = self._sync
+        if client is None:
+            with self._lock:
+                client = self._sync = self._sync or SyncClient(lambda: self._make(False), self._limit)
+        return client
+
+    def async_client(self) -> AsyncClient | ThreadClient:
+        """Return the client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        client = self._by_loop.get(loop)
+        if client is None:
+            client = self._new_async_client()
+            with self._lock:
+                for ended in [one for one in self._by_loop if one.is_closed()]:
+                    del self._by_loop[ended]
+                self._by_loop[loop] = client
+        return client
+
+    def detach(self) -> Detached:
+        """Take all clients out of use, to be closed; the next call makes new ones."""
+        with self._lock:
+            detached = Detached(self._sync, self._by_loop)
+            self._sync, self._by_loop = None, {}
+        return detached
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to it.
+
+        Those of its event loops are kept as they are: to close one would take it from the selector, which both share.
+        """
+        self._lock = threading.Lock()
+        self._of_parent.append(self.detach().by_loop)
+
+    def _new_async_client(self) -> AsyncClient:
+        return AsyncClient(self._make(True), self._limit, closed_with_loop=True)
+
+
+class GivenClients(Clients):
+    """A redis-py client that the caller made and closes; a sync one serves async calls in a thread.
 
     Raises:
-        UsageError: the client decodes replies, or is an async one that a sync call needs.
+        UsageError: it is no redis-py client, or it decodes replies.
     """
 
     def __init__(self, client: Any) -> None:
-        super().__init__("", 0.0)
-        kind = type(client)
-        self._client = client
-        self._is_async = kind.__module__.startswith("redis.asyncio")
-        self.is_cluster = kind.__name__ == "RedisCluster"
-        if client.get_encoder().decode_responses:
-            raise UsageError("The Redis client must not decode responses; make it without decode_responses=True.")
+        kind = f"{type(client).__module__}.{type(client).__qualname__}"
+        if not callable(getattr(client, "execute_command", None)):
+            raise UsageError(
+                f"client= must be a client of redis-py, sync or async, not {kind}; make one with redis.Redis.from_url, "
+                "or hand in the server's url= instead."
+            )
+        encoder = getattr(client, "get_encoder", None)
+        if callable(encoder) and encoder().decode_responses:
+            raise UsageError("The Redis client must not decode replies; make it without decode_responses=True.")
+        pool = getattr(client, "connection_pool", None)
+        size = getattr(pool, "max_connections", None)
+        self._is_async = isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster) or (
+            inspect.iscoroutinefunction(client.execute_command)
+        )
+        is_cluster = isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
+        limit = Limit(min(size, CONNECTIONS) if isinstance(size, int) else CONNECTIONS, WAIT_SECONDS, GIVEN_ADDRESS)
+        super().__init__(lambda _: client, limit, GIVEN_ADDRESS, is_cluster=is_cluster)
 
     def sync_client(self) -> SyncClient:
         """Return the caller's client for sync calls."""
         if self._is_async:
             raise UsageError("An async Redis client can't serve sync calls; use the async methods, or a sync client.")
-        return SyncClient(lambda: self._client)
+        return super().sync_client()
 
-    def async_client(self) -> AsyncClient:
+    def async_client(self) -> AsyncClient | ThreadClient:
         """Return the caller's client for async calls."""
-        return AsyncClient(lambda: self._client) if self._is_async else ThreadClient(self.sync_client())
+        return super().async_client() if self._is_async else ThreadClient(self.sync_client())
 
-    def close(self) -> None:
-        """Nothing: the client is the caller's."""
-
-    async def aclose(self) -> None:
-        """Nothing: the client is the caller's."""
+    def _new_async_client(self) -> AsyncClient:
+        return AsyncClient(self._make(True), self._limit, closed_with_loop=False)
 
 
-def check_url(url: str) -> None:
-    """Raise ConfigurationError unless ``url`` is one that ``connect`` understands; no I/O.
+def clients_of(url: RedisUrl, timeout: float) -> Clients:
+    """Return new clients of a server, which their owner closes. No I/O.
 
-    What is wrong with it is not chained to the error, because it could quote a password.
+    Args:
+        timeout: seconds that connecting and a call may take.
     """
-    try:
-        scheme, _ = urlsplit(url).scheme, urlsplit(url).port if "," not in url else None
-    except ValueError:
-        raise ConfigurationError(_MALFORMED) from None
-    if scheme not in _SCHEMES:
-        raise ConfigurationError(
-            f"REDIS_URL: the scheme {scheme!r} is none of {', '.join(f'{name}://' for name in _SCHEMES)}."
-        )
-    if not is_cluster(url):
-        try:
-            connect(url, 1.0).close()
-        except (ValueError, TypeError):
-            raise ConfigurationError(_MALFORMED) from None
+    size = url.max_connections or CONNECTIONS
+    limit = Limit(size, WAIT_SECONDS if url.wait is None else url.wait, url.address)
+    # More than calls may run: what asks redis-py's client directly is not counted.
+    return Clients(
+        lambda asynchronous: connect(url, timeout, 2 * size, asynchronous=asynchronous),
+        limit, url.address, is_cluster=url.kind == "cluster",
+    )  # fmt: skip
 
 
-_MALFORMED = "REDIS_URL can't be understood; see .env.example for its forms."
+@lru_cache(maxsize=16)
+def shared_clients(url: str) -> Clients:
+    """Return the clients that all histories of one URL share, which live as long as one of them or this table.
 
-
-def is_cluster(url: str) -> bool:
-    """Whether the URL names a cluster, where one call can't touch keys of two slots."""
-    return urlsplit(url).scheme.endswith("+cluster")
-
-
-def connect(url: str, timeout: float, *, asynchronous: bool = False) -> Any:
-    """A redis-py client for a URL: single server, Sentinel or cluster.
-
-    RESP2, because the replies' types are then the same in every version of redis-py. ``timeout`` in seconds.
+    Raises:
+        ConfigurationError: the URL can't be used.
     """
-    kind, tls = _SCHEMES[urlsplit(url).scheme]
-    retry_of = AsyncRetry if asynchronous else Retry
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": min(timeout, CONNECT_SECONDS),
-        "protocol": 2,
-        "retry": retry_of(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
-    }
-    if kind == "server":
-        pool_of = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
-        client_of = redis.asyncio.Redis if asynchronous else redis.Redis
-        return client_of.from_pool(
-            pool_of.from_url(url, max_connections=POOL_SIZE, timeout=POOL_SECONDS, **options)  # type: ignore[arg-type]  # of the same kind
-        )
-    if kind == "cluster":
-        cluster_of = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster
-        plain = url.replace("+cluster", "", 1)
-        return cluster_of.from_url(plain, **options)
-    return _sentinel(url, options, tls=tls, asynchronous=asynchronous)
+    return clients_of(parse(url), CALL_SECONDS)
 
 
-_SCHEMES: dict[str, tuple[str, bool]] = {
-    "redis": ("server", False),
-    "rediss": ("server", True),
-    "unix": ("server", False),
-    "redis+sentinel": ("sentinel", False),
-    "rediss+sentinel": ("sentinel", True),
-    "redis+cluster": ("cluster", False),
-    "rediss+cluster": ("cluster", True),
-}
+def no_clients() -> Clients:
+    """Return clients of no server, for settings without one; asking for a client fails."""
 
+    def refuse(asynchronous: bool) -> Any:
+        raise UsageError("REDIS_URL is empty: there is no Redis client.")
 
-def _sentinels(client: Any) -> list[Any]:
-    """The clients of the sentinels behind a client, which it does not close."""
-    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    return list(manager.sentinels) if manager is not None else []
-
-
-def _sentinel(url: str, options: dict[str, Any], *, tls: bool, asynchronous: bool) -> Any:
-    """``redis+sentinel://user:password@host:port,host:port/service/db``, as langchain-community reads it.
-
-    The credentials are for the sentinels and the server. More than one sentinel may be named.
-    """
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
-    service, _, database = parts.path.strip("/").partition("/")
-    login: dict[str, Any] = {}
-    if password:
-        login["password"] = unquote(password)
-    if user:
-        login["username"] = unquote(user)
-    if tls:
-        login["ssl"] = True
-    login.update((name, value) for name, value in parse_qsl(parts.query) if name.startswith("ssl"))
-    sentinels = [
-        (host or "localhost", int(port or 26379))
-        for host, _, port in (one.rpartition(":") if ":" in one else (one, "", "") for one in hosts.split(","))
-    ]
-    sentinel_of = redis.asyncio.Sentinel if asynchronous else redis.Sentinel
-    sentinel = sentinel_of(sentinels, sentinel_kwargs={**options, **login}, **options, **login)
-    return sentinel.master_for(service or "mymaster", db=int(database or 0))
+    return Clients(refuse, Limit(1, 0, ""), "", is_cluster=False)

@@ -1,11 +1,13 @@
 """The one place that maps redis-py's errors into this package's.
 
-*Away* (``HistoryUnavailableError``) means that the turn goes on without the server. Anything else is an error
-that a person must mend, and says what.
+*Away* (``HistoryUnavailableError``) is what waiting mends: the turn goes on without the server. Anything else is an
+error that a person must mend; the message names the setting, key or right, and what to do.
 """
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -17,16 +19,12 @@ from rag_chain.errors import (
     HistoryError,
     HistoryUnavailableError,
 )
+from rag_chain.sessions.redis.connect import SentinelMistakeError
 
 FOREIGN = (foreign.RedisError, foreign.RedisClusterException, OSError)
 """What a call to the server can raise."""
 
-_AUTH = (
-    foreign.AuthenticationError,
-    foreign.AuthorizationError,
-    foreign.AuthenticationWrongNumberOfArgsError,
-    foreign.NoPermissionError,
-)
+_LOGIN = (foreign.AuthenticationError, foreign.AuthorizationError, foreign.AuthenticationWrongNumberOfArgsError)
 _AWAY = (
     foreign.ConnectionError,
     foreign.TimeoutError,
@@ -38,42 +36,115 @@ _AWAY = (
     foreign.InvalidResponse,
     OSError,
 )
-_AUTH_WORDS = ("NOAUTH", "WRONGPASS", "NOPERM")
 _REFUSES_WRITES = ("READONLY", "OOM", "MISCONF", "NOREPLICAS")
 _AWAY_WORDS = (*_REFUSES_WRITES, "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
+_NETWORK_SSL = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError)
+_MAY_NOT_RUN = re.compile(r"no permissions to run the '([\w|-]+)' command")
 
 
 def translate(error: BaseException, address: str, key: str) -> HistoryError:
-    """The error of this package that a foreign one means; chain it with ``raise ... from error``.
+    """Return the error of this package that a foreign one means; chain it with ``raise ... from error``.
 
     Args:
         error: redis-py's or the operating system's.
         address: the server without credentials.
         key: the messages key of the session that was asked for.
     """
-    text = str(error)
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _chain(error)):
-        return HistoryAuthError(
-            f"The certificate of Redis at {address} was refused; check REDIS_URL and its ssl_ options."
-        )
-    if any(isinstance(cause, ssl.SSLError) and _not_tls(cause) for cause in _chain(error)):
-        return HistoryAuthError(f"Redis at {address} does not speak TLS there; use redis:// in REDIS_URL.")
-    if isinstance(error, _AUTH) or _has(text, _AUTH_WORDS):
-        return HistoryAuthError(
-            f"Redis at {address} refused the login; check the user and password in REDIS_URL and their rights."
-        )
-    if isinstance(error, _AWAY) or _has(text, _AWAY_WORDS):
-        return HistoryUnavailableError(f"Redis at {address} is away ({type(error).__name__}).")
-    if _has(text, ("WRONGTYPE",)):
-        return HistoryDataError(
-            f"The Redis key {key!r} holds no list of messages; rename it, or set another RAG_KEY_PREFIX."
-        )
-    return HistoryError(f"Redis at {address} refused a call for the session under {key!r}: {text[:200]}")
+    mistake = _tls_mistake(error, address) or _mistake(error, address, key)
+    if mistake is not None:
+        return mistake
+    if isinstance(error, _AWAY) or _has(str(error), _AWAY_WORDS):
+        return HistoryUnavailableError(f"Redis at {address} is away ({_reason(error)}).")
+    return HistoryError(f"Redis at {address} refused a call for the session under {key!r}: {str(error)[:200]}")
 
 
 def refuses_writes(error: BaseException | None) -> bool:
     """Whether the server still reads: read-only, out of memory, disk failing, replicas missing."""
     return isinstance(error, foreign.ReadOnlyError | foreign.OutOfMemoryError) or _has(str(error), _REFUSES_WRITES)
+
+
+def _mistake(error: BaseException, address: str, key: str) -> HistoryError | None:
+    """What waiting does not mend, apart from TLS."""
+    text = str(error)
+    causes = list(_chain(error, implicit=False))
+    if isinstance(error, SentinelMistakeError):
+        return HistoryAuthError(f"The sentinels at {address} answer, but {text}.")
+    if (
+        any(isinstance(one, foreign.NoPermissionError) for one in causes)
+        or _has(text, ("NOPERM",))
+        or "ACL fail" in text
+    ):
+        command = _MAY_NOT_RUN.search(text)
+        lack = f"the command {command[1]}" if command else f"one of the keys {key!r}, 'meta:{{{key}}}' and 'index:...'"
+        return HistoryAuthError(
+            f"The user of Redis at {address} lacks the right to {lack}; grant it with ACL SETUSER: the keys "
+            "~PREFIX* ~meta:* ~index:*, PREFIX being RAG_KEY_PREFIX, and the commands +@read +@write +@scripting "
+            "+@connection."
+        )
+    if any(isinstance(one, _LOGIN) for one in causes) or _has(text, ("NOAUTH", "WRONGPASS")):
+        return HistoryAuthError(f"Redis at {address} refused the login; check the user and password in REDIS_URL.")
+    if isinstance(error, foreign.AskError) or "CROSSSLOT" in text or isinstance(error, foreign.ClusterCrossSlotError):
+        return HistoryError(f"Redis at {address} is a node of a cluster; begin REDIS_URL with redis+cluster://.")
+    if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
+        return HistoryError(f"Redis at {address} is no cluster; begin REDIS_URL with redis:// instead.")
+    if "DB index is out of range" in text or "invalid DB index" in text:
+        return HistoryError(f"Redis at {address} has no database of that number; change the last part of REDIS_URL.")
+    if "unknown command" in text:
+        return HistoryError(
+            f"The server at {address} does not know a command that sessions need ({text[:60]}); REDIS_URL must name a "
+            "Redis or Valkey server, with redis+sentinel:// where it names sentinels."
+        )
+    if _has(text, ("WRONGTYPE",)):
+        return HistoryDataError(
+            f"The Redis key {key!r} holds no list of messages; rename it, or set another RAG_KEY_PREFIX."
+        )
+    return None
+
+
+def _tls_mistake(error: BaseException, address: str) -> HistoryError | None:
+    secure = address.startswith("rediss")
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return HistoryAuthError(
+                f"The certificate of Redis at {address} was refused; check REDIS_URL and its options ssl_ca_certs and "
+                "ssl_cert_reqs."
+            )
+        if isinstance(cause, ssl.SSLError) and _not_tls(cause):
+            return HistoryAuthError(f"Redis at {address} does not speak TLS there; use redis:// in REDIS_URL.")
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _NETWORK_SSL) and cause.reason:
+            return HistoryAuthError(
+                f"Redis at {address} refused TLS ({cause.reason.replace('_', ' ').lower()}); check the options ssl_ in "
+                "REDIS_URL, such as ssl_certfile and ssl_keyfile."
+            )
+        if secure and isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError):
+            return HistoryAuthError(
+                f"A file that an option ssl_ of REDIS_URL names can't be read ({cause.strerror}); check it and its "
+                "rights."
+            )
+    if isinstance(error, foreign.InvalidResponse) and not secure:
+        return HistoryError(
+            f"What answers at {address} is no Redis server, or expects TLS; check REDIS_URL, or use rediss://."
+        )
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Why a server is away, in words that hold nothing of the server's or the library's text."""
+    text = str(error)
+    causes = list(_chain(error))
+    if isinstance(error, foreign.MaxConnectionsError):
+        return text[0].lower() + text[1:] if text.startswith("All ") else "all connections of the client are in use"
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return "its host name can't be resolved"
+    if any(isinstance(one, ConnectionRefusedError) for one in causes):
+        return "connection refused"
+    if any(isinstance(one, FileNotFoundError) for one in causes):
+        return "there is no such socket"
+    if any(isinstance(one, foreign.TimeoutError | TimeoutError) for one in causes):
+        return "no reply in time"
+    if "max number of clients" in text:
+        return "it has too many clients"
+    return type(error).__name__
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
@@ -85,7 +156,8 @@ def _not_tls(error: ssl.SSLError) -> bool:
     return error.reason in {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None, *, implicit: bool = True) -> Iterator[BaseException]:
+    """An error and what caused it; ``implicit``: also what was being handled when it was raised."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (error.__context__ if implicit else None)

@@ -1,0 +1,109 @@
+"""The connections of all users of the same settings in one process, and the one count of who uses them.
+
+A user is a ``Sessions`` that was not closed, or a flow that runs. When the last one is gone the connections are closed;
+the next flow opens what it needs. So no user can close what another one uses, and a closed ``Sessions`` still works, at
+the price of connecting for each call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from rag_chain.sessions.redis.clients import Clients, Detached
+from rag_chain.sessions.values.flow import Flow, T, arun, run
+from rag_chain.sessions.values.forks import renew_after_fork
+
+
+class Connections:
+    """Runs flows over a server's clients.
+
+    Args:
+        clients: never asked for a client where there is no server.
+        are_owned: whether they are closed when nobody uses them.
+    """
+
+    def __init__(self, clients: Clients, *, are_owned: bool) -> None:
+        self._clients = clients
+        self._are_owned = are_owned
+        self._users: WeakSet[object] = WeakSet()
+        self._flows = 0
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] = lambda: None
+        renew_after_fork(self)
+
+    @property
+    def redis_client(self) -> Any:
+        """The redis-py client of the sync calls."""
+        return self._clients.sync_client().redis
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Call ``end`` whenever the last use is over. What it ends must be able to start again."""
+        self._end = end
+
+    def add_user(self, user: object) -> None:
+        """Keep the connections open until ``user`` is removed or no longer referred to."""
+        with self._lock:
+            self._users.add(user)
+
+    def remove_user(self, user: object) -> None:
+        """End the use; close everything if it was the last one."""
+        with self._lock:
+            self._users.discard(user)
+            detached = self._detach_if_unused()
+        self._close(detached)
+
+    async def aremove_user(self, user: object) -> None:
+        """See ``remove_user``."""
+        with self._lock:
+            self._users.discard(user)
+            detached = self._detach_if_unused()
+        await self._aclose(detached)
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow with blocking calls."""
+        with self._lock:
+            self._flows += 1
+        try:
+            return run(flow, self._clients.sync_client)
+        finally:
+            with self._lock:
+                self._flows = max(0, self._flows - 1)  # 0 already in a process forked within the flow
+                detached = self._detach_if_unused()
+            self._close(detached)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow on the running event loop."""
+        with self._lock:
+            self._flows += 1
+        try:
+            return await arun(flow, self._clients.async_client)
+        finally:
+            with self._lock:
+                self._flows = max(0, self._flows - 1)
+                detached = self._detach_if_unused()
+            await self._aclose(detached)
+
+    def after_fork(self) -> None:
+        """Forget the flows of the parent's threads."""
+        self._lock = threading.Lock()
+        self._flows = 0
+
+    def _detach_if_unused(self) -> Detached | None:
+        """The clients to close. A new user gets new ones, even while these are being closed."""
+        if self._flows or self._users or not self._are_owned:
+            return None
+        return self._clients.detach()
+
+    def _close(self, detached: Detached | None) -> None:
+        if detached is not None:
+            detached.close()
+            self._end()
+
+    async def _aclose(self, detached: Detached | None) -> None:
+        if detached is not None:
+            await detached.aclose()
+            await asyncio.to_thread(self._end)

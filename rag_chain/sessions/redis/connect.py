@@ -1,0 +1,146 @@
+"""redis-py clients for a URL: one server, Sentinel or a cluster, sync and async.
+
+Making one opens no connection, except that a sync client of a cluster asks a node for the others. Connecting,
+reconnecting, pools and the parsing of replies are redis-py's. Replies come as RESP2, because their types are then the
+same in every version of redis-py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, RedisError
+from redis.retry import Retry
+
+from rag_chain.sessions.redis.urls import RedisUrl
+
+
+class SentinelMistakeError(RedisError):
+    """The sentinels answer, and will not name a master however long one waits."""
+
+
+def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bool = False) -> Any:
+    """Return a redis-py client.
+
+    A lost connection is tried once again at once, which is how a pooled connection that the server has closed shows
+    itself; so every command must bear being run twice.
+
+    Args:
+        timeout: seconds that connecting and a call may take, unless the URL's options say otherwise.
+        connections: the most that may be open at a time, to each node.
+    """
+    retry_of = AsyncRetry if asynchronous else Retry
+    common: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "protocol": 2,
+        "retry": retry_of(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+    }
+    options = {**common, "max_connections": connections, **url.options}
+    if url.kind == "sentinel":
+        return _sentinel(url, options, {**common, **url.sentinel_options}, asynchronous=asynchronous)
+    if url.kind == "server":
+        if url.hosts:
+            options["host"], options["port"] = url.hosts[0]
+        return redis.asyncio.Redis(**options) if asynchronous else redis.Redis(**options)
+    cluster_of, node_of = (
+        (redis.asyncio.RedisCluster, redis.asyncio.cluster.ClusterNode)
+        if asynchronous
+        else (redis.RedisCluster, redis.cluster.ClusterNode)
+    )
+    nodes: list[Any] = [node_of(host, port) for host, port in url.hosts]
+    return cluster_of(startup_nodes=nodes, **options)
+
+
+def sentinels_of(client: Any) -> list[Any]:
+    """The clients of the sentinels behind a client, which it does not close."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return list(manager.sentinels) if manager is not None else []
+
+
+class Sentinel(redis.Sentinel):
+    """redis-py's, which also tells a mistake in the configuration from an outage."""
+
+    def discover_master(self, service_name: str) -> Any:
+        """Return the address of the master; redis-py calls this whenever it connects."""
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]  # not typed there
+        except redis.sentinel.MasterNotFoundError:
+            replies: list[Any] = []
+            for sentinel in self.sentinels:
+                try:
+                    replies.append(sentinel.sentinel_masters())
+                except RedisError as error:
+                    replies.append(error)
+            _check(replies, service_name)
+            raise
+
+
+class AsyncSentinel(redis.asyncio.Sentinel):
+    """See ``Sentinel``."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        """See ``Sentinel.discover_master``."""
+        try:
+            return await super().discover_master(service_name)
+        except redis.asyncio.sentinel.MasterNotFoundError:
+            replies: list[Any] = []
+            for sentinel in self.sentinels:
+                try:
+                    replies.append(await sentinel.sentinel_masters())
+                except RedisError as error:
+                    replies.append(error)
+            _check(replies, service_name)
+            raise
+
+
+def _check(replies: list[Any], service_name: str) -> None:
+    """Raise SentinelMistakeError if no reply of a sentinel lets a master be hoped for.
+
+    Args:
+        replies: of each sentinel the masters that it watches, or the error.
+    """
+    known = [reply for reply in replies if isinstance(reply, dict)]
+    if known and not any(service_name in masters for masters in known):
+        raise SentinelMistakeError(f"they watch no master named {service_name!r}; check the service in REDIS_URL")
+    refused = [reply for reply in replies if isinstance(reply, AuthenticationError | NoPermissionError)]
+    if refused and not known:
+        raise SentinelMistakeError(
+            "they refused the login; set their sentinel_username and sentinel_password as options of REDIS_URL"
+        )
+
+
+def _sentinel(url: RedisUrl, options: dict[str, Any], own: dict[str, Any], *, asynchronous: bool) -> Any:
+    """A client of the master, whose address redis-py asks the sentinels for whenever it connects."""
+    sentinel_of = AsyncSentinel if asynchronous else Sentinel
+    if url.inherits_login and ("password" in own or "username" in own):
+        own["redis_connect_func"] = _aconnect_with_or_without_login if asynchronous else _connect_with_or_without_login
+    return sentinel_of(url.hosts, sentinel_kwargs=own, **options).master_for(url.service)
+
+
+def _connect_with_or_without_login(connection: Any) -> None:
+    """Log in at a sentinel with the server's credentials, or not at all where it refuses them.
+
+    Most sentinels have no password, whatever the server has; one that needs another refuses the first command.
+    """
+    try:
+        connection.on_connect()
+    except AuthenticationError:
+        connection.username = connection.password = None
+        connection.on_connect()
+
+
+async def _aconnect_with_or_without_login(connection: Any) -> None:
+    try:
+        await connection.on_connect()
+    except AuthenticationError:
+        connection.username = connection.password = None
+        await connection.on_connect()

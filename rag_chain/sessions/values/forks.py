@@ -1,0 +1,31 @@
+"""What a forked process must not share with its parent: locks that another thread held, sockets, event loops."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Forkable(Protocol):
+    """Has state that is not valid in a forked process."""
+
+    def after_fork(self) -> None:
+        """Replace that state; called in the child, which has one thread then."""
+
+
+_alive: WeakSet[Forkable] = WeakSet()
+
+
+def renew_after_fork(owner: Forkable) -> None:
+    """Call ``owner.after_fork()`` in every process that is forked from this one while ``owner`` is in use."""
+    _alive.add(owner)
+
+
+def _renew_all() -> None:
+    for owner in list(_alive):
+        owner.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
