@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo chat docs test check format clean
+.PHONY: help venv demo chat docs test test-all check mutants format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Build .venv with all that running, developing and testing need
 
@@ -34,8 +34,14 @@ check: $(STAMP) ## Lint, format, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-test: check ## All checks, then all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: check ## All checks, then the tests (some minutes), with coverage
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --cov=rag_chain
+
+test-all: check ## The long tests too: many kills at random moments, real models, whole demonstrations
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=rag_chain
+
+mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20
+	$(BIN)/python scripts/mutants.py $(or $(ONLY),rag_chain/sessions rag_chain/retrieval rag_chain/chain) --count $(or $(COUNT),30)
 
 format: $(STAMP) ## Format and mend what the linter can mend
 	$(BIN)/ruff format .

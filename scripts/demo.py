@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -35,10 +36,13 @@ console = Console()
 
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo",
+    packages: Annotated[
+        str, typer.Option(help="Describe these packages only, with commas between; by default all that are required.")
+    ] = "",
 ) -> None:
     """Index documents, hold a conversation, and continue it in a second process."""
     documents = work / "documents"
-    written = write_descriptions(documents)
+    written = write_descriptions(documents, packages.split(",") if packages else [])
     environment = os.environ | {"RAG_INDEX_DIR": str(work / "index"), "RAG_JOURNAL_PATH": ""}
     shown = documents.relative_to(ROOT) if documents.is_relative_to(ROOT) else documents
     sources = ["README.md", "docs", str(shown)]
@@ -59,10 +63,15 @@ def main(
     raise typer.Exit(1 if failed else 0)
 
 
-def write_descriptions(folder: Path) -> int:
-    """Write the long description of each package that this one requires as Markdown; how many there are."""
+def write_descriptions(folder: Path, chosen: Sequence[str]) -> int:
+    """Write the long descriptions of packages as Markdown and return their number.
+
+    Args:
+        chosen: names of packages; empty: those that this one requires.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in metadata.requires("rag_chain") or []}
+    required = metadata.requires("rag_chain") or []
+    names = set(chosen) or {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in required}
     written = 0
     for name in sorted(names - {"rag_chain"}):
         try:
@@ -76,7 +85,7 @@ def write_descriptions(folder: Path) -> int:
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run one of the scripts in a process of its own; its exit code."""
+    """Run one of the scripts in a process of its own and return its exit code."""
     console.print(f"$ python scripts/{' '.join(command)}\n", style="bold", soft_wrap=True, highlight=False)
     scripts = ROOT / "scripts"
     return subprocess.run(

@@ -10,7 +10,7 @@ import typer
 from rag_chain.cli.command_line import errors, exit_codes, print_json
 from rag_chain.errors import UsageError
 
-STRATEGIES = ("last", "fusion", "condense", "rewrite")
+STRATEGIES = ("last", "hybrid", "fusion", "condense", "rewrite")
 
 
 def evaluate(
@@ -35,9 +35,9 @@ def evaluate(
 
     The questions are JSON Lines with "id", "question", "relevant" (chunk ids or sources) and "history"; all fields are
     described in rag_chain.evaluation.retrieval. They are asked of your own index, or of a corpus of passages that comes
-    with them, which is embedded once and kept. Strategies: last (dense search for the question as it stands), fusion,
-    condense (asks RAG_CHAT_MODEL), rewrite (dense search for a person's rewrite). The intervals are a bootstrap over
-    conversations.
+    with them, which is embedded once and kept. Strategies: last (dense search for the question as it stands), hybrid
+    (dense and lexical search for it, without the history), fusion (the same with the history), condense (asks
+    RAG_CHAT_MODEL), rewrite (dense search for a person's rewrite). The intervals are a bootstrap over conversations.
 
     Examples:
         rag-chain evaluate --queries mine.jsonl                          # your questions, your index

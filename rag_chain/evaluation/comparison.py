@@ -63,13 +63,20 @@ def search(
         if settings.chat_model_name.startswith("local:"):
             raise ConfigurationError("condense needs a model that can rewrite a question: set RAG_CHAT_MODEL.")
         model = chat_model(settings)
-    base: Any = "last" if strategy == "rewrite" else strategy
+    base: Any = {"rewrite": "last", "hybrid": "fusion"}.get(strategy, strategy)
     retriever = HistoryAwareRetriever(index, k=depth, strategy=base, model=model)
-    turns = [
-        {"input": question.rewrite or question.question} if strategy == "rewrite" else question.as_turn
-        for question in questions
-    ]
+    turns = [_turn_for(strategy, question) for question in questions]
     return [retriever.invoke(turn) for turn in tqdm(turns, desc=strategy, unit="question", leave=False, disable=None)]
+
+
+def _turn_for(strategy: str, question: Question) -> dict[str, Any]:
+    match strategy:
+        case "rewrite":
+            return {"input": question.rewrite or question.question}
+        case "hybrid":
+            return {"input": question.question}
+        case _:
+            return question.as_turn
 
 
 def score(found: Sequence[Sequence[Document]], questions: Sequence[Question], cuts: Sequence[int]) -> dict[str, Values]:

@@ -45,6 +45,8 @@ STORES = {
 }
 ALONE = {"memory", "journal"}
 AWAY = {"down", "down-without-journal", "recovering"}
+while_it_serves = pytest.mark.parametrize("store", [name for name in STORES if name not in AWAY], indirect=True)
+"""For what only a store that is not waiting for its server can do."""
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -426,9 +428,8 @@ async def test_clearing_removes_the_messages_alone(store: Store) -> None:
     assert (await store.call(manager, "get_session", "s1")).metadata == {"topic": "x"}
 
 
+@while_it_serves
 async def test_the_oldest_messages_leave_beyond_the_maximum(store: Store) -> None:
-    if store.name in AWAY:
-        pytest.skip("nothing that waits for a server is trimmed before it gets there")
     sessions = store.open(history_max=6, history_window=4)
     for number in range(6):
         await turn(store, sessions, f"q{number}", f"a{number}")
@@ -494,9 +495,8 @@ async def test_a_session_that_never_was(store: Store) -> None:
         assert await store.call(manager, "session_exists", "once") is False
 
 
+@while_it_serves
 async def test_an_expired_session_is_told_from_one_that_never_was(store: Store) -> None:
-    if store.name in AWAY:
-        pytest.skip("only the server knows")
     sessions = store.open(session_ttl=1)
     manager = RedisSessionManager(sessions=sessions)
     await turn(store, sessions, "q", "a")
@@ -659,10 +659,9 @@ async def test_a_summary_is_kept_beside_the_messages(store: Store) -> None:
     assert await summary_shown(store, without) == ""
 
 
+@while_it_serves
 @pytest.mark.parametrize("method", ["delete_session", "clear_session"])
 async def test_a_summary_goes_with_the_messages(store: Store, method: str) -> None:
-    if store.name in AWAY:
-        pytest.skip("none is kept while the server is away")
     sessions = store.open(history_window=2, history_summary="on")
     for number in range(4):
         await turn(store, sessions, f"q{number}", f"a{number}")
@@ -686,9 +685,8 @@ async def test_a_summary_goes_with_the_messages(store: Store, method: str) -> No
     assert await summary_shown(store, sessions) == ""
 
 
+@while_it_serves
 async def test_a_summary_expires_with_its_session(store: Store) -> None:
-    if store.name in AWAY:
-        pytest.skip("none is kept while the server is away")
     sessions = store.open(history_window=2, history_summary="on", session_ttl=1)
     manager = RedisSessionManager(sessions=sessions)
     await turn(store, sessions, "q", "a")
@@ -700,9 +698,8 @@ async def test_a_summary_expires_with_its_session(store: Store) -> None:
         assert await summary_shown(store, sessions) == ""
 
 
+@while_it_serves
 async def test_a_summary_outlives_a_turn_that_is_asked_again(store: Store) -> None:
-    if store.name in AWAY:
-        pytest.skip("none is kept while the server is away")
     sessions = store.open(history_window=4, history_summary="on")
     for number in range(4):
         await turn(store, sessions, f"q{number}", f"a{number}")

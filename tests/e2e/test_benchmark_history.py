@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_a_turn_is_two_calls_whose_size_does_not_grow() -> None:
     script = Path(__file__).parents[2] / "scripts" / "benchmark.py"
     done = subprocess.run(

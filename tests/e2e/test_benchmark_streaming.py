@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_every_token_of_every_way_is_measured() -> None:
     script = Path(__file__).parents[2] / "scripts" / "benchmark.py"
     done = subprocess.run(

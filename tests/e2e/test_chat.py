@@ -43,6 +43,7 @@ def test_one_question_is_answered_with_its_source(script: Script) -> None:
     )
 
 
+@pytest.mark.long  # a real model; tests/integration/test_answer_usage.py has a model server of its own
 def test_what_an_answer_took_is_told(script: Script) -> None:
     done = script(
         "chat.py", "--ask", "How long is a session kept?", "--json",

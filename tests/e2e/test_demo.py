@@ -8,13 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_demonstration_without_a_redis(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [["--packages", "faiss-cpu,python-dotenv"], pytest.param([], marks=pytest.mark.long)], ids=["two", "all"]
+)
+def test_the_demonstration_without_a_redis(tmp_path: Path, options: list[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "OPENAI_", "AZURE_", "REDIS_"))}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "demo.py"), "--work", str(tmp_path / "demo")],
+        [sys.executable, str(ROOT / "scripts" / "demo.py"), "--work", str(tmp_path / "demo"), *options],
         cwd=tmp_path,
         env=kept | {"REDIS_URL": "redis://127.0.0.1:1/0"},
         capture_output=True,

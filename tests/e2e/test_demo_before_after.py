@@ -37,6 +37,7 @@ def played(demo: Callable[..., subprocess.CompletedProcess[str]]) -> dict[str, A
     return result
 
 
+@pytest.mark.long
 def test_every_scene_holds_what_it_claims(played: dict[str, Any]) -> None:
     assert [scene["name"] for scene in played["scenes"]] == [
         "restart", "expiry", "servers", "outage", "writers", "latency",
@@ -45,6 +46,7 @@ def test_every_scene_holds_what_it_claims(played: dict[str, Any]) -> None:
     assert all(scene["proof"] for scene in played["scenes"])
 
 
+@pytest.mark.long
 def test_the_follow_up_question_fails_before_and_is_understood_after(played: dict[str, Any]) -> None:
     asked = [step for step in played["scenes"][0]["steps"] if step.get("question") == "Which variable changes that?"]
     before, after = asked
@@ -55,17 +57,20 @@ def test_the_follow_up_question_fails_before_and_is_understood_after(played: dic
     assert "RAG_SESSION_TTL" in after["answer"]
 
 
+@pytest.mark.long
 def test_the_processes_of_a_scene_are_not_those_that_were_killed(played: dict[str, Any]) -> None:
     pids = [step["pid"] for step in played["scenes"][0]["steps"] if "pid" in step]
     assert len(set(pids[:4])) == 2
     assert not set(pids[:4]) & set(pids[4:])
 
 
+@pytest.mark.long
 def test_the_outage_tells_what_it_did_with_each_turn(played: dict[str, Any]) -> None:
     turns = [step["persistence"] for step in played["scenes"][3]["steps"] if "persistence" in step]
     assert turns == ["durable", "journaled", "journaled", "durable"]
 
 
+@pytest.mark.long
 def test_the_table_has_figures_of_this_run(played: dict[str, Any]) -> None:
     table = {row["aspect"]: row for row in played["comparison"]}
     figures = {scene["name"]: scene["figures"] for scene in played["scenes"]}

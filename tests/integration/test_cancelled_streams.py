@@ -209,6 +209,7 @@ async def test_a_hundred_streams_are_kept_as_far_as_they_were_handed_on(opened: 
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.long
 async def test_a_real_model_stops_when_its_reader_goes_away(opened: Any, redis_url: str) -> None:
     chain = opened(chat_model="local:llama", answer_tokens=2000)
     server = llama_server()

@@ -9,6 +9,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import ingest_driver
+import pytest
 from files import CountingEmbeddings, written
 
 from rag_chain.errors import IndexNotFoundError
@@ -17,7 +18,7 @@ from rag_chain.ingestion.splitting import split
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.index import HybridIndex
 
-ROUNDS = 20
+ROUNDS = pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.long)])
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["ingest_driver"])
 
@@ -75,7 +76,8 @@ def killed_after(process: ForkServerProcess, seconds: float | None) -> float | N
     return took if process.exitcode == 0 else None
 
 
-def test_an_ingestion_killed_at_random_moments(tmp_path: Path) -> None:
+@ROUNDS
+def test_an_ingestion_killed_at_random_moments(tmp_path: Path, rounds: int) -> None:
     generator = random.Random(20)
     folder, index_dir = tmp_path / "docs", tmp_path / "index"
     change(folder, generator, 0)
@@ -88,7 +90,7 @@ def test_an_ingestion_killed_at_random_moments(tmp_path: Path) -> None:
 
     before = expected(folder)
     killed = ended = 0
-    for number in range(2, ROUNDS + 2):
+    for number in range(2, rounds + 2):
         change(folder, generator, number)
         took = killed_after(started(folder, index_dir), generator.uniform(0.0, 1.3 * duration))
         killed += took is None
@@ -97,8 +99,9 @@ def test_an_ingestion_killed_at_random_moments(tmp_path: Path) -> None:
         ended += now == after
         duration *= 0.8 if now == after else 1.2  # so that the moments lie about the swap on any machine
         before = now
-    assert killed >= ROUNDS // 4
-    assert ended >= 1
+    if rounds >= 20:  # the short form may, by chance, have only one of both
+        assert killed >= rounds // 4
+        assert ended >= 1
 
     killed_after(started(folder, index_dir), None)
     assert texts(index_dir) == expected(folder)
@@ -106,13 +109,14 @@ def test_an_ingestion_killed_at_random_moments(tmp_path: Path) -> None:
     assert len(leftovers) == 1, "more than the one generation is left"
 
 
-def test_a_first_ingestion_killed_at_random_moments(tmp_path: Path) -> None:
+@ROUNDS
+def test_a_first_ingestion_killed_at_random_moments(tmp_path: Path, rounds: int) -> None:
     generator = random.Random(5)
     folder = tmp_path / "docs"
     change(folder, generator, 0)
     duration = killed_after(started(folder, tmp_path / "measured"), None)
     assert duration is not None
-    for number in range(5):
+    for number in range(rounds // 4 + 1):
         index_dir = tmp_path / f"index{number}"
         killed_after(started(folder, index_dir), generator.uniform(0.0, 1.2 * duration))
         assert texts(index_dir) in (None, {}, expected(folder))  # a new index is made empty, then filled

@@ -152,6 +152,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("xllamacpp" in requirement and "llama" in requirement for requirement in requires("rag_chain") or [])
 
 
+@pytest.mark.long
 async def test_the_whole_chain_runs_on_it(settings: Settings) -> None:
     index = HybridIndex.create(settings.index_dir, models.embeddings(settings), embedding_model="local:minilm")
     index.add_documents([Document("A session is kept for one hour.", metadata={"source": "sessions.md"})])

@@ -131,8 +131,11 @@ def settled(settings: dict[str, object]) -> list[str]:
         sessions.close()
 
 
-def test_killed_while_redis_serves(talkers: Talkers, settings: dict[str, object], own_server: RedisServer) -> None:
-    talk(talkers, 50)
+@pytest.mark.parametrize("kills", [12, pytest.param(50, marks=pytest.mark.long)])
+def test_killed_while_redis_serves(
+    talkers: Talkers, settings: dict[str, object], own_server: RedisServer, kills: int
+) -> None:
+    talk(talkers, kills)
     check(talkers, settled(settings))
     check(talkers, contents(stock(own_server.url)))
 

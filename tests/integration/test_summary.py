@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -46,12 +45,14 @@ class Writer:
         self.asked: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.gave_up = False
         self.error: Exception | None = None
 
     def runnable(self) -> RunnableLambda[Any, BaseMessage]:
         def write(prompt: Any, **kwargs: Any) -> AIMessage:
             self._ask(prompt, kwargs)
-            assert self.gate.wait(20)
+            self.gave_up = not self.gate.wait(20)
+            assert not self.gave_up
             return self._reply()
 
         async def awrite(prompt: Any, **kwargs: Any) -> AIMessage:
@@ -195,10 +196,9 @@ def test_no_answer_waits_for_it(process: Open, monkeypatch: pytest.MonkeyPatch) 
     say(chain, "1", "2", "3")
     writer.gate.clear()
     before, calls = len(writer.asked), Calls(monkeypatch)
-    begun = time.monotonic()
     told = [chain.invoke({"input": question}, config()) for question in ("4", "5", "6")]
     assert list(chain.stream({"input": "7"}, config()))[-1]["persistence"] == "durable"
-    assert time.monotonic() - begun < 5
+    assert not writer.gave_up, "no turn waited at the gate"
     assert {one["persistence"] for one in told} == {"durable"}
     assert calls == ["begin", "commit"] * 4
     until(lambda: len(writer.asked) > before, "a summary")
@@ -219,10 +219,8 @@ async def test_no_awaited_answer_waits_for_it(process: Open, monkeypatch: pytest
     chain = talker(sessions, writer)
     writer.gate.clear()
     calls = Calls(monkeypatch)
-    begun = time.monotonic()
     for question in ("1", "2", "3", "4"):
-        await chain.ainvoke({"input": question}, config())
-    assert time.monotonic() - begun < 5
+        await chain.ainvoke({"input": question}, config())  # if one waited for the gate, the test would not end
     assert calls == ["begin", "commit"] * 4
     writer.gate.set()
     await chain.aclose()
@@ -394,9 +392,8 @@ async def test_closing_waits_for_so_long_and_writes_nothing_later(
         else:
             await chain.ainvoke({"input": question}, config())
     await asyncio.to_thread(until, lambda: writer.asked, "a summary")
-    begun = time.monotonic()
     await (asyncio.to_thread(chain.close) if way == "sync" else chain.aclose())
-    assert time.monotonic() - begun < 3
+    assert not writer.gave_up, "closing did not wait until the model gave up at the gate"
     writer.gate.set()
     await asyncio.to_thread(
         until, lambda: not any(t.name == summary.RUN_NAME for t in threading.enumerate()), "the thread's end"
@@ -554,6 +551,7 @@ def test_it_needs_a_model_that_writes(tmp_path: Path) -> None:
         rag_chain.build_chain(settings, index=index, model=ExtractiveChatModel())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["sync", "async"])
 async def test_a_real_model_writes_it(redis_url: str, tmp_path: Path, way: str) -> None:
     settings = Settings(

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -236,9 +235,8 @@ def test_closing_waits_for_so_long_and_no_longer() -> None:
         work.submit(str(key), jobs)
     for _ in range(background.AT_ONCE):
         assert jobs.begun.acquire(timeout=20)
-    begun = time.monotonic()
     work.close(0.1)
-    assert 0.1 <= time.monotonic() - begun < 2
+    assert jobs.wanted == [], "closing did not wait for the end of what runs"
     threads = [thread for thread in threading.enumerate() if thread.name == "test"]
     jobs.let_go.set()
     for thread in threads:
@@ -283,9 +281,7 @@ async def test_tasks_are_bounded_and_cancelled() -> None:
     assert not work.asubmit("one too many", wait)
     await asyncio.sleep(0.01)
     assert len(running) == background.AT_ONCE
-    begun = time.monotonic()
-    await work.aclose(0.1)
-    assert time.monotonic() - begun < 2
+    await work.aclose(0.1)  # nothing lets them go: without a limit it would not end
     assert running == []
     assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"test"})
     let_go.set()
