@@ -1,7 +1,7 @@
-"""What a model's provider raises, in this package's own errors: the one place where the two meet.
+"""Maps what a model's provider raises to this package's errors. No other module does.
 
-Every provider's package has errors of its own, most with the HTTP status, and all built on a handful of HTTP
-libraries. They are told apart by status and by the names of their classes, so that no such package is imported here.
+Each provider's package has errors of its own. Most carry the HTTP status, and all build on a few HTTP libraries. They
+are classified by status and by the names of their classes, so that no such package is imported here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rag_chain.errors import (
 
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
-# The first that fits counts.
+# The first match counts.
 _BY_NAME: tuple[tuple[str, type[ModelError], str], ...] = (
     ("ContextOverflowError", ContextTooLongError, "length"),
     ("TimeoutException", ModelTimeoutError, "time"),
@@ -52,7 +52,7 @@ _BY_NAME: tuple[tuple[str, type[ModelError], str], ...] = (
     ("APIError", ModelUnavailableError, "fault"),
     ("ModelError", ModelUnavailableError, "fault"),
 )  # fmt: skip
-# What LangChain and OpenAI's client say with a bare ValueError, TypeError or AttributeError.
+# Messages of LangChain's and OpenAI's bare ValueError, TypeError and AttributeError.
 _BY_TEXT: tuple[tuple[str, type[ModelError], str], ...] = (
     ("content filter", ModelRefusedError, "filter"),
     ("Unexpected response type", ModelUnavailableError, "garbled"),
@@ -62,53 +62,53 @@ _BY_TEXT: tuple[tuple[str, type[ModelError], str], ...] = (
     ("No generation", ModelUnavailableError, "garbled"),  # not even an empty piece came
 )
 _SENTENCES = {
-    "length": "The prompt is longer than {model} takes: allow fewer sources (RAG_RETRIEVAL_K) or a shorter history "
+    "length": "The prompt is longer than {model} accepts: allow fewer sources (RAG_RETRIEVAL_K) or a shorter history "
     "(RAG_HISTORY_WINDOW), or use a model with a larger context.",
-    "time": "{model} did not answer in time: ask again, or allow more with RAG_MODEL_TIMEOUT.",
-    "key": "{model} refused the login: check the provider's key and what it is allowed to use.",
-    "quota": "{model} takes no more requests now: the quota is used up or too many came at once; wait a while.",
-    "filter": "{model} refused the question or its answer by the provider's content filter: put it differently.",
+    "time": "{model} did not answer in time: try again, or raise RAG_MODEL_TIMEOUT.",
+    "key": "{model} refused the credentials: check the provider's key and its permissions.",
+    "quota": "{model} refused the request: the quota is used up or there were too many requests; try again later.",
+    "filter": "The provider's content filter refused the question to {model} or its answer: rephrase the question.",
     "request": "{model} refused the request as invalid: check the model's name and options.",
-    "unknown": "{model} is not known to the provider: check the name of the model or deployment, and the address.",
-    "away": "{model} can't be reached: check its address and that its server runs, then ask again.",
-    "broken": "The connection to {model} broke off before the answer was whole: ask again.",
-    "garbled": "{model} sent a reply that can't be read: check that the address is one of a model's server.",
-    "fault": "{model} failed with a fault of its own: ask again later.",
-    "empty": "{model} gave an empty answer: ask again, or put the question differently.",
+    "unknown": "{model} is unknown to the provider: check the name of the model or deployment, and the address.",
+    "away": "{model} can't be reached: check its address, check that its server runs, then try again.",
+    "broken": "The connection to {model} was lost before the answer was complete: try again.",
+    "garbled": "{model} sent a reply that can't be read: check that the address is that of a model server.",
+    "fault": "{model} failed with a server error: try again later.",
+    "empty": "{model} gave an empty answer: try again, or rephrase the question.",
 }
 
 
 _EMBEDDING_SENTENCES = {
-    "length": "A text is longer than {model} takes: make chunks smaller with RAG_CHUNK_SIZE, and ingest again.",
+    "length": "A text is longer than {model} accepts: make chunks smaller with RAG_CHUNK_SIZE, and ingest again.",
 }
 
-_PASSING = frozenset({"quota", "fault", "away", "broken", "time"})
+_TRANSIENT = frozenset({"quota", "fault", "away", "broken", "time"})
 
 
-class PassingError(Exception):
-    """A model's failure, chained to this, after which it is asked again."""
+class TransientError(Exception):
+    """Marks a failure of a model that a retry may mend; the failure itself is chained to it."""
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a little later."""
-    return _classified(error)[1] in _PASSING
+    return _classify(error)[1] in _TRANSIENT
 
 
-def model_error(error: BaseException, model: str, sentences: Mapping[str, str] | None = None) -> ModelError | None:
-    """What ``error`` means, as an error of this package with its one sentence; None if it is no model's.
+def to_model_error(error: BaseException, model: str, sentences: Mapping[str, str] | None = None) -> ModelError | None:
+    """Return the error of this package for a model's error; ``None`` if ``error`` is not one.
 
     Args:
-        error: raised by a call of a model. Nothing of its text is repeated, for it may show a key.
-        model: ``provider:model``, for the sentence.
-        sentences: in place of those for a chat model.
+        error: raised by a call of a model. Its text is not repeated, because it may show a key.
+        model: ``provider:model``, for the message.
+        sentences: messages that replace those for a chat model.
     """
-    kind, detail = _classified(error)
+    kind, detail = _classify(error)
     if kind is None:
         return None
     return kind({**_SENTENCES, **(sentences or {})}[detail].format(model=model))
 
 
-def _classified(error: BaseException) -> tuple[type[ModelError] | None, str]:
+def _classify(error: BaseException) -> tuple[type[ModelError] | None, str]:
     names = {each.__name__ for each in type(error).__mro__}
     codes = _codes(error)
     if "ContextOverflowError" in names or codes & _TOO_LONG:
@@ -118,9 +118,9 @@ def _classified(error: BaseException) -> tuple[type[ModelError] | None, str]:
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and status >= 400:
         return _by_status(status)
-    # What a client says of a lost connection is less than what the library under it said.
+    # For a lost connection the cause says more than the client's own error.
     if names & {"APIConnectionError", "ModelConnectionError"} and error.__cause__ is not None:
-        below = _classified(error.__cause__)
+        below = _classify(error.__cause__)
         if below[0] is not None:
             return below
     for name, kind, detail in _BY_NAME:
@@ -152,7 +152,7 @@ def _by_status(status: int) -> tuple[type[ModelError], str]:
 
 
 def _codes(error: BaseException) -> set[str]:
-    """The provider's own words for what is wrong: ``code`` and ``type`` of the error and of its body."""
+    """Return ``code`` and ``type`` of the error and of its body."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, dict) else {}
     values = [getattr(error, "code", None), getattr(error, "type", None)]
@@ -162,27 +162,27 @@ def _codes(error: BaseException) -> set[str]:
 
 
 @contextmanager
-def mapped(model: str, sentences: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Raise what a model raises as an error of this package, the original chained to it; see ``model_error``."""
+def map_errors(model: str, sentences: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Raise a model's error as one of this package, with the original chained to it; see ``to_model_error``."""
     try:
         yield
     except RagChainError:
         raise
     except Exception as raised:
-        error = raised.__cause__ if isinstance(raised, PassingError) and raised.__cause__ else raised
-        known = model_error(error, model, sentences)
+        error = raised.__cause__ if isinstance(raised, TransientError) and raised.__cause__ else raised
+        known = to_model_error(error, model, sentences)
         if known is None:
             raise
         raise known from error
 
 
 class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
-    """A chat model whose failures are this package's errors, an answer without text among them.
+    """A chat model that raises this package's errors, also for an answer without text.
 
     Args:
         model: a chat model.
-        name: ``provider:model``, for the sentences.
-        silence: seconds that may pass between two chunks of an asynchronous stream; ``None``: any.
+        name: ``provider:model``, for the messages.
+        silence: seconds that may pass between two chunks of an asynchronous stream; ``None``: any number.
 
     Raises:
         ModelError: from every method that calls the model.
@@ -196,36 +196,36 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
         self._silence = silence
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> BaseMessage:
-        """The model's message."""
-        with mapped(self.label):
-            return self._checked(self.model.invoke(input, config, **kwargs))
+        """Return the model's message."""
+        with map_errors(self.label):
+            return self._check(self.model.invoke(input, config, **kwargs))
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> BaseMessage:
         """See ``invoke``."""
-        with mapped(self.label):
-            return self._checked(await self.model.ainvoke(input, config, **kwargs))
+        with map_errors(self.label):
+            return self._check(await self.model.ainvoke(input, config, **kwargs))
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[BaseMessage]:
-        """The message in chunks, of which the first has text."""
-        watch = _Watch(self)
-        with mapped(self.label):
+        """Yield the message in chunks, of which the first has text."""
+        start = _HeldStart(self)
+        with map_errors(self.label):
             with closing(cast(Any, self.model.stream(input, config, **kwargs))) as chunks:
                 for chunk in chunks:
-                    yield from watch.take(chunk)
-            watch.end()
+                    yield from start.take(chunk)
+            start.end()
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[BaseMessage]:
         """See ``stream``."""
-        watch = _Watch(self)
-        with mapped(self.label):
+        start = _HeldStart(self)
+        with map_errors(self.label):
             async with aclosing(cast(Any, self.model.astream(input, config, **kwargs))) as chunks:
-                silence = None  # Until the first chunk the client's own timeouts and retries hold.
+                silence = None  # until the first chunk the client's own timeouts and retries apply
                 while True:
                     try:
                         async with asyncio.timeout(silence):
@@ -233,11 +233,11 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
                     except StopAsyncIteration:
                         break
                     silence = self._silence
-                    for ready in watch.take(chunk):
+                    for ready in start.take(chunk):
                         yield ready
-            watch.end()
+            start.end()
 
-    def _checked(self, message: BaseMessage) -> BaseMessage:
+    def _check(self, message: BaseMessage) -> BaseMessage:
         if message.response_metadata.get("finish_reason") in _FILTERED:
             raise ModelRefusedError(_SENTENCES["filter"].format(model=self.label))
         if not message.text and not (isinstance(message, AIMessage) and message.tool_calls):
@@ -245,8 +245,8 @@ class GuardedModel(Runnable[LanguageModelInput, BaseMessage]):
         return message
 
 
-class _Watch:
-    """Holds back what comes before the first text, so that a failure before it can still go to another model."""
+class _HeldStart:
+    """Holds back the chunks before the first text, so that after a failure the fallback model can still answer."""
 
     def __init__(self, guard: GuardedModel) -> None:
         self._guard = guard
@@ -261,20 +261,20 @@ class _Watch:
                 return
             self._begun = True
         if chunk.response_metadata.get("finish_reason") in _FILTERED:
-            self._guard._checked(chunk)
+            self._guard._check(chunk)
         yield chunk
 
     def end(self) -> None:
         if not self._begun:
-            self._guard._checked(self._held if self._held is not None else AIMessageChunk(content=""))
+            self._guard._check(self._held if self._held is not None else AIMessageChunk(content=""))
 
 
 class GuardedEmbeddings(Embeddings):
-    """An embedding model whose failures are this package's errors.
+    """An embedding model that raises this package's errors.
 
     Args:
         embeddings: an embedding model.
-        name: ``provider:model``, for the sentences.
+        name: ``provider:model``, for the messages.
 
     Raises:
         ModelError: from every method.
@@ -285,26 +285,26 @@ class GuardedEmbeddings(Embeddings):
         self.label = name
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The vectors of texts, in their order."""
-        with mapped(self.label, _EMBEDDING_SENTENCES):
-            return self._checked(texts, self.embeddings.embed_documents(texts))
+        """Return the vectors of texts, in their order."""
+        with map_errors(self.label, _EMBEDDING_SENTENCES):
+            return self._check(texts, self.embeddings.embed_documents(texts))
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """See ``embed_documents``."""
-        with mapped(self.label, _EMBEDDING_SENTENCES):
-            return self._checked(texts, await self.embeddings.aembed_documents(texts))
+        with map_errors(self.label, _EMBEDDING_SENTENCES):
+            return self._check(texts, await self.embeddings.aembed_documents(texts))
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
-        with mapped(self.label, _EMBEDDING_SENTENCES):
+        """Return the vector of a question."""
+        with map_errors(self.label, _EMBEDDING_SENTENCES):
             return self.embeddings.embed_query(text)
 
     async def aembed_query(self, text: str) -> list[float]:
         """See ``embed_query``."""
-        with mapped(self.label, _EMBEDDING_SENTENCES):
+        with map_errors(self.label, _EMBEDDING_SENTENCES):
             return await self.embeddings.aembed_query(text)
 
-    def _checked(self, texts: list[str], vectors: list[list[float]]) -> list[list[float]]:
+    def _check(self, texts: list[str], vectors: list[list[float]]) -> list[list[float]]:
         if len(vectors) != len(texts):
             raise ModelUnavailableError(_SENTENCES["garbled"].format(model=self.label))
         return vectors

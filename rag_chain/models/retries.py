@@ -1,7 +1,7 @@
-"""How long a model is waited for and how often it is asked again: by its client where that can, else around it.
+"""Timeouts and retries of models: the client's own if it has them, else around the model.
 
 Most of LangChain's chat models and embeddings have the fields ``timeout`` and ``max_retries`` and leave both to their
-provider's client, which knows best what may pass and honours ``Retry-After``.
+provider's client, which knows its transient errors best and honours ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rag_chain.models.errors import PassingError, may_pass
+from rag_chain.models.errors import TransientError, is_transient
 from rag_chain.settings import Settings
 
 Model = Runnable[LanguageModelInput, BaseMessage]
 
 _OPENAI = ("openai", "azure_openai")
 _OTHER_UNITS = ("openrouter",)
-"""Providers whose ``timeout`` is in milliseconds in some releases of their package."""
+"""Providers whose ``timeout`` is in milliseconds in some releases of their packages."""
 
 LONGEST_PAUSE = 8.0
-"""Seconds between two tries, at most: one at first, doubled each time, and a random part of a second."""
+"""Seconds between two tries, at most: one at first, doubled each time, plus up to a second at random."""
 
 
 def client_options(kind: type, provider: str, settings: Settings) -> dict[str, Any]:
-    """What the client of a chat model or of embeddings should be made with, as far as it has such options."""
+    """Return the timeout and retry options that the client of a chat model or embeddings has."""
     seconds = settings.model_timeout
     options: dict[str, Any] = {
-        # Some take whole seconds only.
+        # Some accept whole seconds only.
         "timeout": seconds if provider in _OPENAI else math.ceil(seconds),
         "max_retries": settings.model_retries,
-        # GuardedModel watches over the pauses in a stream: LangChain's own watch loses a task's cancellation that comes
-        # together with a chunk, because asyncio.wait_for does before Python 3.12.
+        # GuardedModel limits the pauses in a stream. LangChain's own limit uses asyncio.wait_for, which before Python
+        # 3.12 loses a cancellation that arrives together with a chunk.
         "stream_chunk_timeout": None,
     }
     if provider in _OTHER_UNITS:
@@ -46,19 +46,19 @@ def client_options(kind: type, provider: str, settings: Settings) -> dict[str, A
     return {name: value for name, value in options.items() if name in names}
 
 
-def patient(model: BaseChatModel, provider: str, settings: Settings) -> Model:
-    """The model, with what its client lacks of ``client_options`` around it.
+def add_retries(model: BaseChatModel, provider: str, settings: Settings) -> Model:
+    """Return the model with the timeout and the retries that its client lacks.
 
-    Without a timeout of the client's, only asynchronous calls are cut off: a blocking one can't be. Streams are not
-    asked for again: LangChain's ``with_retry`` does not.
+    If the client has no timeout, only asynchronous calls are limited: a blocking call can't be stopped. Streams are not
+    retried, because LangChain's ``with_retry`` does not retry them.
     """
     options = client_options(type(model), provider, settings)
     found: Model = model
     if "timeout" not in options:
         found = _Timed(found, settings.model_timeout)
     if "max_retries" not in options and settings.model_retries:
-        found = _Attempt(found).with_retry(
-            retry_if_exception_type=(PassingError,),
+        found = _Attempts(found).with_retry(
+            retry_if_exception_type=(TransientError,),
             stop_after_attempt=settings.model_retries + 1,
             exponential_jitter_params={"max": LONGEST_PAUSE},
         )
@@ -70,8 +70,8 @@ def _fields(kind: type) -> set[str]:
     return {*fields, *(field.alias for field in fields.values() if field.alias)}
 
 
-class _Around(Runnable[LanguageModelInput, BaseMessage]):
-    """A model as it is."""
+class _Wrapper(Runnable[LanguageModelInput, BaseMessage]):
+    """Passes every call on to a model."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -98,8 +98,8 @@ class _Around(Runnable[LanguageModelInput, BaseMessage]):
                 yield chunk
 
 
-class _Timed(_Around):
-    """A model whose asynchronous answers must be whole, or have begun to stream, in so many seconds."""
+class _Timed(_Wrapper):
+    """A model whose asynchronous answers must be complete, or have begun to stream, within ``seconds``."""
 
     def __init__(self, model: Model, seconds: float) -> None:
         super().__init__(model)
@@ -123,15 +123,15 @@ class _Timed(_Around):
                 yield chunk
 
 
-class _Attempt(_Around):
-    """A model whose failures are ``PassingError``s where asking again may help."""
+class _Attempts(_Wrapper):
+    """A model that raises ``TransientError`` if a retry may help."""
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> BaseMessage:
         try:
             return self.model.invoke(input, config, **kwargs)
         except Exception as error:
-            if may_pass(error):
-                raise PassingError from error
+            if is_transient(error):
+                raise TransientError from error
             raise
 
     async def ainvoke(
@@ -140,6 +140,6 @@ class _Attempt(_Around):
         try:
             return await self.model.ainvoke(input, config, **kwargs)
         except Exception as error:
-            if may_pass(error):
-                raise PassingError from error
+            if is_transient(error):
+                raise TransientError from error
             raise

@@ -47,9 +47,9 @@ def test_a_model_that_can_not_be_made(script: Script, env: dict[str, str], said:
 @pytest.mark.parametrize(
     ("scheme", "behaviour", "said"),
     [
-        ("openai", "unauthorized", "refused the login"),
+        ("openai", "unauthorized", "refused the credentials"),
         ("openai", "down", "can't be reached: check its address"),
-        ("azure_openai", "drop", "broke off before the answer was whole: ask again."),
+        ("azure_openai", "drop", "was lost before the answer was complete: try again."),
     ],
 )
 def test_a_model_that_fails(
@@ -73,6 +73,6 @@ def test_a_question_that_fails_does_not_stop_the_next_one(script: Script, server
     env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{server.address}/v1", "RAG_MODEL_RETRIES": "0"}
     env |= {"RAG_CHAT_MODEL": "openai:fault-once", "RAG_EMBEDDING_MODEL": "local:minilm"}
     done = script("chat.py", "--json", "--session", "s1", input="What is a turn?\nWhat is a session?\n", env=env)
-    assert_one_line(done, 1, "failed with a fault of its own: ask again later.")
+    assert_one_line(done, 1, "failed with a server error: try again later.")
     (turn,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert turn["question"] == "What is a session?"

@@ -70,10 +70,10 @@ async def ask(model: Embeddings, way: str) -> Any:
 
 WAYS = ["embed_documents", "embed_query", "aembed_documents", "aembed_query"]
 FAILURES: dict[str, tuple[type[ModelError], str]] = {
-    "unauthorized": (ModelRefusedError, "refused the login: check the provider's key"),
-    "quota": (ModelRefusedError, "takes no more requests now"),
-    "fault": (ModelUnavailableError, "failed with a fault of its own"),
-    "unknown": (ModelUnavailableError, "not known to the provider"),
+    "unauthorized": (ModelRefusedError, "refused the credentials: check the provider's key"),
+    "quota": (ModelRefusedError, "refused the request: the quota is used up"),
+    "fault": (ModelUnavailableError, "failed with a server error"),
+    "unknown": (ModelUnavailableError, "is unknown to the provider"),
     "overflow": (ContextTooLongError, "make chunks smaller with RAG_CHUNK_SIZE"),
     "garbled": (ModelUnavailableError, "sent a reply that can't be read"),
     "page": (ModelUnavailableError, "sent a reply that can't be read"),
@@ -134,7 +134,7 @@ def page(tmp_path: Path) -> Path:
 
 def test_an_ingest_ends_with_the_sentence_and_goes_on_later(server: FaultyServer, page: Path, tmp_path: Path) -> None:
     index_dir = tmp_path / "index"
-    with pytest.raises(ModelRefusedError, match="refused the login"):
+    with pytest.raises(ModelRefusedError, match="refused the credentials"):
         ingest([page], settings_for("openai", "unauthorized-once", server.address, index_dir=index_dir))
     report = ingest([page], settings_for("openai", "unauthorized-once", server.address, index_dir=index_dir))
     assert report.added == 1

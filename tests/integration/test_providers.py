@@ -23,7 +23,7 @@ from rag_chain.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from rag_chain.models.errors import model_error
+from rag_chain.models.errors import to_model_error
 from rag_chain.models.providers import answering_model
 from rag_chain.settings import Settings, variable_of
 
@@ -72,16 +72,16 @@ async def _astream(model: Runnable[Any, BaseMessage], said: list[str]) -> None:
 WAYS: dict[str, Callable[..., Any]] = {"invoke": _invoke, "ainvoke": _ainvoke, "stream": _stream, "astream": _astream}
 
 FAILURES: list[tuple[str, type[ModelError], str]] = [
-    ("unauthorized", ModelRefusedError, "refused the login: check the provider's key"),
-    ("quota", ModelRefusedError, "takes no more requests now"),
-    ("fault", ModelUnavailableError, "failed with a fault of its own"),
+    ("unauthorized", ModelRefusedError, "refused the credentials: check the provider's key"),
+    ("quota", ModelRefusedError, "refused the request: the quota is used up"),
+    ("fault", ModelUnavailableError, "failed with a server error"),
     ("filter", ModelRefusedError, "content filter"),
     ("filtered", ModelRefusedError, "content filter"),
-    ("overflow", ContextTooLongError, "longer than .* takes"),
-    ("llama-overflow", ContextTooLongError, "longer than .* takes"),
-    ("unknown", ModelUnavailableError, "not known to the provider"),
+    ("overflow", ContextTooLongError, "longer than .* accepts"),
+    ("llama-overflow", ContextTooLongError, "longer than .* accepts"),
+    ("unknown", ModelUnavailableError, "is unknown to the provider"),
     ("invalid", ModelRefusedError, "refused the request as invalid"),
-    ("drop", ModelUnavailableError, "broke off before the answer was whole"),
+    ("drop", ModelUnavailableError, "was lost before the answer was complete"),
     ("empty", ModelUnavailableError, "gave an empty answer"),
 ]
 
@@ -190,7 +190,7 @@ async def test_another_model_stands_in_before_the_first_word(server: FaultyServe
 async def test_no_model_stands_in_after_the_first_word(server: FaultyServer, way: str) -> None:
     settings = settings_for("openai", "drop", server.address, fallback_model="openai:ok")
     said: list[str] = []
-    with pytest.raises(ModelUnavailableError, match="broke off"):
+    with pytest.raises(ModelUnavailableError, match="was lost before"):
         await WAYS[way](answering_model(settings), said)
     assert "".join(said) == "Hello there"
     assert len(server.requests) == 1
@@ -220,9 +220,9 @@ def test_no_error_of_langchain_or_openai_is_missed() -> None:
     for kind in kinds:
         error = kind.__new__(kind)
         error.__cause__ = None
-        assert model_error(error, "openai:m") is not None, kind
+        assert to_model_error(error, "openai:m") is not None, kind
 
 
 def test_errors_that_are_no_models_stay_what_they_are() -> None:
-    assert model_error(TypeError("a bug"), "openai:m") is None
-    assert model_error(KeyError("a bug"), "openai:m") is None
+    assert to_model_error(TypeError("a bug"), "openai:m") is None
+    assert to_model_error(KeyError("a bug"), "openai:m") is None

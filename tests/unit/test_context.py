@@ -66,6 +66,31 @@ def test_near_repeats_are_dropped_and_the_better_one_stays() -> None:
     assert fit("q", "q", [], documents, limit=9999).cut["repeats"] == 1
 
 
+def test_a_repeat_shares_four_fifths_of_its_shingles() -> None:
+    best = Document(" ".join(f"w{n}" for n in range(104)))  # 100 shingles
+
+    def shares(words: int) -> Document:
+        return Document(" ".join([*(f"w{n}" for n in range(words)), *(f"x{n}" for n in range(104 - words))]))
+
+    assert without_repeats([best, shares(83)]) == [best, shares(83)]  # 79 of 100
+    assert without_repeats([best, shares(85)]) == [best]  # 81 of 100
+
+
+def test_an_image_counts_as_many_tokens() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    context = fit("q", "q", [], [], limit=5000, attachments=[image])
+    assert context.messages[-1].content[1] == image
+    with pytest.raises(ContextTooLongError):
+        fit("q", "q", [], [], limit=5000, attachments=[image] * 4)
+
+
+def test_what_was_counted_is_what_is_sent() -> None:
+    for limit in (600, 1000, 3000, 9000):
+        context = fit("q", "q", history(5), sources(4), limit=limit, summary="They greeted.")
+        request = render_request("q", "q", context.documents, context.summary)
+        assert context.messages == ANSWER_PROMPT.format_messages(chat_history=context.history, request=request)
+
+
 def test_neighbours_that_overlap_are_no_repeats() -> None:
     words = [f"word{n}" for n in range(150)]
     documents = [Document(" ".join(words[:80])), Document(" ".join(words[65:]))]
