@@ -108,9 +108,9 @@ def test_an_unknown_provider_is_told_what_there_is() -> None:
 
 
 def test_an_unknown_local_model_is_told_what_there_is() -> None:
-    with pytest.raises(ConfigurationError, match="no local:gpt; there are local:extractive and local:llama"):
+    with pytest.raises(ConfigurationError, match="no local:gpt; use local:extractive or local:llama"):
         models.chat_model(Settings(chat_model="local:gpt"))
-    with pytest.raises(ConfigurationError, match="no local:extractive; there is local:minilm"):
+    with pytest.raises(ConfigurationError, match="no local:extractive; use local:minilm"):
         models.embeddings(Settings(embedding_model="local:extractive"))
 
 
