@@ -7,12 +7,13 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.errors import UsageError
+from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.connections import Connections
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.engine import Engine, Server
@@ -20,9 +21,10 @@ from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.clients import Clients, GivenClients, clients_of, no_clients, shared_clients
-from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.connect import find_other_speech
+from rag_chain.sessions.redis.failures import FOREIGN, may_be_about_tls, tls_error, translate
 from rag_chain.sessions.redis.store import RedisStore
-from rag_chain.sessions.redis.urls import parse
+from rag_chain.sessions.redis.urls import RedisUrl, parse
 from rag_chain.sessions.values.flow import Call, Flow, T
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
@@ -222,7 +224,8 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
 
 def _compose(settings: Settings) -> Parts:
     url = settings.redis_url.get_secret_value().strip()
-    clients = clients_of(parse(url), settings.redis_timeout) if url else no_clients()
+    server_url = parse(url) if url else None
+    clients = clients_of(server_url, settings.redis_timeout) if server_url else no_clients()
     connections = Connections(clients, are_owned=True)
     prefix, address = check_prefix(settings.key_prefix), clients.address
     summaries = settings.history_summary == "on"
@@ -234,10 +237,11 @@ def _compose(settings: Settings) -> Parts:
     spare = Journal(None, address, prefix, SPARE_BYTES)
     local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
     server = breaker = None
-    if url:
+    if server_url is not None:
         store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster)
         recovery = Recovery(store, memory, lambda: local.journals, connections.run)
-        breaker = Breaker(lambda: connections.run(_probe(address, prefix)), recovery.replay, address)
+        probe = partial(_probe, connections, server_url, settings)
+        breaker = Breaker(probe, recovery.replay, address)
         server = Server(store, breaker, recovery)
     else:
         log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
@@ -268,8 +272,23 @@ def _compose(settings: Settings) -> Parts:
     return parts
 
 
-def _probe(address: str, prefix: str) -> Flow[None]:
-    """Ask the server for a sign of life, and whether it takes writes."""
+def _probe(connections: Connections, url: RedisUrl, settings: Settings) -> None:
+    """Call the server for a sign of life, and find out whether it takes writes.
+
+    Raises:
+        HistoryError: it is away, or refuses to serve.
+    """
+    try:
+        connections.run(_write_nothing(url.address, settings.key_prefix))
+    except HistoryUnavailableError as error:
+        is_possible = may_be_about_tls(error.__cause__, url.address)
+        expects_tls = find_other_speech(url, settings.redis_timeout) if is_possible else None
+        if expects_tls is None:
+            raise
+        raise tls_error(url.address, expects_tls=expects_tls) from error
+
+
+def _write_nothing(address: str, prefix: str) -> Flow[None]:
     try:
         yield Call("probe", (f"meta:{{{prefix}}}",))
     except FOREIGN as error:

@@ -6,17 +6,13 @@ import contextlib
 import logging
 import os
 import socketserver
-import ssl
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import server_context
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer, ReplyDropper
 from talking import config, contents, echo_chain, is_back, journal_rows, messages, say, stock, turns, until
@@ -381,18 +377,7 @@ def test_a_server_without_tls(process: Open, plain_server: int) -> None:
 @pytest.fixture
 def untrusted_server(tmp_path: Path) -> Iterator[int]:
     """Shows a certificate that nobody has signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    certificate = builder.sign(key, hashes.SHA256())
-    pem = tmp_path / "both.pem"
-    pem.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context = server_context(tmp_path)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -7,6 +7,8 @@ same in every version of redis-py.
 
 from __future__ import annotations
 
+import socket
+import ssl
 from typing import Any
 
 import redis
@@ -58,6 +60,33 @@ def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bo
     )
     nodes: list[Any] = [node_of(host, port) for host, port in url.hosts]
     return cluster_of(startup_nodes=nodes, **options)
+
+
+def find_other_speech(url: RedisUrl, timeout: float) -> bool | None:
+    """Connect anew the other way: with TLS where the URL has none, without where it has.
+
+    A server answers the wrong way with silence or by closing the connection, as one that is away does. No credentials
+    are sent.
+
+    Returns:
+        Whether the server expects TLS; ``None`` if it does not answer the other way either.
+    """
+    if not url.hosts:
+        return None
+    (host, port), options = url.hosts[0], url.sentinel_options if url.kind == "sentinel" else url.options
+    try:
+        if options.get("ssl"):
+            with redis.Redis(host=host, port=port, socket_timeout=timeout, socket_connect_timeout=timeout) as client:
+                client.ping()
+            return False
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection((host, port), timeout) as plain, context.wrap_socket(plain):
+            return True
+    except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError):
+        return False
+    except (redis.exceptions.RedisError, OSError):
+        return None
 
 
 def sentinels_of(client: Any) -> list[Any]:

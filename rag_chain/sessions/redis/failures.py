@@ -54,7 +54,9 @@ def translate(error: BaseException, address: str, key: str) -> HistoryError:
     if mistake is not None:
         return mistake
     if isinstance(error, _AWAY) or _has(str(error), _AWAY_WORDS):
-        return HistoryUnavailableError(f"Redis at {address} is away ({_reason(error)}).")
+        return HistoryUnavailableError(
+            f"Redis at {address} is away ({_reason(error, secure=address.startswith('rediss'))})."
+        )
     return HistoryError(f"Redis at {address} refused a call for the session under {key!r}: {str(error)[:200]}")
 
 
@@ -79,11 +81,13 @@ def _mistake(error: BaseException, address: str, key: str) -> HistoryError | Non
         return HistoryAuthError(
             f"The user of Redis at {address} lacks the right to {lack}; grant it with ACL SETUSER: the keys "
             "~PREFIX* ~meta:* ~index:*, PREFIX being RAG_KEY_PREFIX, and the commands +@read +@write +@scripting "
-            "+@connection."
+            "+@connection +time."
         )
     if any(isinstance(one, _LOGIN) for one in causes) or _has(text, ("NOAUTH", "WRONGPASS")):
         return HistoryAuthError(f"Redis at {address} refused the login; check the user and password in REDIS_URL.")
-    if isinstance(error, foreign.AskError) or "CROSSSLOT" in text or isinstance(error, foreign.ClusterCrossSlotError):
+    is_plain = address.startswith(("redis://", "rediss://", "unix://"))
+    in_cluster = foreign.ClusterDownError | foreign.AskError | foreign.ClusterCrossSlotError
+    if is_plain and isinstance(error, in_cluster) and not isinstance(error, foreign.MasterDownError):
         return HistoryError(f"Redis at {address} is a node of a cluster; begin REDIS_URL with redis+cluster://.")
     if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
         return HistoryError(f"Redis at {address} is no cluster; begin REDIS_URL with redis:// instead.")
@@ -110,7 +114,7 @@ def _tls_mistake(error: BaseException, address: str) -> HistoryError | None:
                 "ssl_cert_reqs."
             )
         if isinstance(cause, ssl.SSLError) and _not_tls(cause):
-            return HistoryAuthError(f"Redis at {address} does not speak TLS there; use redis:// in REDIS_URL.")
+            return tls_error(address, expects_tls=False)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _NETWORK_SSL) and cause.reason:
             return HistoryAuthError(
                 f"Redis at {address} refused TLS ({cause.reason.replace('_', ' ').lower()}); check the options ssl_ in "
@@ -128,7 +132,7 @@ def _tls_mistake(error: BaseException, address: str) -> HistoryError | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, *, secure: bool) -> str:
     """Why a server is away, in words that hold nothing of the server's or the library's text."""
     text = str(error)
     causes = list(_chain(error))
@@ -141,7 +145,7 @@ def _reason(error: BaseException) -> str:
     if any(isinstance(one, FileNotFoundError) for one in causes):
         return "there is no such socket"
     if any(isinstance(one, foreign.TimeoutError | TimeoutError) for one in causes):
-        return "no reply in time"
+        return "no reply to the TLS handshake in time" if "connecting" in text and secure else "no reply in time"
     if "max number of clients" in text:
         return "it has too many clients"
     return type(error).__name__
@@ -150,6 +154,25 @@ def _reason(error: BaseException) -> str:
 def _has(text: str, words: tuple[str, ...]) -> bool:
     """Whether a reply starts with an error code; a script's own error may stand before it."""
     return any(text.startswith(word) or f": {word} " in text or f"-{word} " in text for word in words)
+
+
+def may_be_about_tls(error: BaseException | None, address: str) -> bool:
+    """Whether a server might be away only because one side speaks TLS and the other does not.
+
+    A server that gets TLS and has none is silent; one that expects it closes the connection.
+    """
+    causes = list(_chain(error))
+    if any(isinstance(one, ConnectionRefusedError | socket.gaierror | FileNotFoundError) for one in causes):
+        return False
+    is_silent = any(isinstance(one, foreign.TimeoutError | TimeoutError) for one in causes)
+    return isinstance(error, _AWAY) and (address.startswith("rediss") or not is_silent)
+
+
+def tls_error(address: str, *, expects_tls: bool) -> HistoryAuthError:
+    """Return the error of a server that was reached with TLS and has none, or the other way round."""
+    if expects_tls:
+        return HistoryAuthError(f"Redis at {address} expects TLS; begin REDIS_URL with rediss instead of redis.")
+    return HistoryAuthError(f"Redis at {address} does not speak TLS there; use redis:// in REDIS_URL.")
 
 
 def _not_tls(error: ssl.SSLError) -> bool:
