@@ -1,8 +1,7 @@
 """The connections of all users of the same settings in one process, and the one count of who uses them.
 
 A user is a ``Sessions`` that was not closed, or a flow that runs. When the last one is gone the connections are closed;
-the next flow opens what it needs. So no user can close what another one uses, and a closed ``Sessions`` still works, at
-the price of connecting for each call.
+the next flow opens what it needs. So no user can close what another one uses.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Sessions:
         self.ttl, self.maximum = parts.limits.ttl, parts.limits.maximum
         self._parts = parts
         self._connections = parts.connections
-        self._connections.add_user(self)
+        self._is_open = False
+        self._open()
 
     def ref(self, session_id: object, user_id: object = None) -> SessionRef:
         """The checked identity of a session.
@@ -78,10 +79,12 @@ class Sessions:
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the engine with blocking calls."""
+        self._open()
         return self._connections.run(flow)
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow of the engine on the running event loop."""
+        self._open()
         return await self._connections.arun(flow)
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
@@ -135,13 +138,20 @@ class Sessions:
     def close(self) -> None:
         """End this use of the connections, the journal and the probing; the last use of the same settings closes them.
 
-        Others of the same settings are not disturbed. A later call still works, and opens what it needs for itself.
+        Others of the same settings are not disturbed. A later call begins the use anew.
         """
+        self._is_open = False
         self._connections.remove_user(self)
 
     async def aclose(self) -> None:
         """See ``close``; connections of the running event loop are closed when this returns."""
+        self._is_open = False
         await self._connections.aremove_user(self)
+
+    def _open(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            self._connections.add_user(self)
 
 
 class _Opened:

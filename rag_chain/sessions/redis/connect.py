@@ -163,7 +163,7 @@ def _connect_with_or_without_login(connection: Any) -> None:
     try:
         connection.on_connect()
     except AuthenticationError:
-        connection.username = connection.password = None
+        connection.username = connection.password = connection.redis_connect_func = None
         connection.on_connect()
 
 
@@ -171,5 +171,5 @@ async def _aconnect_with_or_without_login(connection: Any) -> None:
     try:
         await connection.on_connect()
     except AuthenticationError:
-        connection.username = connection.password = None
+        connection.username = connection.password = connection.redis_connect_func = None
         await connection.on_connect()
