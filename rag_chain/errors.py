@@ -14,7 +14,8 @@
     │   ├── IndexFormatError         written by a newer version
     │   └── IndexLockedError         another writer holds it
     ├── DocumentLoadError            one file could not be read; carries the reason
-    │   └── DocumentEmptyError       it was read, and holds nothing
+    │   ├── DocumentEmptyError       it was read, and holds nothing
+    │   └── DocumentUnsupportedError files of its kind can't be read at all
     ├── HistoryError                 a session's store
     │   ├── HistoryUnavailableError  the store is away
     │   ├── HistoryWriteError        a turn could be kept nowhere
@@ -98,6 +99,10 @@ class DocumentLoadError(RagChainError):
 
 class DocumentEmptyError(DocumentLoadError):
     """A file was read and holds no text at all."""
+
+
+class DocumentUnsupportedError(DocumentLoadError):
+    """Files of this kind can't be read at all."""
 
 
 class HistoryError(RagChainError):

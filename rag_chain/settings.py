@@ -120,6 +120,19 @@ class Settings(BaseSettings):
         validation_alias="RAG_MAX_FILE_MB",
         description="megabytes; larger files are reported, not read",
     )
+    max_file_seconds: float = Field(
+        60,
+        gt=0,
+        le=86_400,
+        validation_alias="RAG_MAX_FILE_SECONDS",
+        description="seconds that reading one file may take",
+    )
+    max_file_memory: float = Field(
+        1024,
+        ge=64,
+        validation_alias="RAG_MAX_FILE_MEMORY",
+        description="megabytes of memory that reading one file may take (enforced on Linux)",
+    )
     # Models
     chat_model: str = Field(
         "",

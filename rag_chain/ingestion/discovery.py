@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rag_chain.errors import UsageError
-from rag_chain.ingestion.loaders import FileStat, reason_of, why_skipped
+from rag_chain.ingestion.failures import Failures
+from rag_chain.ingestion.kinds import why_skipped
+from rag_chain.ingestion.loaders import FileStat, reason_of
 from rag_chain.ingestion.report import Reported
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -32,6 +34,7 @@ class SourceRecord:
         sha256: of its bytes.
         splitting: how it was split.
         chunks: how many there are of it.
+        omissions: what is missing in them.
     """
 
     path: str
@@ -41,9 +44,10 @@ class SourceRecord:
     sha256: str
     splitting: str
     chunks: int
+    omissions: Sequence[str] = ()
 
-    def is_unread(self, found: FileStat, splitting: str) -> bool:
-        """Whether the file is as it was, as far as can be told without opening it."""
+    def is_unchanged(self, found: FileStat, splitting: str) -> bool:
+        """Whether the file is as it was, as far as its size and time say."""
         return (
             (self.size, self.mtime_ns, self.splitting) == (found.size, found.mtime_ns, splitting)
             and self.mtime_ns + _CLOCK_TICK_NS < self.read_ns
@@ -71,6 +75,8 @@ class Plan:
     removed: list[str] = field(default_factory=list)
     failed: list[Reported] = field(default_factory=list)
     skipped: list[Reported] = field(default_factory=list)
+    partial: list[Reported] = field(default_factory=list)
+    """Of the unchanged ones, those that are in the index in part."""
 
     @property
     def is_idle(self) -> bool:
@@ -78,7 +84,13 @@ class Plan:
         return not self.read and not self.removed
 
 
-def plan(paths: Sequence[str | Path], index_dir: Path, records: Records, splitting: str) -> Plan:
+def plan(
+    paths: Sequence[str | Path],
+    index_dir: Path,
+    records: Records,
+    splitting: str,
+    failures: Failures | None = None,
+) -> Plan:
     """Compare the files below ``paths`` with the records.
 
     A walk through a folder passes over hidden files and folders, virtual environments, ``__pycache__``,
@@ -111,7 +123,7 @@ def plan(paths: Sequence[str | Path], index_dir: Path, records: Records, splitti
             if place not in seen:
                 seen.add(place)
                 source = places.get(place) or _name(path, known, index_dir)
-                _sort_in(path, source, place, known.get(source), splitting, found, named=path is root)
+                _sort_in(path, source, place, known.get(source), splitting, found, failures)
         found.removed += [
             s for s in below if known[s].path not in seen and _is_gone(_file_of(known[s].path, index_dir))
         ]
@@ -122,7 +134,13 @@ def plan(paths: Sequence[str | Path], index_dir: Path, records: Records, splitti
 
 
 def _sort_in(
-    path: Path, source: str, place: str, record: SourceRecord | None, splitting: str, found: Plan, *, named: bool
+    path: Path,
+    source: str,
+    place: str,
+    record: SourceRecord | None,
+    splitting: str,
+    found: Plan,
+    failures: Failures | None,
 ) -> None:
     try:
         status = path.stat()
@@ -130,13 +148,17 @@ def _sort_in(
         found.failed.append(Reported(source, reason_of(error)))
         return
     now = FileStat(status.st_size, status.st_mtime_ns)
-    reason = None if named else why_skipped(path, now.size)
+    reason = why_skipped(path.name, now.size)
     if reason:
         found.skipped.append(Reported(source, reason))
         if record:
             found.removed.append(source)
-    elif record and record.is_unread(now, splitting):
+    elif record and record.is_unchanged(now, splitting):
         found.unchanged += 1
+        if record.omissions:
+            found.partial.append(Reported(source, "; ".join(record.omissions)))
+    elif failures and (known_failure := failures.reason(place, now)):
+        found.failed.append(Reported(source, known_failure))
     else:
         found.read.append(FoundFile(path, source, now, place, record))
 

@@ -9,6 +9,7 @@ import unicodedata
 from charset_normalizer import from_bytes
 
 from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.noise import without_noise
 
 _SNIFF_BYTES = 8192
 
@@ -24,6 +25,7 @@ _MARKS = (
 _DECLARED = re.compile(rb"(?:charset|encoding|coding)\s*[=:]\s*[\"']?([A-Za-z][\w.-]*)")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
 _CONTROLS_BUT_NUL = _CONTROLS.replace(b"\0", b"")
+_FEW_NULS = 2
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _WORD_OF_ACCENTS = re.compile(r"[^\W\d_\x00-\x7f]{4}")
 _SYMBOL_IN_WORD = re.compile(r"[^\W\d_][¡-¦¨-¬®-´¶¸-¿×÷ˆ˜†-‰•€™][^\W\d_]")
@@ -32,14 +34,25 @@ _SYMBOL_IN_WORD = re.compile(r"[^\W\d_][¡-¦¨-¬®-´¶¸-¿×÷ˆ˜†-‰•
 def is_binary(data: bytes) -> bool:
     """Whether the beginning of ``data`` is no text in any encoding.
 
-    A NUL byte, which is git's test too, or more than one control character in thirty; UTF-16 and UTF-32 are text.
+    More than one control character in thirty, or NUL bytes: a log or a table may hold a few of them, if the rest is
+    UTF-8. UTF-16 and UTF-32 are text.
     """
     head = data[:_SNIFF_BYTES]
     if _marked(head) or _unmarked_utf16(head):
         return False
-    if b"\0" in head:
+    nuls = head.count(0)
+    if nuls > max(_FEW_NULS, len(head) / 30) or (nuls and not _is_utf8(head)):
         return True
-    return len(head) - len(head.translate(None, _CONTROLS)) > len(head) / 30
+    return len(head) - nuls - len(head.translate(None, _CONTROLS)) > len(head) / 30
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether it is UTF-8; its last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decode(data: bytes) -> str:
@@ -58,8 +71,11 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """``text`` as the index can keep it: Unix line ends, NFC, no NUL, no lone surrogates."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    """``text`` as the index can keep it: Unix line ends, NFC, no lone surrogates, nothing that is no text.
+
+    What is taken out (see ``rag_chain.ingestion.noise``) leaves its line ends, so that lines keep their numbers.
+    """
+    text = without_noise(text.replace("\r\n", "\n").replace("\r", "\n"))
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", _SURROGATES.sub("\ufffd", text))

@@ -8,10 +8,10 @@ _SUFFIXES = {
     "kotlin": "kt kts", "go": "go", "rust": "rs", "c": "c h", "cpp": "cc cpp cxx c++ hh hpp hxx h++ ino cu cuh",
     "csharp": "cs csx", "php": "php phtml", "ruby": "rb rake gemspec", "scala": "scala sc", "swift": "swift",
     "lua": "lua", "haskell": "hs lhs", "elixir": "ex exs", "powershell": "ps1 psm1 psd1", "proto": "proto",
-    "sol": "sol", "cobol": "cob cbl cpy", "r": "r", "visualbasic6": "bas frm cls vb vbs", "latex": "tex ltx sty",
+    "sol": "sol", "cobol": "cob cbl cpy", "r": "r", "visualbasic6": "bas frm vb vbs", "latex": "sty cls bst",
     # Cut between lines.
     "shell": "sh bash zsh fish ksh bat cmd awk sed", "perl": "pl pm t", "sql": "sql", "css": "css scss sass less",
-    "xml": "xml xsd xsl xslt rss atom wsdl plist csproj", "yaml": "yaml yml", "toml": "toml",
+    "xml": "xsd xsl xslt wsdl plist csproj", "yaml": "yaml yml", "toml": "toml",
     "ini": "ini cfg conf properties editorconfig desktop service", "clojure": "clj cljs cljc edn",
     "erlang": "erl hrl", "ocaml": "ml mli", "fsharp": "fs fsi fsx", "dart": "dart", "groovy": "groovy gradle",
     "julia": "jl", "nim": "nim", "zig": "zig", "d": "d", "pascal": "pas pp dpr", "fortran": "f f77 f90 f95 f03 f08",

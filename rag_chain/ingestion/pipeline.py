@@ -7,12 +7,14 @@ computed so far are kept beside the index until then, so that a run that was sto
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,16 +28,19 @@ from rag_chain.errors import (
     DocumentEmptyError,
     DocumentIndexError,
     DocumentLoadError,
+    DocumentUnsupportedError,
     IndexMismatchError,
     IndexNotFoundError,
 )
-from rag_chain.ingestion import loaders, splitting
+from rag_chain.ingestion import splitting
 from rag_chain.ingestion.discovery import FoundFile, Plan, SourceRecord, plan
+from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.prefetch import Prefetch
 from rag_chain.ingestion.progress import Progress
 from rag_chain.ingestion.record_manager import IndexRecordManager
 from rag_chain.ingestion.report import IngestReport, Reported
 from rag_chain.ingestion.vector_cache import VectorCache
+from rag_chain.ingestion.worker import Limits, borrow_reader, return_reader
 from rag_chain.retrieval.generations import LOCK_SECONDS
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.settings import Settings
@@ -47,6 +52,9 @@ WINDOW = 512
 
 _AHEAD = 4 * WINDOW
 """Chunks that wait to be embedded, at most, apart from those of one file."""
+
+_READERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""Processes that read files, beside the one that embeds."""
 
 _QUIET_WAIT_SECONDS = 1.0
 
@@ -66,7 +74,8 @@ class _Failed:
 
     file: FoundFile
     reason: str
-    is_empty: bool
+    is_empty: bool = False
+    is_unsupported: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +88,8 @@ class _Counts:
     removed: int = 0
     emptied: list[str] = field(default_factory=list)
     failed: list[Reported] = field(default_factory=list)
+    skipped: list[Reported] = field(default_factory=list)
+    partial: list[Reported] = field(default_factory=list)
     load_seconds: float = 0.0
     wait_seconds: float = 0.0
     """That the index waited for the loading."""
@@ -119,6 +130,7 @@ def ingest(
     try:
         report = run.run(rebuild=rebuild, progress=progress)
         run.cache.clear()
+        run.failures.save()
         return report
     except IndexMismatchError:
         run.cache.clear()  # its vectors fit no index that is to be made
@@ -148,10 +160,20 @@ class _Run:
         }  # fmt: skip
         self.splitting = ":".join(map(str, self.chunking.values()))
         self.counts = _Counts()
+        self.limits = Limits(
+            settings.max_file_mb,
+            settings.max_file_seconds,
+            settings.max_file_memory,
+            settings.chunk_size,
+            settings.chunk_overlap,
+        )
+        self.failures = Failures(settings.index_dir, f"{self.splitting}:{asdict(self.limits)}")
 
     def run(self, *, rebuild: bool, progress: bool | None) -> IngestReport:
         """See ``ingest``."""
         started = time.perf_counter()
+        if rebuild:
+            self.failures.forget()
         index = None if rebuild else self._opened()
         found = self._plan(index)
         find_seconds = time.perf_counter() - started
@@ -174,7 +196,8 @@ class _Run:
             unchanged=counts.unchanged + found.unchanged,
             removed=counts.removed,
             failed=tuple(sorted([*counts.failed, *found.failed])),
-            skipped=tuple(found.skipped),
+            partial=tuple(sorted([*counts.partial, *found.partial])),
+            skipped=tuple(sorted([*counts.skipped, *found.skipped])),
             chunks=len(index) if index is not None else 0,
             chunks_added=result["num_added"],
             chunks_removed=result["num_deleted"],
@@ -206,7 +229,7 @@ class _Run:
 
     def _plan(self, index: HybridIndex | None) -> Plan:
         records = index.sources if index is not None else {}
-        return plan(self.paths, self.settings.index_dir, records, self.splitting)
+        return plan(self.paths, self.settings.index_dir, records, self.splitting, self.failures)
 
     def _write(self, index: HybridIndex, found: Plan, progress: bool | None) -> dict[str, int]:
         """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
@@ -248,11 +271,15 @@ class _Run:
             counts.wait_seconds += time.perf_counter() - waited
             file = outcome.file
             if isinstance(outcome, _Failed):
-                counts.failed.append(Reported(file.source, outcome.reason))
-                if outcome.is_empty and file.record:
+                (counts.skipped if outcome.is_unsupported else counts.failed).append(
+                    Reported(file.source, outcome.reason)
+                )
+                if (outcome.is_empty or outcome.is_unsupported) and file.record:
                     counts.emptied.append(file.source)
             else:
                 index.set_source(file.source, asdict(outcome.record))
+                if outcome.record.omissions:
+                    counts.partial.append(Reported(file.source, "; ".join(outcome.record.omissions)))
                 if not outcome.chunks:
                     counts.unchanged += 1
                 elif file.record:
@@ -267,28 +294,50 @@ class _Run:
             waited = time.perf_counter()
 
     def _load(self, files: Iterable[FoundFile]) -> Iterator[_Loaded | _Failed]:
-        """In the loading thread."""
-        for file in files:
+        """In the loading thread: some files at once, in their order."""
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="rag_chain-read") as pool:
+            waiting: deque[Future[_Loaded | _Failed]] = deque()
             started = time.perf_counter()
-            try:
-                outcome: _Loaded | _Failed = self._loaded(file)
-            except DocumentLoadError as error:
-                outcome = _Failed(file, error.reason, isinstance(error, DocumentEmptyError))
-            self.counts.load_seconds += time.perf_counter() - started
-            yield outcome
+            for file in files:
+                waiting.append(pool.submit(self._outcome, file))
+                if len(waiting) > 2 * _READERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+            self.counts.load_seconds = time.perf_counter() - started
 
-    def _loaded(self, file: FoundFile) -> _Loaded:
+    def _outcome(self, file: FoundFile) -> _Loaded | _Failed:
+        reader = borrow_reader()
         read_ns = time.time_ns()
-        stat, data = loaders.read(file.path, max_file_mb=self.settings.max_file_mb)
-        digest = hashlib.sha256(data).hexdigest()
         known = file.record
-        if known and (known.sha256, known.splitting) == (digest, self.splitting):
+        try:
+            found = reader.read(
+                file.path,
+                file.source,
+                self.limits,
+                known_sha256=known.sha256 if known and known.splitting == self.splitting else "",
+            )
+        except DocumentUnsupportedError as error:
+            return _Failed(file, error.reason, is_unsupported=True)
+        except DocumentLoadError as error:
+            self.failures.add(file.place, file.stat, read_ns, error.reason)
+            return _Failed(file, error.reason, isinstance(error, DocumentEmptyError))
+        finally:
+            return_reader(reader)
+        stat = found.stat
+        if found.chunks is None and known:
             return _Loaded(file, replace(known, size=stat.size, mtime_ns=stat.mtime_ns, read_ns=read_ns), [])
-        documents = loaders.parse(data, file.source)
-        chunks = splitting.split(documents, self.settings.chunk_size, self.settings.chunk_overlap)
+        chunks = found.chunks or []
         record = SourceRecord(
-            file.place, stat.size, stat.mtime_ns, read_ns, digest, self.splitting, len(chunks)
-        )  # fmt: skip
+            path=file.place,
+            size=stat.size,
+            mtime_ns=stat.mtime_ns,
+            read_ns=read_ns,
+            sha256=found.sha256,
+            splitting=self.splitting,
+            chunks=len(chunks),
+            omissions=found.omissions,
+        )
         return _Loaded(file, record, chunks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -22,7 +23,9 @@ class IngestReport:
         added, updated, unchanged, removed: counts of files. ``removed`` are those that were deleted or emptied.
         failed: files that could not be read. Of one that was ingested before, the index keeps that earlier version,
             unless the file is empty now.
-        skipped: files that a folder walk passed over because they are no documents.
+        partial: files that are in the index, but not whole; the reason says what is missing. Each is also counted as
+            added, updated or unchanged.
+        skipped: files that are no documents, or of a kind that can't be read.
         chunks: in the index, over all.
         chunks_added, chunks_removed: by this ingestion. A changed file's chunks that are as they were count in
             neither.
@@ -41,20 +44,29 @@ class IngestReport:
     chunks_removed: int = 0
     embedded: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    partial: tuple[Reported, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether no file failed."""
         return not self.failed
 
+    def skipped_kinds(self) -> list[str]:
+        """One line a kind of the files that were skipped: ``"12 files: .png is no document"``."""
+        counts = Counter(reason for _, reason in self.skipped)
+        return [f"{count} {'file' if count == 1 else 'files'}: {reason}" for reason, count in sorted(counts.items())]
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; ``failed`` and ``skipped`` are lists of ``{"source", "reason"}``."""
+        """As JSON has it; ``failed``, ``partial`` and ``skipped`` are lists of ``{"source", "reason"}``."""
         values = asdict(self)
-        for name in ("failed", "skipped"):
+        for name in ("failed", "partial", "skipped"):
             values[name] = [entry._asdict() for entry in getattr(self, name)]
         values["seconds"] = {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
         return values
 
     def __str__(self) -> str:
         counts = [f"{getattr(self, name)} {name}" for name in ("added", "updated", "unchanged", "removed")]
-        return f"{', '.join(counts)}, {len(self.failed)} failed; {self.chunks} chunks, {self.embedded} embedded"
+        said = f"{', '.join(counts)}, {len(self.failed)} failed"
+        if self.partial:
+            said += f", {len(self.partial)} read in part"
+        return f"{said}; {self.chunks} chunks, {self.embedded} embedded"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
-from rag_chain.ingestion.headings import Block
+from rag_chain.ingestion.markup.sections import Block
 
 # Best place first. No capturing groups: the splitter adds its own.
 _PROSE = [
@@ -47,6 +48,8 @@ def cut(
 
     Returns:
         The spans in order, without white space at their ends (code keeps its first line's indentation), none empty.
+        A span that begins within a table leaves room for the table's header, see ``header_of``, and shares nothing
+        with the span before.
     """
     if blocks is None:
         blocks = [Block(0, len(text), verbatim=language is not None)]
@@ -61,7 +64,7 @@ def cut(
     overlap = min(overlap, size // 2)
     spans: list[tuple[int, int]] = []
     for start, end in _packed(text, blocks, size - overlap, language):
-        if start > first and overlap:
+        if start > first and overlap and not _is_in_table(blocks, start, size):
             start = _overlapping(text, max(first, start - overlap), start, code)
         span = _stripped(text, start, end, code)
         if span and text[max(span[0], spans[-1][1] if spans else 0) : span[1]].strip():
@@ -69,14 +72,37 @@ def cut(
     return spans
 
 
+def header_of(blocks: Sequence[Block] | None, start: int, size: int) -> tuple[int, int] | None:
+    """The span of the header that a span beginning at ``start`` is to be read with; None: there is none.
+
+    Args:
+        blocks, size: as ``cut`` had them. A header of more than half of ``size`` is not repeated.
+    """
+    position = bisect_right(blocks, start, key=lambda block: block.start) - 1 if blocks else -1
+    if position < 0 or not blocks:
+        return None
+    block = blocks[position]
+    is_below = block.start < block.header_end <= start < block.end
+    return (block.start, block.header_end) if is_below and block.header_end - block.start <= size // 2 else None
+
+
+def _is_in_table(blocks: Sequence[Block], start: int, size: int) -> bool:
+    """Whether the text before or behind ``start`` is a table with a header."""
+    return bool(header_of(blocks, start, size) or header_of(blocks, start - 1, size))
+
+
 def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None) -> Iterator[tuple[int, int]]:
     """Neighbouring blocks as long as they fit ``limit`` together; a longer block in pieces."""
     start = end = blocks[0].start
+    header = 0  # what the header takes that a span in a table is read with
     for block in blocks:
-        for piece in _pieces(text[block.start : block.end], limit, end - start, block.verbatim, language):
-            if end + piece - start > limit and end > start:
+        names = block.header_end - block.start
+        names = names + 1 if 0 < names <= limit // 2 else 0
+        for piece in _pieces(text[block.start : block.end], limit - names, end - start, block.verbatim, language):
+            if end + piece - start > limit - header and end > start:
                 yield start, end
                 start = end
+                header = names if start >= block.header_end else 0
             end += piece
     if end > start:
         yield start, end

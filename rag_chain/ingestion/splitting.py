@@ -3,8 +3,10 @@
 What a loader says of the positions in a document decides how they are refined:
 
 - ``start_line`` without ``end_line``: the lines of the text are lines of the file, each chunk gets its own;
-- ``record``: the document is one record of many, with its ``row``, ``cell`` or lines. Neighbours are put together
+- ``RECORD``: the document is one record of many, with its ``row``, ``cell`` or lines. Neighbours are put together
   while they fit, and the chunk gets the range (``row`` and ``end_row``, and so on);
+- ``LINES``: each line of the text has a line of the file, each chunk gets its own;
+- ``TABLES``: a chunk that begins within a table is read with the rows that name its columns;
 - anything else (``page``, ``heading``) is handed on as it stands.
 """
 
@@ -18,16 +20,23 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from rag_chain.ingestion.headings import SEPARATOR, Section, markdown_sections, rst_sections
-from rag_chain.ingestion.spans import cut
+from rag_chain.ingestion.markup.markdown import markdown_sections
+from rag_chain.ingestion.markup.restructured import rst_sections
+from rag_chain.ingestion.markup.sections import SEPARATOR, Block, Section
+from rag_chain.ingestion.reading import LINES, MARKUP, RECORD, TABLES
+from rag_chain.ingestion.spans import cut, header_of
 
-VERSION = 1
+VERSION = 2
 """To be raised when the same file and settings give other chunks than before: all files are then split anew."""
 
-MARKDOWN, RST = "text/markdown", "text/x-rst"
-_SECTIONS = {MARKDOWN: markdown_sections, RST: rst_sections}
-_RANGES = (("row", "end_row"), ("cell", "end_cell"), ("start_line", "end_line"))
-_BETWEEN_RECORDS = "\n\n"
+_SECTIONS = {
+    "markdown": markdown_sections, "rst": rst_sections,
+    "text/markdown": markdown_sections, "text/x-rst": rst_sections,
+}  # fmt: skip
+_RANGES = (
+    ("row", "end_row"), ("cell", "end_cell"), ("start_line", "end_line"), ("start_time", "end_time"),
+    ("cells", "end_cells"),
+)  # fmt: skip
 
 
 def split(documents: Iterable[Document], chunk_size: int, chunk_overlap: int) -> list[Document]:
@@ -61,27 +70,29 @@ def _joined(documents: Iterable[Document], size: int, overlap: int) -> Iterator[
     """Texts and metadata of the chunks; neighbouring records of one heading are put together while they fit."""
     texts: list[str] = []
     merged: dict[str, Any] = {}
+    between = ""
     length = 0
     for document in documents:
         metadata = dict(document.metadata)
-        if not metadata.pop("record", False):
+        joint = metadata.pop(RECORD, None)
+        if joint is None:
             if texts:
-                yield _BETWEEN_RECORDS.join(texts), merged
+                yield between.join(texts), merged
                 texts = []
             yield from _cut(document.page_content, metadata, size, overlap)
             continue
         for text, found in _cut(document.page_content, metadata, size, 0):
-            more = len(_BETWEEN_RECORDS) + len(text)
-            if texts and length + more <= size and _mergeable(merged, found):
+            more = len(joint) + len(text)
+            if texts and length + more <= size and joint == between and _mergeable(merged, found):
                 texts.append(text)
                 length += more
                 merged |= {last: found.get(last, found[first]) for first, last in _RANGES if first in found}
             else:
                 if texts:
-                    yield _BETWEEN_RECORDS.join(texts), merged
-                texts, merged, length = [text], found, len(text)
+                    yield between.join(texts), merged
+                texts, merged, between, length = [text], found, joint, len(text)
     if texts:
-        yield _BETWEEN_RECORDS.join(texts), merged
+        yield between.join(texts), merged
 
 
 def _mergeable(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -91,19 +102,38 @@ def _mergeable(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _cut(text: str, metadata: dict[str, Any], size: int, overlap: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    sections = _SECTIONS.get(metadata.get("media_type", ""))
-    lines = _line_ends(text) if "start_line" in metadata and "end_line" not in metadata else None
+    places = metadata.pop(LINES, None)
+    tables = metadata.pop(TABLES, None)
+    sections = _SECTIONS.get(metadata.pop(MARKUP, metadata.get("media_type", "")))
+    has_lines = places or ("start_line" in metadata and "end_line" not in metadata)
+    lines = _line_ends(text) if has_lines else []
     for section in sections(text) if sections else [None]:
-        spans = cut(text, size, overlap, blocks=section.blocks if section else None, language=metadata.get("language"))
-        for start, end in spans:
+        blocks = section.blocks if section else _blocks(text, tables) if tables else None
+        for start, end in cut(text, size, overlap, blocks=blocks, language=metadata.get("language")):
             found = dict(metadata)
             heading = _heading(metadata, section)
             if heading:
                 found["heading"] = heading
-            if lines is not None:
-                found["start_line"] = metadata["start_line"] + bisect_left(lines, start)
-                found["end_line"] = metadata["start_line"] + bisect_left(lines, end - 1)
-            yield text[start:end], found
+            if has_lines:
+                first, last = bisect_left(lines, start), bisect_left(lines, end - 1)
+                if places:
+                    found["start_line"], found["end_line"] = places[first][0], places[last][1]
+                else:
+                    found["start_line"] = metadata["start_line"] + first
+                    found["end_line"] = metadata["start_line"] + last
+            header = header_of(blocks, start, size)
+            names = text[slice(*header)].rstrip("\n") + "\n" if header else ""
+            yield names + text[start:end], found
+
+
+def _blocks(text: str, tables: list[list[int]]) -> list[Block]:
+    """The tables of a text, and what is between them."""
+    blocks, position = [], 0
+    for start, header_end, end in tables:
+        if start >= position and end > start:
+            blocks += [Block(position, start), Block(start, min(end, len(text)), True, header_end)]
+            position = min(end, len(text))
+    return [block for block in [*blocks, Block(position, len(text))] if block.end > block.start]
 
 
 def _heading(metadata: dict[str, Any], section: Section | None) -> str:

@@ -26,7 +26,8 @@ from rag_chain.errors import (
     ModelError,
     UsageError,
 )
-from rag_chain.ingestion import IngestReport, ingest, loaders
+from rag_chain.ingestion import IngestReport, ingest
+from rag_chain.ingestion.worker import FileReader
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.settings import Settings
@@ -152,13 +153,14 @@ def test_what_a_walk_passes_over(place: Path) -> None:
     assert counts(run(".", index_dir=Path("docs/index")))[0] == 0
 
 
-def test_what_is_named_is_read_whatever_it_is(place: Path) -> None:
+def test_what_is_named_is_read_if_its_kind_can_be(place: Path) -> None:
     written(place, ".hidden/notes.md", "words")
     written(place, "picture.png", b"\x89PNG\r\n")
     written(place, "program", b"\x7fELF\x00\x00")
     report = run(".hidden", ".hidden/notes.md", "picture.png", "program")
-    assert counts(report) == (1, 0, 0, 0, 2)
-    assert [source for source, _ in report.failed] == ["picture.png", "program"]
+    assert counts(report) == (1, 0, 0, 0, 0)
+    assert [source for source, _ in report.skipped] == ["picture.png", "program"]
+    assert report.skipped_kinds() == ["1 file: .png is no document", "1 file: program is no document: binary file"]
 
 
 def test_links_that_lead_nowhere_are_reported(place: Path) -> None:
@@ -172,13 +174,13 @@ def test_links_that_lead_nowhere_are_reported(place: Path) -> None:
 
 def test_a_file_that_vanishes_while_it_is_waiting_is_reported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     three_files(place)
-    read = loaders.read
+    read = FileReader.read
 
-    def vanishing(path: Path, **options: Any) -> Any:
+    def vanishing(*arguments: Any, **options: Any) -> Any:
         (place / "docs/b.md").unlink(missing_ok=True)
-        return read(path, **options)
+        return read(*arguments, **options)
 
-    monkeypatch.setattr(loaders, "read", vanishing)
+    monkeypatch.setattr(FileReader, "read", vanishing)
     report = run("docs")
     assert counts(report) == (2, 0, 0, 0, 1)
     assert "no such file" in report.failed[0].reason
@@ -244,7 +246,7 @@ def test_an_unchanged_file_is_not_opened(place: Path, monkeypatch: pytest.Monkey
     three_files(place)
     run("docs")
     generation = opened().stats()["generation"]
-    monkeypatch.setattr(loaders, "read", lambda *_, **__: pytest.fail("a file was opened"))
+    monkeypatch.setattr(FileReader, "read", lambda *_, **__: pytest.fail("a file was opened"))
     assert counts(run("docs")) == (0, 0, 3, 0, 0)
     assert opened().stats()["generation"] == generation
 
@@ -253,9 +255,17 @@ def test_a_touched_file_is_compared_by_its_bytes(place: Path, monkeypatch: pytes
     three_files(place)
     run("docs")
     os.utime(place / "docs/a.md", ns=(0, 10**18))
-    monkeypatch.setattr(loaders, "parse", lambda *_: pytest.fail("a file was parsed"))
+    read = FileReader.read
+    found = []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        found.append(read(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(FileReader, "read", noted)
     assert counts(run("docs")) == (0, 0, 3, 0, 0)
-    monkeypatch.setattr(loaders, "read", lambda *_, **__: pytest.fail("a file was opened"))
+    assert [file.chunks for file in found] == [None]
+    monkeypatch.setattr(FileReader, "read", lambda *_, **__: pytest.fail("a file was opened"))
     assert counts(run("docs")) == (0, 0, 3, 0, 0)
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_text_splitters import Language
 
-from rag_chain.ingestion.headings import HeadingPath, markdown_sections, markdown_title, rst_sections
+from rag_chain.ingestion.markup.markdown import markdown_sections, markdown_title
+from rag_chain.ingestion.markup.restructured import rst_sections
+from rag_chain.ingestion.markup.sections import HeadingPath
 from rag_chain.ingestion.spans import cut
 from rag_chain.ingestion.splitting import split
 

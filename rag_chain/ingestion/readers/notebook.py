@@ -10,13 +10,14 @@ from langchain_core.documents import Document
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean, decode
-from rag_chain.ingestion.headings import SEPARATOR, HeadingPath, markdown_sections, markdown_title
+from rag_chain.ingestion.markup.markdown import markdown_sections, markdown_title
+from rag_chain.ingestion.markup.sections import SEPARATOR, HeadingPath
+from rag_chain.ingestion.reading import PARAGRAPHS, RECORD, Reading
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _BARE_REPR = re.compile(r"\A<[^\n]*>\Z")
 
 
-def read_notebook(data: bytes) -> list[Document]:
+def read_notebook(data: bytes) -> Reading:
     """The cells with something in them, in order; ``heading`` is the path that the Markdown cells open.
 
     Of the outputs, streams and ``text/plain`` results are read, but neither errors nor reprs like ``<Figure>``.
@@ -49,14 +50,14 @@ def read_notebook(data: bytes) -> list[Document]:
             pieces = [(path.current, "\n\n".join([text, *outputs]))]
         for where, piece in pieces:
             if piece.strip():
-                metadata: dict[str, Any] = {"cell": number, "record": True}
+                metadata: dict[str, Any] = {"cell": number, RECORD: PARAGRAPHS}
                 if where:
                     metadata["heading"] = SEPARATOR.join(where)
                 documents.append(Document(page_content=clean(piece).strip("\n"), metadata=metadata))
     for document in documents:
         if title:
             document.metadata["title"] = title
-    return documents
+    return Reading(documents)
 
 
 def _text_of(output: dict[str, Any]) -> str:
@@ -67,7 +68,7 @@ def _text_of(output: dict[str, Any]) -> str:
         text = _joined((output.get("data") or {}).get("text/plain", ""))
     else:
         return ""
-    text = _ANSI.sub("", text).strip("\n")
+    text = text.strip("\n")
     return "" if _BARE_REPR.match(text) else text
 
 

@@ -6,15 +6,18 @@ import re
 from html.entities import html5
 from typing import Any
 
-from langchain_core.documents import Document
 from lxml import etree
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean, decode
-from rag_chain.ingestion.headings import SEPARATOR, HeadingPath
+from rag_chain.ingestion.readers.page_text import PageWriter
+from rag_chain.ingestion.reading import Reading
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_UNSEEN = {"head", "script", "style", "noscript", "template", "svg", "canvas", "iframe", "object"}
+_UNSEEN = {
+    "head", "script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "del", "s", "strike", "rp",
+    "rt", "annotation", "annotation-xml", "audio", "video", "map",
+}  # fmt: skip
 _LINES = {
     "body", "caption", "center", "dd", "details", "dialog", "div", "dt", "fieldset", "figcaption", "footer", "form",
     "header", "hr", "legend", "li", "main", "nav", "option", "search", "summary", "tbody", "textarea", "tfoot",
@@ -23,48 +26,125 @@ _LINES = {
 _PARAGRAPHS = {"address", "article", "aside", "blockquote", "dl", "figure", "ol", "p", "pre", "section", "table", "ul"}
 _STAND_ALONE = {"pre", "table"}
 _CELLS = {"td", "th"}
-_ITEM = "- "
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")
+_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+# libxml2 keeps no higher number of a line.
+_LAST_KNOWN_LINE = 65535
+_MOST_SPANNED = 1000
 
 
-def read_html(data: bytes) -> list[Document]:
+def read_html(data: bytes) -> Reading:
     """The visible text of each section, laid out in lines; ``heading`` is the path of its headings.
 
     Table rows are lines with `` | `` between the cells, list items begin with ``- ``, ``pre`` stands as it is.
-    ``start_line`` and ``end_line`` are the section's in the file. Scripts, styles and SVG have no visible text.
+    ``start_line`` and ``end_line`` are the section's in the file. Scripts, styles, SVG, deleted and hidden elements
+    have no visible text. Menus (``nav``) are left out, unless there is nothing else.
     """
     source = decode(data)
     root = _parsed(source)
-    page = _Page()
+    writer = _written(root, source, with_menus=False)
+    if not writer.documents:
+        writer = _written(root, source, with_menus=True)
+    title = " ".join("".join(root.xpath("string((//*[local-name()='title'])[1])")).split()) or writer.title
+    for document in writer.documents:
+        document.metadata |= {"title": clean(title)} if title else {}
+    return Reading(writer.documents)
+
+
+def _written(root: Any, source: str, *, with_menus: bool) -> PageWriter:
+    page = PageWriter()
+    line = 1
     walker = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
     for event, element in walker:
+        if event != "end" and element.sourceline and element.sourceline < _LAST_KNOWN_LINE:
+            line = max(line, element.sourceline)
         if event == "start":
+            if not isinstance(element.tag, str):  # an entity that the document defines: it is not expanded
+                continue
             tag = _local_name(element)
-            if tag in _UNSEEN or (tag == "a" and "headerlink" in element.get("class", "")):
+            if _is_hidden(tag, element) or (not with_menus and _is_menu(tag, element)):
+                line += "".join(element.itertext()).count("\n")
                 walker.skip_subtree()
             else:
-                page.open(tag, element)
+                _open(page, tag, element, line)
+                line = page.write(element.text or "", line)
         else:
             if event == "end":
-                page.close(_local_name(element))
+                _close(page, _local_name(element), line)
+            elif event == "comment" and element.text:
+                line += element.text.count("\n")
             if element is not root and element.tail:
-                page.text.write(element.tail)
+                line = page.write(element.tail, line)
     page.end_section(source.count("\n") + 1)
-    title = " ".join("".join(root.xpath("string((//*[local-name()='title'])[1])")).split()) or page.title
-    for document in page.documents:
-        document.metadata |= {"title": clean(title)} if title else {}
-    return page.documents
+    return page
+
+
+def _open(page: PageWriter, tag: str, element: Any, line: int) -> None:
+    if tag in _HEADINGS and not page.in_heading:
+        page.open_heading(tag, line)
+    elif tag in _PARAGRAPHS | _LINES and not page.is_at_item():
+        page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
+    if tag == "pre":
+        page.verbatim += 1
+    if tag == "table":
+        page.open_table()
+    elif tag == "tr":
+        page.open_row()
+    elif tag in _CELLS:
+        page.open_cell(_number(element, "rowspan"), _number(element, "colspan"), is_name=tag == "th")
+    elif tag == "li":
+        page.open_item(line)
+    elif tag == "img" and element.get("alt"):
+        page.write(f" {element.get('alt')} ", line)
+
+
+def _close(page: PageWriter, tag: str, line: int) -> None:
+    if tag in _CELLS:
+        page.close_cell()
+    elif tag == "tr":
+        page.close_row()
+    if page.in_heading and tag == page.in_heading:
+        page.close_heading(_HEADINGS[tag])
+    elif tag in _PARAGRAPHS | _LINES:
+        page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
+    if tag == "pre":
+        page.verbatim -= 1
+    elif tag == "table":
+        page.close_table()
+
+
+def _is_hidden(tag: str, element: Any) -> bool:
+    return (
+        tag in _UNSEEN
+        or (tag == "a" and "headerlink" in element.get("class", ""))
+        or (tag == "input" and element.get("type") == "hidden")
+        or (tag == "dialog" and element.get("open") is None)
+        or element.get("hidden") is not None
+        or bool(_HIDDEN_STYLE.search(element.get("style", "")))
+    )
+
+
+def _is_menu(tag: str, element: Any) -> bool:
+    return tag == "nav" or element.get("role") in ("navigation", "menu", "menubar")
+
+
+def _number(element: Any, name: str) -> int:
+    value = element.get(name, "1").strip()
+    return min(int(value), _MOST_SPANNED) if value.isdecimal() else 1
 
 
 def _parsed(text: str) -> Any:
-    text = _XML_DECLARATION.sub("", text)
+    text = _XML_DECLARATION.sub(lambda found: "\n" * found.group().count("\n"), text)
+    # Entities that a file defines are not expanded in text, but they are in attributes: without the limits, that
+    # takes forever.
+    huge = "<!ENTITY" not in text
     if "http://www.w3.org/1999/xhtml" in text[:2048]:
         # As XML, <script/> and <div/> are closed; as HTML they would hold all that follows.
         named = _NAMED_ENTITY.sub(lambda match: html5.get(match.group(1), match.group()), text)
         try:
             return etree.fromstring(
-                named.encode(), etree.XMLParser(encoding="utf-8", huge_tree=True, resolve_entities=False)
+                named.encode(), etree.XMLParser(encoding="utf-8", huge_tree=huge, resolve_entities=False)
             )
         except etree.XMLSyntaxError:
             pass
@@ -77,109 +157,3 @@ def _parsed(text: str) -> Any:
 
 def _local_name(element: Any) -> str:
     return str(element.tag).rpartition("}")[2].lower()
-
-
-class _Text:
-    """Text as a browser lays it out: runs of white space are one space, blocks are lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._run: list[str] = []
-        self._gap = False
-
-    def write(self, text: str) -> None:
-        self._run.append(text)
-
-    def has_run(self) -> bool:
-        return any(part.strip() for part in self._run)
-
-    def is_at_item(self) -> bool:
-        """Whether the line holds the mark of a list item alone: ``<li><p>`` is one line."""
-        return "".join(self._run).strip() == _ITEM.strip()
-
-    def end_line(self, *, gap: bool = False, verbatim: bool = False) -> str:
-        """What the line holds; ``gap``: a blank line stands between it and what comes next."""
-        text = "".join(self._run)
-        text = text.strip("\n") if verbatim else " ".join(text.split())
-        self._run = []
-        if text.strip():
-            if self._gap and self.lines:
-                self.lines.append("")
-            self.lines.append(text)
-            self._gap = False
-        self._gap |= gap
-        return text
-
-
-class _Page:
-    """The sections of a page, as its elements open and close."""
-
-    def __init__(self) -> None:
-        self.documents: list[Document] = []
-        self.title = ""
-        self.text = _Text()
-        self._path = HeadingPath()
-        self._start_line = 1
-        self._in_heading = ""  # the heading element that is open
-        self._bare_lines = 0  # lines of the section up to its heading's: no more means that it has no text
-        self._verbatim = 0  # depth of pre elements
-        self._cells = [0]  # depth of cells, for each table that is open
-
-    def open(self, tag: str, element: Any) -> None:
-        """An element begins."""
-        if tag in _HEADINGS and not self._in_heading:
-            self.text.end_line(gap=True)
-            if not 0 < len(self.text.lines) == self._bare_lines:
-                self.end_section(element.sourceline - 1)
-                self._start_line = element.sourceline
-            self._in_heading = tag
-        elif tag in _PARAGRAPHS | _LINES and not self.text.is_at_item():
-            self._end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
-        elif tag in _CELLS and self.text.has_run():
-            self.text.write(" | ")
-        self._verbatim += tag == "pre"
-        self._cells[-1] += tag in _CELLS
-        if tag == "table":
-            self._cells.append(0)
-        if tag == "li":
-            self.text.write(_ITEM)
-        elif tag == "img" and element.get("alt"):
-            self.text.write(f" {element.get('alt')} ")
-        if element.text:
-            self.text.write(element.text)
-
-    def close(self, tag: str) -> None:
-        """An element ends."""
-        self._cells[-1] -= tag in _CELLS
-        if tag == self._in_heading:
-            heading = clean(self.text.end_line(gap=True))
-            self._path.enter(_HEADINGS[tag], heading)
-            self.title = self.title or (heading if tag == "h1" else "")
-            self._bare_lines = len(self.text.lines)
-            self._in_heading = ""
-        elif tag in _PARAGRAPHS | _LINES:
-            self._end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
-        self._verbatim -= tag == "pre"
-        if tag == "table":
-            self._cells.pop()
-
-    def end_section(self, last_line: int) -> None:
-        """What is written so far is a section, which ends in this line of the file."""
-        self.text.end_line()
-        text = clean("\n".join(self.text.lines))
-        if text.strip():
-            metadata: dict[str, Any] = {
-                "start_line": self._start_line, "end_line": max(self._start_line, last_line)
-            }  # fmt: skip
-            if self._path.current:
-                metadata["heading"] = SEPARATOR.join(self._path.current)
-            self.documents.append(Document(page_content=text, metadata=metadata))
-        self.text = _Text()
-        self._bare_lines = 0
-
-    def _end_line(self, *, gap: bool = False, always: bool = False) -> None:
-        """In a heading and in a table's cell, whose row is a line, this is a space."""
-        if self._in_heading or (self._cells[-1] and not always):
-            self.text.write(" ")
-        else:
-            self.text.end_line(gap=gap, verbatim=self._verbatim > 0)

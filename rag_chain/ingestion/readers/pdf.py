@@ -1,41 +1,306 @@
-"""PDF: one Document a page, counted from 1."""
+"""PDF: one Document a page, or a section of it that the outline names."""
 
 from __future__ import annotations
 
-import io
+import ctypes
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import pypdfium2
 from langchain_core.documents import Document
-from pypdf import PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError, WrongPasswordError
+from pypdfium2 import raw
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
+from rag_chain.ingestion.markup.sections import SEPARATOR, HeadingPath
+from rag_chain.ingestion.readers.running_heads import without_running_heads
+from rag_chain.ingestion.reading import Reading, listed
 
 # Typesetters' joined letters, which no one types into a question.
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
+_SOFT_HYPHEN = "\x02"
+"""PDFium's mark of a hyphen that ends a line within a word. It joins the two lines."""
+_NO_CHARACTER = re.compile("[\ufffe\uffff\x00-\x08\x0b\x0e-\x1f]")
+_UNMAPPED = re.compile("[\ufffd\ue000-\uf8ff]")
+_GLYPH_NAME = re.compile(r"/g\d+|\(cid:\d+\)|/uni[0-9A-F]{4}")
+_LEAST_LEGIBLE = 0.5
+_MOST_TEXT = 20_000_000
+_SYNTHETIC_GAP = 0.35
+"""Of the font's size: a gap that is narrower is no blank, even where PDFium puts one."""
+_NOTES = (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE,
+          raw.FPDF_ANNOT_STRIKEOUT, raw.FPDF_ANNOT_SQUIGGLY, raw.FPDF_ANNOT_CARET, raw.FPDF_ANNOT_STAMP)  # fmt: skip
+_UNTITLED = {"untitled", "(unspecified)", "unspecified", "(anonymous)"}
 
 
-def read_pdf(data: bytes) -> list[Document]:
-    """The text of each page that has some.
+_STREAM = re.compile(rb"stream\r?\n")
+_DICTIONARY_BYTES = 400
+_FLATE = re.compile(rb"/Filter\s*\[?\s*/(?:FlateDecode|Fl)\b")
+_PICTURE = re.compile(rb"/Subtype\s*/Image\b")
+_SAMPLE = 8192
+_SUSPICIOUS_RATIO = 150
+_MOST_EXPANDED = 40_000_000
+
+
+def _check_expansion(data: bytes) -> None:
+    """Refuse a PDF of which a stream, pictures aside, expands without measure: PDFium would expand it.
+
+    Raises:
+        DocumentLoadError: one does.
+    """
+    for found in _STREAM.finditer(data):
+        dictionary = data[max(0, found.start() - _DICTIONARY_BYTES) : found.start()]
+        dictionary = dictionary[dictionary.rfind(b" obj") + 1 :]
+        if not _FLATE.search(dictionary) or _PICTURE.search(dictionary):
+            continue
+        with suppress(zlib.error):
+            expander = zlib.decompressobj()
+            size = len(expander.decompress(data[found.end() : found.end() + _SAMPLE], _SAMPLE * _SUSPICIOUS_RATIO))
+            if size < _SAMPLE * _SUSPICIOUS_RATIO:
+                continue
+            rest = expander.unconsumed_tail + data[found.end() + _SAMPLE : found.end() + _MOST_EXPANDED]
+            while rest and size < _MOST_EXPANDED and not expander.eof:
+                size += len(expander.decompress(rest, _SAMPLE * _SUSPICIOUS_RATIO))
+                rest = expander.unconsumed_tail
+            if size >= _MOST_EXPANDED:
+                raise DocumentLoadError("it expands without measure: a page of more than 40 MB")
+
+
+def read_pdf(data: bytes) -> Reading:
+    """The text of each page that has some, with its annotations and the values of its form.
+
+    Metadata: ``page`` from 1; ``page_label`` where the document numbers its pages otherwise; ``heading``, the path in
+    the outline. Words that are hyphenated at a line's end are joined. A line that most pages begin or end with stays
+    on the first of them.
 
     Raises:
         DocumentLoadError: the PDF needs a password, or has no text (a scan).
     """
+    _check_expansion(data)
+    with _opened(data) as document:
+        texts, notes, bad = [], [], _Bad()
+        for number in range(len(document)):
+            text, note = _page(document, number, bad)
+            texts.append(text)
+            notes.append(note)
+            if sum(map(len, texts)) > _MOST_TEXT:
+                raise DocumentLoadError(f"its text expands to more than {_MOST_TEXT // 1_000_000} MB")
+        if not texts:
+            raise DocumentLoadError("the PDF has no pages")
+        if not any(text.strip() or note for text, note in zip(texts, notes, strict=True)):
+            raise DocumentLoadError(bad.reason_for_nothing())
+        title = " ".join(clean(document.get_metadata_value("Title")).split())
+        outline = _outline(document)
+        labels = [_label(document, number) for number in range(len(document))]
+    known = {"title": title} if title and title.lower() not in _UNTITLED else {}
+    documents = []
+    path = HeadingPath()
+    for number, text in enumerate(without_running_heads(texts)):
+        position = {**known, "page": number + 1}
+        if labels[number] not in ("", str(number + 1)):
+            position["page_label"] = labels[number]
+        body = "\n".join(filter(None, [text.strip("\n"), *notes[number]]))
+        for heading, section in _sections(body, outline.get(number, []), path):
+            if section.strip():
+                found = position | ({"heading": SEPARATOR.join(heading)} if heading else {})
+                documents.append(Document(page_content=section, metadata=found))
+    return Reading(documents, bad.omissions())
+
+
+class _Bad:
+    """The pages that could not be read, by their numbers."""
+
+    def __init__(self) -> None:
+        self.empty: list[int] = []
+        self.pictures: list[int] = []
+        self.broken: list[int] = []
+        self.illegible: list[int] = []
+
+    def omissions(self) -> list[str]:
+        said = (
+            (self.pictures, "a picture without text (a scan?)", "pictures without text (scans?)"),
+            (self.empty, "no text could be read (blank, or damaged)", "no text could be read (blank, or damaged)"),
+            (self.broken, "damaged", "damaged"),
+            (self.illegible, "its text has no letters (a font without a mapping)",
+             "their text has no letters (a font without a mapping)"),
+        )  # fmt: skip
+        return [
+            f"{listed(pages, 'page', 'pages')}: {one if len(pages) == 1 else many}"
+            for pages, one, many in said
+            if pages
+        ]
+
+    def reason_for_nothing(self) -> str:
+        if self.illegible:
+            return "its text has no letters: its fonts say nothing of the characters that they draw"
+        if self.broken and not self.pictures:
+            return "the PDF is damaged: no page can be read"
+        return "the PDF has no text: recognise its scanned pages (OCR) first"
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[pypdfium2.PdfDocument]:
     try:
-        reader = PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentLoadError("the PDF is encrypted: save it without a password")
-        pages = [clean(page.extract_text()).translate(_LIGATURES) for page in reader.pages]
-        title = str((reader.metadata and reader.metadata.title) or "").strip()
-    except (FileNotDecryptedError, WrongPasswordError, DependencyError) as error:
-        raise DocumentLoadError("the PDF is encrypted: save it without a password") from error
-    if not pages:
-        raise DocumentLoadError("the PDF has no pages")
-    if not any(text.strip() for text in pages):
-        raise DocumentLoadError("the PDF has no text: recognise its scanned pages (OCR) first")
-    known = {"title": clean(title)} if title else {}
-    return [
-        Document(page_content=text, metadata={**known, "page": number})
-        for number, text in enumerate(pages, 1)
-        if text.strip()
-    ]
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        match getattr(error, "err_code", None):
+            case raw.FPDF_ERR_PASSWORD:
+                reason = "the PDF is encrypted: save it without a password"
+            case raw.FPDF_ERR_SECURITY:
+                reason = "the PDF is encrypted in a way that is not supported"
+            case _:
+                reason = "not a valid PDF: it is damaged or cut off"
+        raise DocumentLoadError(reason) from error
+    try:
+        document.init_forms()
+        yield document
+    finally:
+        document.close()
+
+
+def _page(document: pypdfium2.PdfDocument, number: int, bad: _Bad) -> tuple[str, list[str]]:
+    """The text of a page and its annotations, each a line."""
+    try:
+        page = document[number]
+    except pypdfium2.PdfiumError:
+        bad.broken.append(number + 1)
+        return "", []
+    try:
+        text_page = page.get_textpage()
+        text = _text(text_page)
+        text_page.close()
+        notes = _annotations(page)
+        if not text.strip() and not notes:
+            pictures = any(True for _ in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
+            (bad.pictures if pictures else bad.empty).append(number + 1)
+        elif not _is_legible(text):
+            bad.illegible.append(number + 1)
+            text = ""
+        return text, notes
+    finally:
+        page.close()
+
+
+def _text(page: pypdfium2.PdfTextPage) -> str:
+    count = page.count_chars()
+    text = page.get_text_bounded()
+    if _GENERATED_WORDS.search(text):
+        text = _without_gaps(page, count, text)
+    text = text.replace("\r\n", "\n")
+    text = text.replace(_SOFT_HYPHEN, "")
+    text = clean(_NO_CHARACTER.sub("", text)).translate(_LIGATURES)
+    return _joined_hyphens(text)
+
+
+_GENERATED_WORDS = re.compile(r"\b[A-Z]{2,} [A-Z]{1,3}\b")
+"""Letters set at one distance: where PDFium may take the gap behind a narrow one for a blank."""
+
+
+def _without_gaps(page: pypdfium2.PdfTextPage, count: int, text: str) -> str:
+    """``text`` without the blanks that PDFium has put into gaps that are narrower than a blank."""
+    found = []
+    for index in range(count):
+        code = raw.FPDFText_GetUnicode(page, index)
+        if code == ord(" ") and raw.FPDFText_IsGenerated(page, index) == 1 and 0 < index < count - 1:
+            size = raw.FPDFText_GetFontSize(page, index - 1)
+            gap = page.get_charbox(index + 1)[0] - page.get_charbox(index - 1)[2]
+            if 0 <= gap < _SYNTHETIC_GAP * size and _is_spaced_out(page, index, gap):
+                continue
+        found.append(chr(code) if code else "")
+    spaced = "".join(found)
+    return spaced if spaced.replace(" ", "") == text.replace(" ", "") else text
+
+
+def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int, gap: float) -> bool:
+    """Whether the letters around the gap stand at one distance, start to start."""
+    starts = [page.get_charbox(i, loose=True)[0] for i in (index - 2, index - 1, index + 1) if i >= 0]
+    if len(starts) < 3:
+        return False
+    before, behind = starts[1] - starts[0], starts[2] - starts[1]
+    return bool(before > 0 and abs(behind - before) < 0.05 * before)
+
+
+def _joined_hyphens(text: str) -> str:
+    """Words that a line's end has cut, in one piece."""
+    return re.sub(r"([^\W\d_]{2,})-\n([^\W\d_A-Z]{2,})", r"\1\2", text)
+
+
+def _is_legible(text: str) -> bool:
+    """Whether most characters are known, not glyphs that the font has no Unicode for."""
+    solid = "".join(text.split())
+    if not solid:
+        return True
+    if len(_GLYPH_NAME.findall(solid)) * 3 > len(solid) * _LEAST_LEGIBLE:
+        return False
+    return len(_UNMAPPED.findall(solid)) < len(solid) * _LEAST_LEGIBLE
+
+
+def _annotations(page: pypdfium2.PdfPage) -> list[str]:
+    """What readers have written onto the page, and the values of its form."""
+    found = []
+    for index in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, index)
+        if not annotation:
+            continue
+        try:
+            kind = raw.FPDFAnnot_GetSubtype(annotation)
+            if raw.FPDFAnnot_GetFlags(annotation) & raw.FPDF_ANNOT_FLAG_HIDDEN:
+                continue
+            if kind == raw.FPDF_ANNOT_WIDGET:
+                name, value = _string(annotation, b"T"), _string(annotation, b"V")
+                if value.strip() and value != "Off":
+                    found.append(f"{name}: {value}" if name else value)
+            elif kind in _NOTES and (note := _string(annotation, b"Contents")).strip():
+                found.append(f"Note: {note}")
+        finally:
+            raw.FPDFPage_CloseAnnot(annotation)
+    return found
+
+
+def _string(annotation: Any, key: bytes) -> str:
+    length = raw.FPDFAnnot_GetStringValue(annotation, key, None, 0)
+    if length <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(length)
+    target = ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR))
+    raw.FPDFAnnot_GetStringValue(annotation, key, target, length)
+    return clean(buffer.raw[: length - 2].decode("utf-16-le", "replace"))
+
+
+def _label(document: pypdfium2.PdfDocument, number: int) -> str:
+    try:
+        return clean(document.get_page_label(number)).strip()
+    except (pypdfium2.PdfiumError, UnicodeDecodeError):
+        return ""
+
+
+def _outline(document: pypdfium2.PdfDocument) -> dict[int, list[tuple[int, str]]]:
+    """Page from 0 -> level and title of the entries that lead to it."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    try:
+        for entry in document.get_toc(max_depth=8):
+            target = entry.get_dest()
+            page = None if target is None else target.get_index()
+            title = " ".join(clean(entry.get_title()).split())
+            if page is not None and title:
+                found.setdefault(page, []).append((entry.level, title))
+    except (pypdfium2.PdfiumError, UnicodeDecodeError):
+        return {}
+    return found
+
+
+def _sections(text: str, entries: list[tuple[int, str]], path: HeadingPath) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The text of a page, cut where the titles of its outline's entries stand as lines of their own."""
+    lines = text.split("\n")
+    plain = ["".join(line.lower().split()) for line in lines]
+    start = 0
+    for level, title in entries:
+        wanted = "".join(title.lower().split())
+        place = next((i for i in range(start, len(lines)) if plain[i] and plain[i].endswith(wanted)), None)
+        if place is not None and place > start:
+            yield path.current, "\n".join(lines[start:place])
+            start = place
+        path.enter(level, title)
+    yield path.current, "\n".join(lines[start:])

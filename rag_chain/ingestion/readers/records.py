@@ -4,73 +4,107 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
 
 from langchain_core.documents import Document
 
 from rag_chain.errors import DocumentLoadError
-from rag_chain.ingestion.encodings import clean, decode
+from rag_chain.ingestion.encodings import decode
+from rag_chain.ingestion.readers.tables import names_columns
+from rag_chain.ingestion.reading import PARAGRAPHS, RECORD, Reading, listed
 
 _SNIFFED = 64 * 1024
 _SNIFFED_ROWS = 50
 _DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?[\d.,\s%€$£]*\d[\d.,\s%€$£]*\Z")
 csv.field_size_limit(sys.maxsize)  # a size limit of its own is this package's
 
 
-class _Object(tuple[tuple[str, Any], ...]):
-    """A JSON object as its pairs, in order: a key that comes twice keeps both values."""
-
-    __slots__ = ()
-
-
-def read_csv(data: bytes) -> list[Document]:
+def read_csv(data: bytes) -> Reading:
     """One Document a row, ``column: value`` a line; ``row`` counts from 1 below the header.
 
-    The delimiter is sniffed among comma, semicolon, tab and bar. The first row is the header.
+    The delimiter is the one that a line ``sep=`` names, else sniffed among comma, semicolon, tab and bar. The header
+    is the first row that is as wide as the table; titles above it make a record of their own, row 0. A table whose
+    first row looks like the others has no header: its columns are numbered.
     """
     text = decode(data)
+    named = _SEPARATOR_LINE.match(text)
+    if named:
+        return _rows(text[named.end() :], named.group(1))
     return _rows(text, _delimiter(text))
 
 
-def read_tsv(data: bytes) -> list[Document]:
+def read_tsv(data: bytes) -> Reading:
     """As ``read_csv``, with tabs."""
     return _rows(decode(data), "\t")
 
 
-def read_json(data: bytes) -> list[Document]:
-    """One Document an item of the outer list (``row``, from 1) or a key of the outer object (``heading``).
+def table_documents(rows: Iterable[tuple[int, Sequence[str]]], widths: Sequence[int]) -> list[Document]:
+    """A Document a row, with ``row`` as its number is counted from the header.
 
-    Nested values stand a line each as ``path.to[0].key: value``. Numbers stand as they are written.
+    Args:
+        rows: the number of each row in the file, from 1, and its cells.
+        widths: the numbers of filled cells of the first rows.
     """
-    try:
-        value = _loads(decode(data))
-    except json.JSONDecodeError as error:
-        raise DocumentLoadError(f"not valid JSON: {error.msg} in line {error.lineno}") from error
-    if isinstance(value, _Object):
-        return [_record(_lines(item, key), heading=clean(key)) for key, item in value if _lines(item, key)]
-    if isinstance(value, list):
-        return [_record(_lines(item), row=row) for row, item in enumerate(value, 1) if _lines(item)]
-    return [_record(_lines(value), row=1)]
-
-
-def read_jsonl(data: bytes) -> list[Document]:
-    """One Document a line, as ``read_json`` writes an item; ``start_line`` and ``end_line`` are the line's."""
-    documents = []
-    for number, line in enumerate(decode(data).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            lines = _lines(_loads(line))
-        except json.JSONDecodeError as error:
-            raise DocumentLoadError(f"line {number} is not valid JSON: {error.msg}") from error
-        if lines:
-            documents.append(_record(lines, start_line=number, end_line=number))
+    listed_rows = iter(rows)
+    head = list(islice(listed_rows, _SNIFFED_ROWS))
+    titles = _title_rows(widths)
+    first = head[titles] if titles < len(head) else (0, [])
+    has_header = _has_header([cells for _, cells in head[titles:]])
+    header = [name.strip() for name in first[1]] if has_header else []
+    documents = [
+        Document(page_content=text, metadata={"row": 0, "file_row": number, RECORD: PARAGRAPHS})
+        for number, cells in head[:titles]
+        if (text := " ".join(" ".join(cells).split()))
+    ]
+    base = first[0] if has_header else first[0] - 1
+    for rest in (head[titles + has_header :], listed_rows):
+        for number, cells in rest:
+            names = header + [f"column {i + 1}" for i in range(len(header), len(cells))]
+            lines = [
+                f"{name}: {value}" if name else value
+                for name, value in zip(names, map(str.strip, cells), strict=False)
+                if value
+            ]
+            if lines:
+                metadata = {"row": number - base, "file_row": number, RECORD: PARAGRAPHS}
+                documents.append(Document(page_content="\n".join(lines), metadata=metadata))
+    if not documents and any(header):
+        documents.append(
+            Document(page_content=", ".join(header), metadata={"row": 0, "file_row": first[0], RECORD: PARAGRAPHS})
+        )
     return documents
+
+
+def _title_rows(widths: Sequence[int]) -> int:
+    """How many rows stand above the header: those that are much narrower than most of the rows."""
+    usual = Counter(width for width in widths if width > 1).most_common(1)
+    if not usual or usual[0][0] < 2:
+        return 0
+    for number, width in enumerate(widths):
+        if width > max(1, usual[0][0] // 2):
+            return number
+    return 0
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: not if it holds numbers where all the others do."""
+    if len(rows) < 2 or names_columns(rows[0]):
+        return True
+    numbers = [bool(_NUMBER.match(cell)) for cell in rows[0]]
+    if not any(numbers):
+        return True
+    alike = [
+        all(_NUMBER.match(row[column]) for row in rows[1:] if column < len(row) and row[column])
+        for column, is_number in enumerate(numbers)
+        if is_number and len(rows[0][column].strip()) != len("2024")  # years do name columns
+    ]
+    return not alike or not all(alike)
 
 
 def _delimiter(text: str) -> str:
@@ -91,60 +125,58 @@ def _delimiter(text: str) -> str:
     return winner
 
 
-def _rows(text: str, delimiter: str) -> list[Document]:
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _rows(text: str, delimiter: str) -> Reading:
+    omissions = []
+    unclosed = _unclosed_quote(text, delimiter)
+    if unclosed:
+        omissions.append(
+            f"the quote that opens in line {unclosed} is never closed: quotes are read as letters from there"
+        )
+    rows = _parsed(text, delimiter, unclosed)
     try:
-        header = [name.strip() for name in next(rows, [])]
-        documents = []
-        for number, row in enumerate(rows, 1):
-            names = header + [f"column {i + 1}" for i in range(len(header), len(row))]
-            lines = [
-                f"{name}: {value}" if name else value
-                for name, value in zip(names, map(str.strip, row), strict=False)
-                if value
-            ]
-            if lines:
-                documents.append(_record(lines, row=number))
+        listed_rows = [(number, row) for number, row in enumerate(rows, 1)]
     except csv.Error as error:
-        raise DocumentLoadError(f"not a valid table: {error} in line {rows.line_num}") from error
-    if not documents and any(header):
-        return [_record([delimiter.join(header)], row=0)]
-    return documents
+        raise DocumentLoadError(f"not a valid table: {error}") from error
+    while listed_rows and not any(cell.strip() for cell in listed_rows[0][1]):
+        listed_rows.pop(0)
+    widths = [sum(bool(cell.strip()) for cell in row) for _, row in listed_rows[:_SNIFFED_ROWS]]
+    documents = table_documents(listed_rows, widths)
+    for document in documents:
+        del document.metadata["file_row"]
+        if document.metadata["row"] == 0 and len(documents) == 1:
+            document.page_content = text.strip().split("\n")[0].strip()
+    return Reading(documents, omissions)
 
 
-def _record(lines: list[str], **position: Any) -> Document:
-    return Document(page_content="\n".join(lines), metadata={**position, "record": True})
+def _parsed(text: str, delimiter: str, unclosed: int) -> Iterable[list[str]]:
+    if not unclosed:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    lines = text.split("\n")
+    before = "\n".join(lines[: unclosed - 1])
+    behind = csv.reader(lines[unclosed - 1 :], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    rows = list(csv.reader(io.StringIO(before, newline=""), delimiter=delimiter))
+    return [*rows, *([cell.strip('"') for cell in row] for row in behind)]
 
 
-def _loads(text: str) -> Any:
+def _unclosed_quote(text: str, delimiter: str) -> int:
+    """The line in which a quoted cell begins that never ends; 0: there is none."""
+    if text.count('"') % 2 == 0:
+        return 0
     try:
-        return json.loads(text, object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=str)
-    except RecursionError as error:
-        raise DocumentLoadError("its JSON is nested too deep") from error
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        if "end of data" not in str(error):
+            return 0
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        before = 0
+        for row in rows:
+            last, before = before, rows.line_num
+            if row and rows.line_num >= text.rstrip("\n").count("\n") + 1:
+                return last + 1
+    return 0
 
 
-def _lines(value: Any, path: str = "") -> list[str]:
-    return [clean(f"{where}: {text}" if where else text) for where, text in _leaves(value, path)]
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, _Object):
-        for key, item in value:
-            yield from _leaves(item, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        if all(not isinstance(item, list | _Object) for item in value):
-            if value:
-                yield path, ", ".join(map(_scalar, value))
-            return
-        for position, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{position}]")
-    else:
-        text = _scalar(value)
-        if text.strip():
-            yield path, text
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return {True: "true", False: "false", None: "null"}[value]
+def bad_lines(numbers: list[int], reason: str) -> str:
+    """What is said of lines that were left out."""
+    return f"{listed(numbers, 'line', 'lines')}: {reason}"

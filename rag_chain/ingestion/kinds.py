@@ -1,0 +1,189 @@
+"""The kinds of files: by which endings each is known, who reads it, what is read of it and what is not.
+
+``docs/ingestion.md`` has this table too, generated from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rag_chain.ingestion.languages import BY_NAME, BY_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file.
+
+    Args:
+        name: as people call it.
+        suffixes: in lower case, with their dots, between blanks.
+        media_type: the chunks' ``media_type``.
+        reader: module and function below ``rag_chain.ingestion.readers``.
+        place: what a chunk says of its place in the file.
+        read, unread: what is read, and what is not.
+        extra: the extra of the package that it needs; empty: none.
+    """
+
+    name: str
+    suffixes: str
+    media_type: str
+    reader: str
+    place: str
+    read: str
+    unread: str = ""
+    extra: str = "loaders"
+
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
+_LINES = "headings, lines"
+
+TEXT = Kind(
+    "plain text", ".txt .text .log .asc", "text/plain", "text:read_text", "lines",
+    "the text, in any common encoding; any other file that holds text", "terminal codes, base64", extra="",
+)  # fmt: skip
+SOURCE_CODE = Kind(
+    "source code", "", "text/x-source", "text:read_text", "lines", "the text, cut at the definitions of its language",
+    extra="",
+)  # fmt: skip
+HTML = Kind(
+    "HTML, XHTML", ".html .htm .xhtml", "text/html", "page:read_html", _LINES, "visible text, lists, tables",
+    "scripts, styles, menus, hidden and deleted text, pictures",
+)  # fmt: skip
+PDF = Kind(
+    "PDF", ".pdf", "application/pdf", "pdf:read_pdf", "page, its label, heading by the outline",
+    "text, annotations, values of forms; running heads once", "pictures, scanned pages (named in the report)",
+)  # fmt: skip
+DOCX = Kind(
+    "Word", ".docx .docm .dotx .dotm", _OFFICE + "wordprocessingml.document", "docx:read_docx", _LINES,
+    "paragraphs, lists with their numbers, tables, text boxes, equations, notes, comments, page headers and footers",
+    "hidden and deleted text, charts, SmartArt, embedded files",
+)  # fmt: skip
+SHEET = Kind(
+    "spreadsheets", ".xlsx .xlsm .xlsb .xls .ods", _OFFICE + "spreadsheetml.sheet", "sheets:read_sheets",
+    "sheet, cells, row", "values of cells, with the names of their columns; the last values of formulas",
+    "hidden sheets (named in the report), charts, comments",
+)  # fmt: skip
+PPTX = Kind(
+    "PowerPoint", ".pptx .pptm .ppsx .ppsm .potx", _OFFICE + "presentationml.presentation", "pptx:read_pptx",
+    "slide, its title", "titles, texts, tables, equations, notes, comments",
+    "hidden slides (named in the report), charts, SmartArt",
+)  # fmt: skip
+ODT = Kind(
+    "OpenDocument text", ".odt .ott .fodt", _OPEN_DOCUMENT + "text", "odf:read_odt", _LINES,
+    "paragraphs, lists, tables, text boxes, notes, comments", "deleted text, hidden sections, page headers, equations",
+)  # fmt: skip
+ODP = Kind(
+    "OpenDocument presentation", ".odp .otp", _OPEN_DOCUMENT + "presentation", "odf:read_odp", "slide, its title",
+    "titles, texts, tables, notes", "hidden slides (named in the report), charts",
+)  # fmt: skip
+EPUB = Kind(
+    "EPUB", ".epub", "application/epub+zip", "epub:read_epub", "chapter, headings", "the pages of the book, as HTML",
+    "the table of contents, pictures; protected books",
+)  # fmt: skip
+DOC = Kind(
+    "Word 97-2003", ".doc .dot", "application/msword", "legacy:read_doc", "lines", "text", "headings, comments, notes"
+)
+PPT = Kind(
+    "PowerPoint 97-2003", ".ppt .pps", "application/vnd.ms-powerpoint", "legacy:read_ppt", "lines",
+    "text and notes", "the numbers of slides",
+)  # fmt: skip
+RTF = Kind("RTF", ".rtf", "application/rtf", "legacy:read_rtf", "headings", "text, lists, tables", "hidden text")
+MSG = Kind(
+    "Outlook message", ".msg", "application/vnd.ms-outlook", "legacy:read_msg", "sender, date, subject", "the message",
+    "attachments",
+)  # fmt: skip
+MAIL = Kind(
+    "mail", ".eml", "message/rfc822", "mail:read_mail", "sender, date, subject, attachment",
+    "the message, and attachments of any kind in this table", "pictures; other attachments (named in the report)",
+)  # fmt: skip
+
+KINDS = (
+    TEXT,
+    Kind("Markdown", ".md .markdown .mdown .mkd", "text/markdown", "text:read_markdown", _LINES, "the text",
+         "comments", extra=""),
+    Kind("MDX", ".mdx", "text/markdown", "text:read_mdx", _LINES, "the text", "imports, exports, comments", extra=""),
+    Kind("reStructuredText", ".rst .rest", "text/x-rst", "text:read_rst", _LINES, "the text", "comments", extra=""),
+    Kind("AsciiDoc", ".adoc .asciidoc", "text/asciidoc", "markup:read_asciidoc", _LINES, "the text",
+         "comments, attributes, included files", extra=""),
+    Kind("Org", ".org", "text/org", "markup:read_org", _LINES, "the text", "comments, drawers, tags", extra=""),
+    Kind("LaTeX", ".tex .ltx .latex", "application/x-latex", "markup:read_latex", _LINES,
+         "the text, common commands as they print", "the preamble, comments, included files", extra=""),
+    HTML,
+    Kind("saved web page", ".mhtml .mht", "multipart/related", "mail:read_web_archive", "headings", "as HTML",
+         "pictures"),
+    Kind("XML", ".xml .rss .atom .dita .docbook .dbk .fb2", "application/xml", "xml:read_xml", "lines",
+         "text and attributes, with their names", "comments"),
+    PDF, DOCX, DOC, ODT, RTF, PPTX, PPT, ODP, SHEET,
+    Kind("CSV", ".csv", "text/csv", "records:read_csv", "row", "rows, with the names of their columns", extra=""),
+    Kind("TSV", ".tsv .tab", "text/tab-separated-values", "records:read_tsv", "row", "as CSV", extra=""),
+    EPUB,
+    MAIL,
+    Kind("mailbox", ".mbox .mbx", "application/mbox", "mail:read_mailbox", "message, sender, date, subject",
+         "each message as mail"),
+    MSG,
+    Kind("JSON", ".json .geojson .jsonc .json5 .webmanifest", "application/json", "json_records:read_json",
+         "row, or the outer key", "values, with the paths of their keys", "comments, base64", extra=""),
+    Kind("JSON Lines", ".jsonl .ndjson", "application/jsonl", "json_records:read_jsonl", "lines",
+         "as JSON, a line a record", "lines that are not JSON (named in the report)", extra=""),
+    Kind("Jupyter notebook", ".ipynb", "application/x-ipynb+json", "notebook:read_notebook", "cell, headings",
+         "cells, and the text of their outputs", "errors, pictures", extra=""),
+    Kind("subtitles", ".srt .vtt .sbv", "text/vtt", "subtitles:read_subtitles", "time, lines", "what is said",
+         "numbers, styles", extra=""),
+    SOURCE_CODE,
+)  # fmt: skip
+
+BY_ENDING = {suffix: kind for kind in KINDS for suffix in kind.suffixes.split()}
+"""Suffix in lower case, with its dot -> kind."""
+
+# What is no document by its own name.
+_OTHER = """
+    .png .jpg .jpeg .gif .bmp .tif .tiff .webp .ico .icns .svg .heic .avif .psd .ai .eps .raw .xcf .djvu
+    .mp3 .wav .flac .ogg .oga .m4a .aac .opus .mp4 .m4v .mkv .mov .avi .webm .wmv .mpg .mpeg .mid
+    .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .jar .war .whl .egg .deb .rpm .dmg .iso .apk .cab .lz4 .br
+    .exe .dll .so .dylib .o .a .lib .obj .class .pyc .pyo .pyd .wasm .node
+    .ttf .otf .woff .woff2 .eot .db .sqlite .sqlite3 .parquet .npy .npz .onnx .safetensors .gguf .pt .pth .h5
+    .map .pack .idx .mo .pickle .pkl .pages .numbers .vsd .vsdx .mpp .accdb .mdb .pst .ost .dwg .dxf
+"""
+OTHER_SUFFIXES = frozenset(_OTHER.split())
+"""Endings of files that are no documents: skipped."""
+
+# Files that are empty by custom.
+_EMPTY_NAMES = frozenset({"__init__.py", "py.typed", ".gitkeep", ".keep"})
+_OWNER_PREFIXES = ("~$", ".~lock.")
+
+
+def why_skipped(name: str, size: int) -> str | None:
+    """Why a file is no document by its name, or None.
+
+    Args:
+        name: without its folder.
+        size: bytes.
+    """
+    suffix = suffix_of(name)
+    if name.startswith(_OWNER_PREFIXES):
+        return "it marks that another file is open"
+    if suffix in OTHER_SUFFIXES:
+        return f"{suffix} is no document"
+    if size == 0 and name in _EMPTY_NAMES:
+        return "empty by custom"
+    return None
+
+
+def kind_of(name: str) -> tuple[Kind, str]:
+    """The kind of a file by its name, and its programming language; empty: it is no source code."""
+    language = BY_NAME.get(name.lower()) or BY_SUFFIX.get(suffix_of(name))
+    if language:
+        return SOURCE_CODE, language
+    return BY_ENDING.get(suffix_of(name), TEXT), ""
+
+
+def is_known(name: str) -> bool:
+    """Whether the name says what kind of file it is."""
+    return suffix_of(name) in BY_ENDING or kind_of(name)[0] is SOURCE_CODE
+
+
+def suffix_of(name: str) -> str:
+    """The ending in lower case with its dot, or an empty string."""
+    stem, dot, ending = name.rpartition(".")
+    return f".{ending.lower()}" if dot and stem and ending else ""

@@ -1,0 +1,98 @@
+"""The sections of Markdown, and what its readers do not see of it."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from markdown_it import MarkdownIt
+
+from rag_chain.ingestion.markup.sections import Block, HeadingPath, Section, line_offsets, sealed_sections
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_VERBATIM = {"fence", "code_block", "table_open", "html_block"}
+_TABLE_HEADER_LINES = 2
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_MDX_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
+_MDX_MODULE = re.compile(r"(?:import|export)\s")
+
+# Blocks alone: what stands in them is taken as it is in the file.
+_BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
+_INLINE = MarkdownIt("commonmark")
+
+
+def markdown_sections(text: str, path: HeadingPath | None = None) -> list[Section]:
+    """The sections of CommonMark text, in order and without a gap. A ``#`` in a code block is no heading.
+
+    YAML front matter belongs to the first section. A heading with nothing below it goes with what follows.
+
+    Args:
+        text: what is cut.
+        path: the headings that are open where the text begins; it is left as they are at the end.
+    """
+    front = _FRONT_MATTER.match(text)
+    skipped = front.group().count("\n") if front else 0
+    first = front.end() if front else 0
+    offsets = line_offsets(text)
+    path = path or HeadingPath()
+    starts = [(0, path.current)]
+    blocks = [Block(0, first, verbatim=True)] if front else []
+    tokens = _BLOCKS.parse(text[first:])
+    for token, following in pairwise([*tokens, None]):
+        if token is None or token.level or token.map is None:
+            continue
+        start = offsets[token.map[0] + skipped]
+        names = token.map[0] + skipped + _TABLE_HEADER_LINES if token.type == "table_open" else None
+        blocks.append(Block(start, len(text), token.type in _VERBATIM, offsets[names] if names else start))
+        if token.type == "heading_open" and following is not None:
+            starts.append((start, path.enter(int(token.tag[1]), _plain(following.content))))
+    return sealed_sections(text, starts, blocks)
+
+
+def markdown_title(text: str) -> str:
+    """The title in the front matter, else the first heading of level one, else an empty string."""
+    front = _FRONT_MATTER.match(text)
+    named = _FRONT_TITLE.search(front.group()) if front else None
+    if named:
+        return named.group(1).strip("\"'")
+    tokens = _BLOCKS.parse(text[front.end() if front else 0 :])
+    for token, following in pairwise(tokens):
+        if token.type == "heading_open" and token.tag == "h1" and not token.level:
+            return _plain(following.content)
+    return ""
+
+
+def visible_markdown(text: str, *, mdx: bool = False) -> str:
+    """``text`` with blank lines in place of HTML comments and, in MDX, of comments, imports and exports."""
+    if "<!--" not in text and not mdx:
+        return text
+    lines = text.split("\n")
+    spans = []
+    for token in _BLOCKS.parse(text):
+        if token.map is None or token.level:
+            continue
+        block = "\n".join(lines[slice(*token.map)])
+        if token.type == "html_block" and "<!--" in block:
+            spans.append((token.map, _COMMENT.sub(_blank, block)))
+        elif mdx and token.type == "paragraph_open":
+            block = "\n" * block.count("\n") if _MDX_MODULE.match(block) else _MDX_COMMENT.sub(_blank, block)
+            spans.append((token.map, block))
+    for (start, end), block in spans:
+        lines[start:end] = block.split("\n")
+    return "\n".join(lines)
+
+
+def _blank(found: re.Match[str]) -> str:
+    return "\n" * found.group().count("\n")
+
+
+def _plain(heading: str) -> str:
+    """A heading without its marks: ``Using `x` and *y*`` is ``Using x and y``."""
+    children = _INLINE.parseInline(heading)[0].children or []
+    text = "".join(
+        " " if token.type.endswith("break") else token.content
+        for token in children
+        if token.type in ("text", "code_inline", "softbreak", "hardbreak", "image")
+    )
+    return " ".join(text.split())

@@ -1,0 +1,90 @@
+"""Sections of a text: where each begins, and under which headings it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+
+SEPARATOR = " > "
+"""Stands between the headings of a path: ``Guide > Install > From source``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, list, table or code block, by its character offsets.
+
+    Args:
+        start, end: offsets in the text.
+        verbatim: whether its lines have a meaning.
+        header_end: of a table: where the rows that name its columns end; equal to ``start``: none do.
+    """
+
+    start: int
+    end: int
+    verbatim: bool = False
+    header_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The text from one heading to the next. ``blocks`` cover it without a gap."""
+
+    heading: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    bare: bool = False
+    """Whether it is a heading with nothing below."""
+
+
+class HeadingPath:
+    """The headings that are open at a place of a document, outermost first."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, str]] = []
+
+    @property
+    def current(self) -> tuple[str, ...]:
+        """The path at this place."""
+        return tuple(heading for _, heading in self._open)
+
+    def enter(self, level: int, text: str) -> tuple[str, ...]:
+        """Close what is as deep as ``level`` or deeper, open this one, give the path."""
+        self._open = [entry for entry in self._open if entry[0] < level]
+        if text:
+            self._open.append((level, text))
+        return self.current
+
+
+def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks: list[Block]) -> list[Section]:
+    """Cut the blocks at the starts of the sections; close the gaps between blocks; join bare headings on."""
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    if not blocks or blocks[0].start:
+        blocks = [Block(0, len(text)), *blocks]
+    whole = [
+        replace(block, end=following.start if following else len(text))
+        for block, following in pairwise([*blocks, None])
+        if block is not None
+    ]
+    sections: list[Section] = []
+    position = 0
+    for number, ((start, heading), end) in enumerate(zip(starts, ends, strict=True)):
+        inside = []
+        while position < len(whole) and whole[position].start < end:
+            if whole[position].start < whole[position].end:
+                inside.append(whole[position])
+            position += 1
+        if not inside or not text[start:end].strip():
+            if sections and inside:
+                sections[-1] = Section(sections[-1].heading, (*sections[-1].blocks, *inside))
+            continue
+        bare = number > 0 and not text[inside[0].end : end].strip()
+        if sections and sections[-1].bare:
+            inside = [*sections.pop().blocks, *inside]
+        sections.append(Section(heading, tuple(inside), bare))
+    return sections
+
+
+def line_offsets(text: str) -> list[int]:
+    """Where each line begins, and at last where the text ends."""
+    offsets = list(accumulate((len(line) + 1 for line in text.split("\n")), initial=0))
+    offsets[-1] = len(text)
+    return offsets

@@ -1,0 +1,232 @@
+"""AsciiDoc, Org and LaTeX: one Document a section, whose lines are the file's."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.documents import Document
+
+from rag_chain.ingestion.encodings import decode
+from rag_chain.ingestion.markup.sections import SEPARATOR, HeadingPath
+from rag_chain.ingestion.reading import TABLES, Reading
+
+_ADOC_HEADING = re.compile(r"(={1,6}|#{1,6})\s+(\S.*?)(?:\s+\1)?\s*\Z")
+_ADOC_FENCE = re.compile(r"(-{4,}|={4,}|\.{4,}|_{4,}|\*{4,}|\+{4,}|/{4,}|```.*|--)\s*\Z")
+_ADOC_VERBATIM = ("-", ".", "+", "/", "`")
+_ADOC_ATTRIBUTE = re.compile(r":!?[\w-]+!?:(?:\s.*)?\Z")
+_ADOC_UNSEEN = re.compile(r"(?://(?!/)|\[\[?[\w#.,=\" %-]*\]\]?\s*\Z)")
+_ORG_HEADING = re.compile(r"(\*+)\s+(?:(?:TODO|DONE)\s+)?(?:\[#\w\]\s+)?(.*?)(?:\s+:[\w@#%:]+:)?\s*\Z")
+_ORG_BLOCK = re.compile(r"\s*#\+(begin|end)_(\w+)", re.IGNORECASE)
+_ORG_TITLE = re.compile(r"\s*#\+title:\s*(.*)", re.IGNORECASE)
+_ORG_DRAWER = re.compile(r"\s*:[\w-]+:\s*\Z")
+_ORG_UNSEEN = re.compile(r"\s*#(?:\s|\Z|\+\w+:)")
+_TEX_HEADING = re.compile(r"\\(part|chapter|section|subsection|subsubsection|paragraph)\*?\s*(?:\[[^\]]*\])?\s*\{")
+_TEX_LEVELS = {"part": 0, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
+_TEX_VERBATIM = re.compile(r"\\begin\{(verbatim|lstlisting|minted|alltt)\*?\}.*?\\end\{\1\*?\}", re.DOTALL)
+_TEX_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
+_TEX_UNSEEN = re.compile(
+    r"\\(?:begin|end)\{(?!tabular|array|equation|align)[^{}]*\}(?:\[[^\]]*\])?|\\(?:label|index|vspace|hspace|input"
+    r"|include|bibliographystyle|bibliography|includegraphics)\*?(?:\[[^\]]*\])?\{[^{}]*\}"
+    r"|\\(?:maketitle|tableofcontents|noindent|centering|clearpage|newpage|hline|par|smallskip|medskip|bigskip)\b"
+)
+_TEX_STYLED = re.compile(
+    r"\\(?:emph|text(?:bf|it|tt|sc|rm|sf|sl|up)?|underline|mbox|footnote|caption|title|author|url|href\{[^{}]*\})"
+    r"\s*\{([^{}]*)\}"
+)
+_TEX_REFERENCE = re.compile(r"\\(?:cite[a-z]*|ref|eqref|pageref|autoref|cref)\*?(?:\[[^\]]*\])*\{([^{}]*)\}")
+_TEX_ACCENT = re.compile(r"\\([\"'`^~=.]|[cvuHk](?=[{\s]))\s*(?:\{\\?([A-Za-z])\}|\\?([A-Za-z]))")
+_TEX_COMBINING = dict(zip("\"'`^~=.cvuHk", "\u0308\u0301\u0300\u0302\u0303\u0304\u0307\u0327\u030c\u0306\u030b\u0328",
+                          strict=True))  # fmt: skip
+_TEX_SPECIAL = re.compile(r"\\([&%$#_{}])")
+_TEX_TITLE = re.compile(r"\\title\s*(?:\[[^\]]*\])?\s*\{")
+_TEX_START = "\\begin{document}"
+_DEEPEST_NESTING = 4
+
+
+@dataclass(slots=True)
+class _Found:
+    """The headings and tables of a text, by the numbers of their lines from 0."""
+
+    lines: list[str]
+    title: str = ""
+    headings: list[tuple[int, int, str]] = field(default_factory=list)
+    """Line, level and text."""
+    tables: list[tuple[int, int, int]] = field(default_factory=list)
+    """First line, line behind the header, line behind the table."""
+
+
+def read_asciidoc(data: bytes) -> Reading:
+    """The sections of an AsciiDoc text; comments, attributes and anchors are left out."""
+    found = _Found(decode(data).split("\n"))
+    fence = ""
+    table = -1
+    for number, line in enumerate(found.lines):
+        if fence:
+            if line.rstrip() == fence:
+                fence = ""
+                found.lines[number] = ""
+            elif fence.startswith("////"):
+                found.lines[number] = ""
+            continue
+        if line.startswith("|==="):
+            if table < 0:
+                table = number
+            else:
+                found.tables.append((table, _adoc_header_end(found.lines, table), number + 1))
+                table = -1
+            continue
+        heading = _ADOC_HEADING.match(line)
+        if heading and table < 0:
+            level, text = len(heading.group(1)), heading.group(2)
+            if level == 1 and not found.title and not found.headings:
+                found.title = text  # of the document: it is above all sections
+            else:
+                found.headings.append((number, level, text))
+            found.lines[number] = text
+        elif (opened := _ADOC_FENCE.match(line)) and table < 0:
+            fence = opened.group(1) if line[0] in _ADOC_VERBATIM and line.rstrip() != "--" else ""
+            fence = "```" if fence.startswith("```") else fence
+            found.lines[number] = ""
+        elif _ADOC_ATTRIBUTE.match(line) or _ADOC_UNSEEN.match(line):
+            found.lines[number] = ""
+    return _reading(found)
+
+
+def _adoc_header_end(lines: list[str], table: int) -> int:
+    """The line behind the names of the columns: the first row, where a blank line or an option says so."""
+    first = table + 1
+    options = lines[table - 1] if table else ""
+    marked = "header" in options or (first + 1 < len(lines) and not lines[first + 1].strip())
+    return first + 1 if marked and first < len(lines) and lines[first].strip() else table
+
+
+def read_org(data: bytes) -> Reading:
+    """The sections of an Org text; comments, drawers, keywords and tags are left out."""
+    found = _Found(decode(data).split("\n"))
+    block = ""
+    in_drawer = False
+    for number, line in enumerate(found.lines):
+        border = _ORG_BLOCK.match(line)
+        if border:
+            block = border.group(2).lower() if border.group(1).lower() == "begin" else ""
+            found.lines[number] = ""
+        elif block:
+            if block in ("comment", "export"):
+                found.lines[number] = ""
+        elif in_drawer:
+            in_drawer = line.strip().upper() != ":END:"
+            found.lines[number] = ""
+        elif heading := _ORG_HEADING.match(line):
+            found.headings.append((number, len(heading.group(1)), heading.group(2)))
+            found.lines[number] = heading.group(2)
+        elif title := _ORG_TITLE.match(line):
+            found.title = title.group(1).strip()
+            found.lines[number] = ""
+        elif _ORG_DRAWER.match(line):
+            in_drawer = any(later.strip().upper() == ":END:" for later in found.lines[number + 1 : number + 100])
+            found.lines[number] = "" if in_drawer else line
+        elif _ORG_UNSEEN.match(line):
+            found.lines[number] = ""
+    _add_org_tables(found)
+    return _reading(found)
+
+
+def _add_org_tables(found: _Found) -> None:
+    start = None
+    for number, line in enumerate([*found.lines, ""]):
+        is_row = line.lstrip().startswith("|")
+        if is_row and start is None:
+            start = number
+        elif not is_row and start is not None:
+            ruled = start + 1 < number and found.lines[start + 1].lstrip().startswith("|-")
+            found.tables.append((start, start + 2 if ruled else start, number))
+            start = None
+
+
+def read_latex(data: bytes) -> Reading:
+    """The sections of a LaTeX text; the preamble and comments are left out, common commands are what they print."""
+    text = decode(data)
+    title = _TEX_TITLE.search(text)
+    name = _tex_text(_argument(text, title.end())) if title else ""
+    start = text.find(_TEX_START)
+    if start >= 0:
+        start += len(_TEX_START)
+        text = "\n" * text.count("\n", 0, start) + text[start:]
+    verbatim: list[str] = []
+
+    def kept(block: re.Match[str]) -> str:
+        verbatim.append(block.group())
+        return f"\x00{len(verbatim) - 1}\x00" + "\n" * block.group().count("\n")
+
+    text = _TEX_COMMENT.sub(r"\1", _TEX_VERBATIM.sub(kept, text))
+    found = _Found([], name)
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        heading = _TEX_HEADING.search(line)
+        if heading:
+            argument = _argument("\n".join(lines[number : number + 5]), heading.end())
+            words = _tex_text(argument)
+            found.headings.append((number, _TEX_LEVELS[heading.group(1)], words))
+            if "\n" not in argument:
+                line = line[: heading.start()] + argument + line[heading.end() + len(argument) + 1 :]
+        found.lines.append(_tex_text(line, strip=False))
+    text = "\n".join(found.lines)
+    for number, block in enumerate(verbatim):
+        text = text.replace(f"\x00{number}\x00" + "\n" * block.count("\n"), block)
+    found.lines = text.split("\n")
+    return _reading(found)
+
+
+def _argument(text: str, start: int) -> str:
+    """What stands up to the brace that closes the one before ``start``."""
+    depth = 1
+    for position in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
+        if not depth:
+            return text[start:position]
+    return text[start:].split("\n", 1)[0]
+
+
+def _tex_text(text: str, *, strip: bool = True) -> str:
+    if "\\" in text or "~" in text or "``" in text:
+        text = _TEX_ACCENT.sub(
+            lambda m: unicodedata.normalize("NFC", (m.group(2) or m.group(3)) + _TEX_COMBINING[m.group(1)]), text
+        )
+        text = text.replace("\\item", "- ").replace("\\ss", "ß")
+        for _ in range(_DEEPEST_NESTING):
+            text, count = _TEX_STYLED.subn(r"\1", _TEX_REFERENCE.sub(r"[\1]", _TEX_UNSEEN.sub("", text)))
+            if not count:
+                break
+        text = text.replace("\\\\", " ").replace("~", " ").replace("``", "“").replace("''", "”")
+        text = _TEX_SPECIAL.sub(r"\1", text)
+    return " ".join(text.split()) if strip else text.rstrip()
+
+
+def _reading(found: _Found) -> Reading:
+    """A Document a section; a heading with nothing below it goes with the next."""
+    path = HeadingPath()
+    documents: list[Document] = []
+    starts = [(0, ()), *((line, path.enter(level, text)) for line, level, text in found.headings)]
+    ends = [line for line, _ in starts[1:]] + [len(found.lines)]
+    begin: int | None = None
+    for (start, heading), end in zip(starts, ends, strict=True):
+        begin = start if begin is None else begin
+        body = found.lines[start + bool(heading) : end]
+        if heading and not any(line.strip() for line in body) and end < len(found.lines):
+            continue
+        lines = found.lines[begin:end]
+        if any(line.strip() for line in lines):
+            metadata: dict[str, Any] = {"start_line": begin + 1}
+            metadata |= {"title": found.title} if found.title else {}
+            metadata |= {"heading": SEPARATOR.join(heading)} if heading else {}
+            offsets = [0]
+            for line in lines:
+                offsets.append(offsets[-1] + len(line) + 1)
+            tables = [[offsets[line - begin] for line in t] for t in found.tables if begin <= t[0] and t[2] <= end]
+            metadata |= {TABLES: tables} if tables else {}
+            documents.append(Document(page_content="\n".join(lines), metadata=metadata))
+        begin = None
+    return Reading(documents)

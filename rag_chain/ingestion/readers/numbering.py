@@ -1,0 +1,84 @@
+"""The numbers that Word puts before paragraphs of a list: they are counted, not stored."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_PLACE = re.compile(r"%([1-9])")
+_ROMAN = (
+    (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
+    (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
+)  # fmt: skip
+_HIGHEST_ROMAN = 4000
+_BULLET = "- "
+
+
+class Numbering:
+    """The lists of a document, counted as its paragraphs come.
+
+    Args:
+        root: the part ``numbering.xml``; None: the document has no lists.
+    """
+
+    def __init__(self, root: Any) -> None:
+        self._levels: dict[str, dict[int, tuple[str, str, int]]] = {}
+        self._counts: dict[str, dict[int, int]] = defaultdict(dict)
+        self._list_of: dict[str, str] = {}
+        if root is None:
+            return
+        for element in root.iter(f"{_W}abstractNum"):
+            levels = {}
+            for level in element.iter(f"{_W}lvl"):
+                start = _value(level, "start", "1")
+                levels[int(level.get(f"{_W}ilvl", "0"))] = (
+                    _value(level, "numFmt", "decimal"),
+                    _value(level, "lvlText", ""),
+                    int(start) if start.isdigit() else 1,
+                )
+            self._levels[element.get(f"{_W}abstractNumId", "")] = levels
+        for element in root.iter(f"{_W}num"):
+            self._list_of[element.get(f"{_W}numId", "")] = _value(element, "abstractNumId", "")
+
+    def label(self, number: str, level: int) -> str:
+        """What stands before the next paragraph of a list, with a blank behind it; empty: nothing does."""
+        levels = self._levels.get(self._list_of.get(number, ""), {})
+        if level not in levels:
+            return ""
+        kind, text, start = levels[level]
+        if kind == "bullet":
+            return _BULLET
+        if kind == "none":
+            return ""
+        counts = self._counts[number]
+        counts[level] = counts.get(level, start - 1) + 1
+        for deeper in [other for other in counts if other > level]:
+            del counts[deeper]
+
+        def shown(place: re.Match[str]) -> str:
+            wanted = int(place.group(1)) - 1
+            form, _, first = levels.get(wanted, ("decimal", "", 1))
+            return _formatted(counts.get(wanted, first), form)
+
+        label = _PLACE.sub(shown, text)
+        return f"{label} " if label else ""
+
+
+def _value(element: Any, name: str, default: str) -> str:
+    found = element.find(f"{_W}{name}")
+    return default if found is None else found.get(f"{_W}val", default)
+
+
+def _formatted(number: int, form: str) -> str:
+    if form in ("lowerLetter", "upperLetter") and number > 0:
+        letter = chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1)
+        return letter if form == "lowerLetter" else letter.upper()
+    if form in ("lowerRoman", "upperRoman") and 0 < number < _HIGHEST_ROMAN:
+        roman = ""
+        for value, letters in _ROMAN:
+            roman += letters * (number // value)
+            number %= value
+        return roman if form == "lowerRoman" else roman.upper()
+    return f"{number:02d}" if form == "decimalZero" else str(number)

@@ -1,0 +1,214 @@
+"""OpenDocument texts and presentations: one Document a section, or a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.encodings import clean
+from rag_chain.ingestion.readers.package import Package
+from rag_chain.ingestion.readers.sections import SectionWriter
+from rag_chain.ingestion.reading import Reading
+
+_NAMESPACE = "{{urn:oasis:names:tc:opendocument:xmlns:{}:1.0}}"
+_OFFICE, _TEXT, _TABLE, _DRAW, _PRESENTATION, _STYLE, _META = map(
+    _NAMESPACE.format, ("office", "text", "table", "drawing", "presentation", "style", "meta")
+)
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_UNSEEN = {
+    f"{_TEXT}tracked-changes", f"{_TEXT}hidden-text", f"{_TEXT}hidden-paragraph", f"{_TEXT}note-citation",
+    f"{_TEXT}sequence-decls", f"{_OFFICE}forms", f"{_TEXT}ruby-text", f"{_TEXT}table-of-content-source",
+    f"{_DRAW}layer-set",
+}  # fmt: skip
+_PLACEHOLDERS = {"<number>", "<date/time>", "<footer>", "<header>"}
+_MOST_REPEATED = 1000
+
+
+def read_odt(data: bytes) -> Reading:
+    """The sections of an OpenDocument text, a line a paragraph or table row; then notes and comments.
+
+    ``start_line`` counts these lines from 1. Tracked deletions and hidden sections are left out; page headers and
+    footers are not read.
+
+    Raises:
+        DocumentLoadError: the document is encrypted, or no ODT.
+    """
+    package = _package(data, "ODT")
+    content = _content(package)
+    body = content.find(f"{_OFFICE}body/{_OFFICE}text")
+    if body is None:
+        raise DocumentLoadError("not a valid ODT file: it has no text")
+    writer, notes = SectionWriter(), _Notes()
+    _write_blocks(writer, body, notes)
+    if notes.texts:
+        writer.end_section()
+        for text in notes.texts:
+            writer.line(text)
+    return Reading(writer.documents(_title(package) or writer.title))
+
+
+def read_odp(data: bytes) -> Reading:
+    """The titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is the slide's title.
+
+    Raises:
+        DocumentLoadError: the presentation is encrypted, or no ODP.
+    """
+    package = _package(data, "ODP")
+    content = _content(package)
+    hidden = {
+        style.get(f"{_STYLE}name")
+        for style in content.iter(f"{_STYLE}style")
+        for properties in style.iter(f"{_STYLE}drawing-page-properties")
+        if properties.get(f"{_PRESENTATION}visibility") == "hidden"
+    }
+    writer = SectionWriter(counts_lines=False)
+    omissions = []
+    for number, slide in enumerate(content.iter(f"{_DRAW}page"), 1):
+        if slide.get(f"{_DRAW}style-name") in hidden:
+            omissions.append(f"slide {number} is hidden")
+            continue
+        writer.end_section()
+        writer.position = {"slide": number}
+        notes = _Notes()
+        frames = [frame for frame in slide if isinstance(frame.tag, str)]
+        for frame in sorted(frames, key=lambda frame: frame.get(f"{_PRESENTATION}class") != "title"):
+            if frame.tag == f"{_PRESENTATION}notes":
+                texts = [text for text in _paragraphs(frame, notes) if text not in _PLACEHOLDERS]
+                if texts:
+                    writer.line("Notes: " + "\n".join(texts))
+            elif frame.get(f"{_PRESENTATION}class") == "title":
+                writer.heading(1, " ".join(_paragraphs(frame, notes)))
+            else:
+                _write_blocks(writer, [frame], notes)
+        for text in notes.texts:
+            writer.line(text)
+    return Reading(writer.documents(_title(package)), omissions)
+
+
+class _Notes:
+    """Footnotes and comments, in the order of their marks."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+
+def _package(data: bytes, kind: str) -> Package:
+    package = Package(data, kind)
+    if "META-INF/manifest.xml" in package.names and b":encryption-data" in package.read("META-INF/manifest.xml"):
+        raise DocumentLoadError("the document is encrypted: save it without a password")
+    return package
+
+
+def _content(package: Package) -> Any:
+    content = package.xml("content.xml")
+    for element in content.iter(f"{_DRAW}page", f"{_TEXT}section"):
+        if element.get(f"{_TEXT}display") == "none":
+            for child in list(element):
+                element.remove(child)
+    return content
+
+
+def _title(package: Package) -> str:
+    if "meta.xml" not in package.names:
+        return ""
+    return " ".join(clean(package.xml("meta.xml").findtext(f".//{_DC}title") or "").split())
+
+
+def _write_blocks(writer: SectionWriter, parent: Any, notes: _Notes, item: str = "") -> None:
+    """The paragraphs, headings, lists and tables below ``parent``; the first paragraph of a list item has a mark."""
+    for element in parent:
+        tag = element.tag
+        if tag in _UNSEEN or not isinstance(tag, str):
+            continue
+        if tag == f"{_TEXT}h":
+            level = element.get(f"{_TEXT}outline-level", "1")
+            text = _text(element, notes)
+            if text.strip():
+                writer.heading(int(level) if level.isdigit() else 1, text)
+        elif tag == f"{_TEXT}p":
+            text = _text(element, notes)
+            if text.strip() not in _PLACEHOLDERS:
+                writer.line(item + text if text.strip() else text)
+            item = ""
+            for frame in element.iter(f"{_DRAW}text-box"):
+                if next(frame.iterancestors(f"{_TEXT}p")) is element:
+                    _write_blocks(writer, frame, notes)
+        elif tag == f"{_TEXT}list-item":
+            _write_blocks(writer, element, notes, "- ")
+        elif tag == f"{_TABLE}table":
+            _write_table(writer, element, notes)
+        elif tag == f"{_OFFICE}annotation":
+            notes.texts.append(_comment(element))
+        else:
+            _write_blocks(writer, element, notes, item)
+
+
+def _write_table(writer: SectionWriter, table: Any, notes: _Notes) -> None:
+    """The rows of a table, each cell in its column; one that spans rows stands in each of them."""
+    spans: dict[int, tuple[int, str]] = {}
+    starts = True
+    for row in table.iter(f"{_TABLE}table-row"):
+        if next(row.iterancestors(f"{_TABLE}table")) is not table:
+            continue
+        cells: list[str] = []
+        for cell in row:
+            if cell.tag not in (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"):
+                continue
+            column = len(cells)
+            text = " ".join(_paragraphs(cell, notes))
+            left, above = spans.get(column, (0, ""))
+            if cell.tag == f"{_TABLE}covered-table-cell" and left:
+                text, spans[column] = above, (left - 1, above)
+            rows = _count(cell, "number-rows-spanned")
+            if rows > 1:
+                spans[column] = (rows - 1, text)
+            cells += [text] * _count(cell, "number-columns-repeated")
+        is_header = any(above.tag == f"{_TABLE}table-header-rows" for above in row.iterancestors())
+        writer.row(cells, is_header=is_header, starts_table=starts)
+        starts = False
+
+
+def _count(element: Any, name: str) -> int:
+    value = element.get(f"{_TABLE}{name}", "1")
+    return min(int(value), _MOST_REPEATED) if value.isdigit() else 1
+
+
+def _paragraphs(element: Any, notes: _Notes) -> list[str]:
+    texts = (" ".join(_text(paragraph, notes).split()) for paragraph in element.iter(f"{_TEXT}p", f"{_TEXT}h"))
+    return [text for text in texts if text]
+
+
+def _comment(element: Any) -> str:
+    author = (element.findtext(f"{_DC}creator") or "").strip()
+    text = " ".join(" ".join(paragraph.itertext()) for paragraph in element.iter(f"{_TEXT}p")).strip()
+    return f"Comment by {author}: {text}" if author else f"Comment: {text}"
+
+
+def _text(paragraph: Any, notes: _Notes) -> str:
+    """The text of a paragraph, with its blanks, tabs and line ends; its notes and comments are put aside."""
+    return "".join(_pieces(paragraph, notes))
+
+
+def _pieces(element: Any, notes: _Notes) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        tag = child.tag
+        if tag == f"{_TEXT}s":
+            yield " " * _spaces(child)
+        elif tag == f"{_TEXT}tab":
+            yield "\t"
+        elif tag == f"{_TEXT}line-break":
+            yield "\n"
+        elif tag == f"{_TEXT}note":
+            notes.texts += [_text(p, notes) for body in child.iter(f"{_TEXT}note-body") for p in body.iter(f"{_TEXT}p")]
+        elif tag == f"{_OFFICE}annotation":
+            notes.texts.append(_comment(child))
+        elif tag not in _UNSEEN and tag != f"{_DRAW}text-box" and isinstance(tag, str):
+            yield from _pieces(child, notes)
+        yield child.tail or ""
+
+
+def _spaces(element: Any) -> int:
+    value = element.get(f"{_TEXT}c", "1")
+    return min(int(value), _MOST_REPEATED) if value.isdigit() else 1

@@ -1,0 +1,121 @@
+"""Office and e-book files are ZIP archives of XML: opened without trusting them."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import zipfile
+from typing import Any
+
+from lxml import etree
+
+from rag_chain.errors import DocumentLoadError
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_EXPANDED_LIMIT = 300_000_000
+_PART_LIMIT = 100_000_000
+# Deflate packs zeros a thousandfold; real documents of some size, thirtyfold.
+_HARMLESS = 1_000_000
+_HIGHEST_RATIO = 120
+_STRICT = "http://purl.oclc.org/ooxml/"
+_TRANSITIONAL = {
+    "wordprocessingml/main": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+    "presentationml/main": "http://schemas.openxmlformats.org/presentationml/2006/main",
+    "drawingml/main": "http://schemas.openxmlformats.org/drawingml/2006/main",
+    "officeDocument/relationships": "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    "officeDocument/math": "http://schemas.openxmlformats.org/officeDocument/2006/math",
+}
+
+
+class Package:
+    """The parts of an archive.
+
+    Args:
+        data: the file.
+        kind: what it should be, for messages: ``"DOCX"``.
+
+    Raises:
+        DocumentLoadError: it is no archive, is encrypted or expands without measure.
+    """
+
+    def __init__(self, data: bytes, kind: str) -> None:
+        if data.startswith(_OLE):
+            raise DocumentLoadError("the document is encrypted: save it without a password")
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise DocumentLoadError(f"not a valid {kind} file: its archive is damaged or cut off") from error
+        self._kind = kind
+        check_expansion(self._archive)
+        self.names = self._archive.namelist()
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a part.
+
+        Raises:
+            DocumentLoadError: it is damaged, encrypted or not there.
+        """
+        try:
+            return self._archive.read(name)
+        except KeyError as error:
+            raise DocumentLoadError(f"not a valid {self._kind} file: it has no {name}") from error
+        except RuntimeError as error:
+            raise DocumentLoadError("the document is encrypted: save it without a password") from error
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            raise DocumentLoadError(f"not a valid {self._kind} file: its part {name} is damaged") from error
+
+    def xml(self, name: str) -> Any:
+        """The root element of a part; namespaces of Strict Open XML are those of the transitional one.
+
+        Raises:
+            DocumentLoadError: as ``read``, or it is no XML.
+        """
+        return parse_xml(self.read(name), self._kind)
+
+    def relations(self, part: str) -> dict[str, tuple[str, str]]:
+        """Id -> (last word of the type, path of the target) of what an Open XML part refers to inside the package."""
+        folder, _, name = part.rpartition("/")
+        path = f"{folder}/_rels/{name}.rels".lstrip("/")
+        if path not in self.names:
+            return {}
+        found = {}
+        for element in self.xml(path):
+            if isinstance(element.tag, str) and element.get("TargetMode") != "External":
+                target = element.get("Target", "")
+                path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(f"{folder}/{target}")
+                found[element.get("Id", "")] = (element.get("Type", "").rpartition("/")[2], path.lstrip("/"))
+        return found
+
+
+def check_expansion(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that expands without measure.
+
+    Raises:
+        DocumentLoadError: it does.
+    """
+    entries = archive.infolist()
+    for entry in entries:
+        bomb = entry.file_size > _HARMLESS and entry.file_size > _HIGHEST_RATIO * max(1, entry.compress_size)
+        if bomb or entry.file_size > _PART_LIMIT:
+            raise DocumentLoadError(
+                "it expands without measure: "
+                f"{entry.filename} from {entry.compress_size:,} to {entry.file_size:,} bytes"
+            )
+    if sum(entry.file_size for entry in entries) > _EXPANDED_LIMIT:
+        raise DocumentLoadError(f"it expands to more than {_EXPANDED_LIMIT // 1_000_000} MB")
+
+
+def parse_xml(data: bytes, kind: str = "XML") -> Any:
+    """The root element; entities that the document defines are left out, and nothing is loaded from elsewhere.
+
+    Raises:
+        DocumentLoadError: it is no XML.
+    """
+    if _STRICT.encode() in data:
+        for strict, transitional in _TRANSITIONAL.items():
+            data = data.replace(f'"{_STRICT}{strict}"'.encode(), f'"{transitional}"'.encode())
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_pis=True)
+    try:
+        return etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        raise DocumentLoadError(f"not a valid {kind} file: {str(error.msg).lower()}") from error

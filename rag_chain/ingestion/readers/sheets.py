@@ -1,0 +1,110 @@
+"""Spreadsheets: one Document a row, with its sheet and its cells."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
+
+from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.encodings import clean
+from rag_chain.ingestion.readers.package import check_expansion
+from rag_chain.ingestion.readers.records import table_documents
+from rag_chain.ingestion.reading import Reading
+
+_ZIP = b"PK\x03\x04"
+_SNIFFED_ROWS = 50
+_ALPHABET = 26
+
+
+def read_sheets(data: bytes) -> Reading:
+    """The rows of each visible sheet as ``column: value`` lines.
+
+    Metadata: ``sheet``, ``row`` (from 1 below the header, as in CSV) and ``cells`` with ``end_cells``, as
+    ``B7:D7``. Formulas are their last values, dates are ISO 8601, merged cells stand in each of their rows.
+
+    Raises:
+        DocumentLoadError: it is encrypted, or no spreadsheet.
+    """
+    if data.startswith(_ZIP):
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                check_expansion(archive)
+        except zipfile.BadZipFile as error:
+            raise DocumentLoadError("not a valid spreadsheet: its archive is damaged or cut off") from error
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
+    except PasswordError as error:
+        raise DocumentLoadError("the spreadsheet is encrypted: save it without a password") from error
+    except CalamineError as error:
+        raise DocumentLoadError(f"not a valid spreadsheet: {error}") from error
+    documents: list[Document] = []
+    omissions: list[str] = []
+    for sheet in book.sheets_metadata:
+        if sheet.visible != SheetVisibleEnum.Visible:
+            omissions.append(f"the sheet {sheet.name!r} is hidden")
+        elif sheet.typ != SheetTypeEnum.WorkSheet:
+            omissions.append(f"the sheet {sheet.name!r} holds no cells")
+        else:
+            try:
+                documents += _documents(book, clean(sheet.name), sheet.name)
+            except CalamineError as error:
+                omissions.append(f"the sheet {sheet.name!r} can't be read ({error})")
+    if not documents and omissions:
+        raise DocumentLoadError("; ".join(omissions))
+    return Reading(documents, omissions)
+
+
+def _documents(book: CalamineWorkbook, name: str, key: str) -> list[Document]:
+    sheet = book.get_sheet_by_name(key)
+    if sheet.start is None:
+        return []
+    top, left = sheet.start
+    rows = [[_shown(value) for value in row] for row in sheet.to_python(skip_empty_area=True)]
+    for (first_row, first_column), (last_row, _) in sheet.merged_cell_ranges or []:
+        for row in range(first_row + 1, min(last_row, top + len(rows) - 1) + 1):
+            column = first_column - left
+            if 0 <= first_row - top < len(rows) and 0 <= column < len(rows[row - top]):
+                rows[row - top][column] = rows[first_row - top][column]
+    filled = [(top + number + 1, row) for number, row in enumerate(rows) if any(row)]
+    widths = [sum(map(bool, row)) for _, row in filled[:_SNIFFED_ROWS]]
+    documents = table_documents(_trimmed(filled), widths)
+    for document in documents:
+        number = document.metadata.pop("file_row")
+        used = [column for column, value in enumerate(rows[number - 1 - top]) if value]
+        first, last = _column(left + used[0]), _column(left + used[-1])
+        document.metadata |= {"sheet": name, "cells": f"{first}{number}", "end_cells": f"{last}{number}"}
+        document.page_content = clean(document.page_content)
+    return documents
+
+
+def _trimmed(rows: Sequence[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """The rows without the empty columns on their right."""
+    for number, row in rows:
+        last = max(column for column, value in enumerate(row) if value)
+        yield number, row[: last + 1]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ") if value.time() != datetime.time() else value.date().isoformat()
+    return " ".join(str(value).split())
+
+
+def _column(number: int) -> str:
+    """The letters of a column from 0: A to Z, AA ..."""
+    letters = ""
+    number += 1
+    while number:
+        number, letter = divmod(number - 1, _ALPHABET)
+        letters = chr(ord("A") + letter) + letters
+    return letters

@@ -1,0 +1,76 @@
+"""The kind of a file by its first bytes, where they say more than its name."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion import kinds
+from rag_chain.ingestion.kinds import Kind
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = b"PK\x03\x04"
+_PDF_WITHIN = 1024
+_HTML = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*"
+    rb"(?:<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>])",
+    re.IGNORECASE | re.DOTALL,
+)
+_HTML_WITHIN = 4096
+# Names of the streams in an OLE file, as UTF-16. Which one is there says what wrote it.
+_STREAMS = (
+    ("EncryptedPackage", None), ("WordDocument", kinds.DOC), ("PowerPoint Document", kinds.PPT),
+    ("Workbook", kinds.SHEET), ("__properties_version1.0", kinds.MSG), ("Book", kinds.SHEET),
+)  # fmt: skip
+_PARTS = (("word/", kinds.DOCX), ("xl/", kinds.SHEET), ("ppt/", kinds.PPTX), ("META-INF/container.xml", kinds.EPUB))
+_MIMETYPES = (
+    (b"application/epub+zip", kinds.EPUB), (b"application/vnd.oasis.opendocument.text", kinds.ODT),
+    (b"application/vnd.oasis.opendocument.spreadsheet", kinds.SHEET),
+    (b"application/vnd.oasis.opendocument.presentation", kinds.ODP),
+)  # fmt: skip
+_PLAIN = {kinds.TEXT.media_type}
+# Programs save pages and RTF under the names of office files.
+_OFFICE = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.SHEET, kinds.RTF)}
+
+
+def sniffed(data: bytes, named: Kind) -> Kind:
+    """The kind that the content shows, or ``named``, the one that the file's name says.
+
+    Raises:
+        DocumentLoadError: the content is encrypted.
+    """
+    if data.startswith(_OLE):
+        return _ole(data) or named
+    if data.startswith(_ZIP):
+        return _zip(data) or named
+    if b"%PDF-" in data[:_PDF_WITHIN] and (named.media_type in _PLAIN or data.startswith(b"%PDF-")):
+        return kinds.PDF
+    if data.startswith(b"{\\rtf"):
+        return kinds.RTF
+    if named.media_type in _PLAIN | _OFFICE and _HTML.match(data[:_HTML_WITHIN]):
+        return kinds.HTML
+    return named
+
+
+def _ole(data: bytes) -> Kind | None:
+    for stream, kind in _STREAMS:
+        if stream.encode("utf-16-le") in data:
+            if kind is None:
+                raise DocumentLoadError("the document is encrypted: save it without a password")
+            return kind
+    return None
+
+
+def _zip(data: bytes) -> Kind | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            if "mimetype" in names:
+                with archive.open("mimetype") as file:
+                    declared = file.read(100)
+                return next((kind for prefix, kind in _MIMETYPES if declared.startswith(prefix)), None)
+            return next((kind for part, kind in _PARTS if any(name.startswith(part) for name in names)), None)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError):
+        return None

@@ -1,0 +1,300 @@
+"""Files are read in a process of their own, which may be killed: a hostile or endless one costs itself alone.
+
+The parent writes a line of JSON for each file, the worker answers with one. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+from langchain_core.documents import Document
+
+from rag_chain.errors import DocumentEmptyError, DocumentLoadError, DocumentUnsupportedError
+from rag_chain.ingestion import loaders, splitting
+from rag_chain.ingestion.loaders import MEGABYTE, FileStat
+
+_MAIN = "import sys; sys.path[:] = sys.argv[1:]; from rag_chain.ingestion.worker import serve; serve()"
+_CPU_SECONDS, _CPU_SECONDS_A_MEGABYTE = 2.5, 5.0
+"""Processor time that a file may take beside the limit of the settings: a small one that takes long is a bomb."""
+_LARGE = 400 * MEGABYTE
+"""Bytes in memory after which a worker ends, so that what one file took is given back."""
+_JOIN_SECONDS = 5.0
+_ERRORS = {"empty": DocumentEmptyError, "unsupported": DocumentUnsupportedError, "load": DocumentLoadError}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may take.
+
+    Args:
+        megabytes: of the file.
+        seconds: that reading it may take.
+        memory: megabytes beside those that the worker takes without it.
+        chunk_size, chunk_overlap: characters.
+    """
+
+    megabytes: float
+    seconds: float
+    memory: float
+    chunk_size: int
+    chunk_overlap: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file that was read.
+
+    Args:
+        stat: from before it was read.
+        sha256: of its bytes.
+        chunks: None: its bytes are those that are known.
+        omissions: see ``rag_chain.ingestion.reading.Reading``.
+    """
+
+    stat: FileStat
+    sha256: str
+    chunks: list[Document] | None
+    omissions: list[str]
+
+
+class FileReader:
+    """A process that reads files, one after the other.
+
+    It is started at the first file, and again after a file that ended it.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._parent = os.getpid()
+
+    def is_own(self) -> bool:
+        """Whether this process made it: after a fork, both would talk to one worker."""
+        return self._parent == os.getpid()
+
+    def read(self, path: Path, source: str, limits: Limits, *, known_sha256: str = "") -> ReadFile:
+        """Return the chunks of a file.
+
+        Args:
+            path: the file.
+            source: what the chunks call it.
+            limits: what reading it may take.
+            known_sha256: of bytes that need no chunks.
+
+        Raises:
+            DocumentEmptyError: it holds no text.
+            DocumentUnsupportedError: files of its kind can't be read.
+            DocumentLoadError: it can't be read, or took more than the limits.
+        """
+        request = {
+            # Absolute: the worker may have been started in another folder.
+            "path": os.fsencode(os.path.abspath(path)).decode("latin-1"),  # noqa: PTH100 - without resolving links
+            "source": source,
+            "known": known_sha256,
+            "limits": asdict(limits),
+        }
+        answer = self._ask(orjson.dumps(request), limits)
+        if "error" in answer:
+            raise _ERRORS[answer["kind"]](answer["error"])
+        chunks = answer["chunks"]
+        return ReadFile(
+            FileStat(*answer["stat"]),
+            answer["sha256"],
+            None if chunks is None else [Document(page_content=t, metadata=m, id=i) for i, t, m in chunks],
+            answer["omissions"],
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+
+    def _ask(self, request: bytes, limits: Limits) -> dict[str, Any]:
+        process = self._running()
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(limits.seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes were asked for
+            try:
+                process.stdin.write(request + b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except OSError:
+                line = b""
+        except BaseException:  # an interrupt between question and answer: the answer would be taken for the next one's
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+        if line.endswith(b"\n"):
+            answer: dict[str, Any] = orjson.loads(line)
+            if answer.get("ends"):
+                self.close()
+            return answer
+        self._process = None
+        code = _end(process)
+        return {"error": _reason(code, limits, is_late=late.is_set()), "kind": "load"}
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+            self._process.stdout.readline()  # it is ready: to start it is not the file's time
+        return self._process
+
+
+def _reason(code: int, limits: Limits, *, is_late: bool) -> str:
+    if is_late:
+        return f"reading it took more than {limits.seconds:g} s (RAG_MAX_FILE_SECONDS)"
+    if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
+        return "reading it took too long for its size: it expands without measure, or is damaged"
+    return f"its reader ended: it needs more than {limits.memory:g} MB (RAG_MAX_FILE_MEMORY), or is damaged"
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a worker: it ends by itself once it is asked nothing more."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    try:
+        return process.wait(_JOIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def serve() -> None:
+    """Answer the parent's questions until it has no more: the worker's main."""
+    if hasattr(signal, "SIGINT"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt of the terminal is the parent's to handle
+    logging.disable(logging.CRITICAL)  # what parsers find odd in a file is no one's concern
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a parser prints is no answer
+    _answer_all(sys.stdin.buffer, answers)
+
+
+def _answer_all(questions: Iterable[bytes], answers: IO[bytes]) -> None:
+    answers.write(b"\n")
+    answers.flush()
+    for line in questions:
+        request = orjson.loads(line)
+        try:
+            answer = _answer(request)
+        except DocumentLoadError as error:
+            kind = next(kind for kind, known in _ERRORS.items() if isinstance(error, known))
+            answer = {"error": error.reason, "kind": kind}
+        except MemoryError:
+            reason = f"it needs more than {request['limits']['memory']:g} MB of memory (RAG_MAX_FILE_MEMORY)"
+            answer = {"error": reason, "kind": "load", "ends": True}
+        except Exception as error:  # noqa: BLE001 - one file's end is not the others'
+            answer = {"error": f"its reader failed ({type(error).__name__})", "kind": "load"}
+        _limit_processor_time(0)
+        answer.setdefault("ends", _resident_bytes() > _LARGE)
+        answers.write(orjson.dumps(answer) + b"\n")
+        answers.flush()
+        if answer["ends"]:
+            return
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    limits = Limits(**request["limits"])
+    path = Path(os.fsdecode(request["path"].encode("latin-1")))
+    stat, data = loaders.read(path, max_file_mb=limits.megabytes)
+    answer = {"stat": [stat.size, stat.mtime_ns], "sha256": hashlib.sha256(data).hexdigest(), "omissions": []}
+    if answer["sha256"] == request["known"]:
+        return answer | {"chunks": None}
+    _limit_memory(limits.memory)
+    _limit_processor_time(min(limits.seconds, _CPU_SECONDS + _CPU_SECONDS_A_MEGABYTE * len(data) / MEGABYTE))
+    reading = loaders.interpret(data, request["source"])
+    chunks = splitting.split(reading.documents, limits.chunk_size, limits.chunk_overlap)
+    return answer | {
+        "chunks": [[chunk.id, chunk.page_content, chunk.metadata] for chunk in chunks],
+        "omissions": reading.omissions,
+    }
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """Let the kernel end this process after so much processor time; 0: no limit any more."""
+    if hasattr(signal, "ITIMER_PROF"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _limit_memory(megabytes: float) -> None:
+    """Refuse this process more memory than it has now and so much beside it, where the system can."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])  # data and stack
+        limit = pages * resource.getpagesize() + int(megabytes * MEGABYTE)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    except (ImportError, OSError, ValueError, IndexError):
+        return
+
+
+def _resident_bytes() -> int:
+    try:
+        import resource
+
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return 0
+
+
+_idle: list[FileReader] = []
+"""Readers of this process that wait for files: to start one takes longer than to read most files."""
+_idle_lock = threading.Lock()
+
+
+def borrow_reader() -> FileReader:
+    """Return a reader that no other thread uses; to be given back with ``return_reader``."""
+    with _idle_lock:
+        while _idle:
+            reader = _idle.pop()
+            if reader.is_own():
+                return reader
+    return FileReader()
+
+
+def return_reader(reader: FileReader) -> None:
+    """Keep a reader for the next file, up to one a processor."""
+    with _idle_lock:
+        if len(_idle) < (os.cpu_count() or 1):
+            _idle.append(reader)
+            return
+    reader.close()
+
+
+@atexit.register
+def close_idle_readers() -> None:
+    """End the processes of all readers that wait."""
+    with _idle_lock:
+        readers = [reader for reader in _idle if reader.is_own()]
+        _idle.clear()
+    for reader in readers:
+        reader.close()
