@@ -4,6 +4,7 @@
     docs/configuration.md     out of Settings
     docs/api.md               out of the docstrings of the public names
     docs/benchmarks.md        out of results/*.json, with the plots in docs/images
+    docs/ingestion.md         the table of the kinds of files, out of rag_chain.ingestion.kinds
     docs/project-index.md     the tables of files in it, out of each file's own first sentence
     figures in README, docs   out of results/*.json, see docs_figures.py
 
@@ -35,6 +36,7 @@ from pydantic_core import PydanticUndefined
 
 from rag_chain import Settings
 from rag_chain.cli.command_line import run_command
+from rag_chain.ingestion.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED_DEFAULTS = {"journal_path": "journal.sqlite3 in the user's state folder"}
@@ -93,12 +95,24 @@ def project_index() -> str:
     return _FILES.sub(lambda m: f"{m[1]}\n{file_tables()}\n{m[2]}", page)
 
 
+def ingestion() -> str:
+    """`docs/ingestion.md` with its table of the kinds of files."""
+    lines = ["| kind | endings | what is read | what is not | place of a chunk |", "| --- | --- | --- | --- | --- |"]
+    for kind in KINDS:
+        endings = " ".join(f"`{suffix}`" for suffix in kind.suffixes.split()) or "by language"
+        lines.append(f"| {kind.name} | {endings} | {kind.read} | {kind.unread} | {kind.place} |")
+    page = (ROOT / "docs" / "ingestion.md").read_text(encoding="utf-8")
+    return _KINDS.sub(lambda m: "\n".join([m[1], *lines, m[2]]), page)
+
+
+_KINDS = re.compile(r"(<!-- kinds: generated -->)\n.*?(<!-- /kinds -->)", re.DOTALL)
 _FILES = re.compile(r"(<!-- files: generated -->)\n.*?(<!-- /files -->)", re.DOTALL)
 GENERATED = {
     ".env.example": env_example,
     "docs/configuration.md": configuration,
     "docs/api.md": api,
     "docs/benchmarks.md": benchmarks,
+    "docs/ingestion.md": ingestion,
     "docs/project-index.md": project_index,
 }
 

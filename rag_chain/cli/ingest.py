@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,11 +27,16 @@ def ingest(
     ] = False,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 too if a file was skipped or read in part."),
+    ] = False,
 ) -> None:
     """Index files and folders: add what is new, update what was edited, remove what was deleted.
 
-    Reads text, Markdown, reStructuredText, HTML, PDF, CSV, TSV, JSON, JSON Lines, DOCX, Jupyter notebooks and source
-    code. A folder is read with all its subfolders, without hidden files, virtual environments and the like.
+    Reads text, Markdown, HTML, PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, RTF, mail, CSV, JSON, XML, LaTeX,
+    notebooks, subtitles, source code and more; files of other kinds are skipped. A folder is read with all its
+    subfolders, without hidden files, virtual environments and the like.
 
     Run it again after any change: only what changed is embedded. Ctrl-C stops it at any moment: the index stays as it
     was, and the next run continues from there.
@@ -44,7 +48,8 @@ def ingest(
 
         RAG_EMBEDDING_MODEL=openai:text-embedding-3-small rag-chain ingest docs --rebuild
 
-    Exit code: 0 all is in the index, 1 a file could not be read or the work failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all that can be read is in the index, 1 a file could not be read or the work failed, 2 wrong usage,
+    130 interrupted.
     """
     chosen: dict[str, Any] = {} if index_dir is None else {"index_dir": index_dir}
     interrupted = "Interrupted. The index is as it was before; run the same command again to go on from here."
@@ -55,15 +60,14 @@ def ingest(
         from rag_chain import ingest as ingest_paths
 
         load_dotenv()
-        # pypdf's warnings about malformed files are noise here.
-        logging.getLogger("pypdf").setLevel(logging.CRITICAL)
         settings = Settings(**chosen)
         report = ingest_paths(paths, settings, rebuild=rebuild)
         if as_json:
             print_json(report.to_dict())
         else:
             show(report, settings.index_dir)
-        raise typer.Exit(0 if report.ok else 1)
+        is_whole = report.ok and not (strict and (report.skipped or report.partial))
+        raise typer.Exit(0 if is_whole else 1)
 
 
 def show(report: IngestReport, index_dir: Path) -> None:
@@ -73,13 +77,19 @@ def show(report: IngestReport, index_dir: Path) -> None:
     for name in ("added", "updated", "unchanged", "removed"):
         files.add_row(str(getattr(report, name)), name)
     if report.skipped:
-        files.add_row(str(len(report.skipped)), "skipped, no documents")
+        files.add_row(str(len(report.skipped)), "skipped")
+    if report.partial:
+        files.add_row(str(len(report.partial)), "read in part", style="yellow")
     if report.failed:
         files.add_row(str(len(report.failed)), "failed", style="red")
     console.print(files, soft_wrap=False)
+    for line in report.skipped_kinds():
+        console.print(Text(f"  skipped {line}"))
+    for source, reason in report.partial:
+        console.print(Text.assemble("  ", (source, "bold"), " in part: ", reason))
     for source, reason in report.failed:
         console.print(Text.assemble("  ", (source, "bold"), ": ", reason))
-    if not (report.added or report.updated or report.unchanged or report.failed):
+    if not (report.added or report.updated or report.unchanged or report.failed or report.skipped):
         console.print("No documents were found there.")
     if not report.chunks:
         return

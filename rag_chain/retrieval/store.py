@@ -140,12 +140,13 @@ class ChunkStore:
         return copy.copy(self)
 
     def stats(self) -> dict[str, Any]:
-        """Chunks, sources, model, dimension, chunking and bytes on disk."""
+        """Chunks, sources (and how many are in part), model, dimension, chunking and bytes on disk."""
         manifest = self._snapshot.manifest
         return {
             "path": str(self.path),
             "chunks": manifest.chunks,
             "sources": manifest.sources,
+            "partial": sum(bool(record.get("omissions")) for record in self.sources.values()),
             "embedding_model": manifest.embedding_model,
             "dimension": manifest.dimension,
             "language": manifest.language,

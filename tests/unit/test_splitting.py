@@ -91,7 +91,7 @@ def test_hashes_and_ids_are_stable(text: str, sizes: tuple[int, int], kind: dict
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=200), max_size=20), _SIZES)
 def test_records_are_put_together_and_none_is_lost(records: list[str], sizes: tuple[int, int]) -> None:
-    documents = [_document(text, row=row, record=True) for row, text in enumerate(records, 1)]
+    documents = [_document(text, row=row, record="\n\n") for row, text in enumerate(records, 1)]
     chunks = split(documents, *sizes)
     assert _solid("".join(c.page_content for c in chunks)) == _solid("".join(records))
     assert all(len(c.page_content) <= sizes[0] for c in chunks)
@@ -216,7 +216,7 @@ def test_sections_share_no_overlap() -> None:
 def test_pages_keep_their_number_and_records_their_range() -> None:
     pages = [_document("one", page=1), _document("two " * 100, page=2)]
     assert [c.metadata["page"] for c in split(pages, 200, 0)] == [1, 2, 2]
-    cells = [_document(f"cell {i}", cell=i, record=True, heading="H" if i < 4 else "I") for i in range(1, 6)]
+    cells = [_document(f"cell {i}", cell=i, record="\n\n", heading="H" if i < 4 else "I") for i in range(1, 6)]
     found = [(c.metadata["cell"], c.metadata["end_cell"], c.metadata["heading"]) for c in split(cells, 100, 0)]
     assert found == [(1, 3, "H"), (4, 5, "I")]
 
