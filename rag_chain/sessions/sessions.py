@@ -243,13 +243,13 @@ def _compose(settings: Settings) -> Parts:
     memory = WindowCache(settings.memory_sessions)
     disk = None
     if settings.journal_path is not None:
-        disk = Journal(settings.journal_path, address, prefix, int(settings.journal_max_mb * 1_000_000))
-    spare = Journal(None, address, prefix, SPARE_BYTES)
+        disk = Journal(settings.journal_path, url, prefix, int(settings.journal_max_mb * 1_000_000))
+    spare = Journal(None, url, prefix, SPARE_BYTES)
     local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
     server = breaker = None
     if server_url is not None:
         store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster)
-        recovery = Recovery(store, memory, lambda: local.journals, connections.run)
+        recovery = Recovery(store, memory, local.journals, connections.run)
         probe = partial(_probe, connections, server_url, settings)
         breaker = Breaker(probe, recovery.replay, address)
         server = Server(store, breaker, recovery)

@@ -31,6 +31,7 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, UsageTotals, open_sessions
 from rag_chain.sessions.values import owner as owners
+from rag_chain.sessions.values.clock import now_ms
 from rag_chain.sessions.values.turns import Summary
 from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 from rag_chain.settings import Settings
@@ -357,11 +358,13 @@ async def test_a_question_whose_process_died_is_found_as_interrupted(
 async def test_an_answer_that_comes_after_its_turn_was_given_up_takes_its_place(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = store.open(turn_timeout=300)
+    sessions = store.open(turn_timeout=0.5)
     with monkeypatch.context() as patch:
         patch.setattr("rag_chain.sessions.engine.engine.get_owner", lambda: "another machine|1|2")
-        patch.setattr("rag_chain.sessions.engine.engine.now_ms", lambda: 1)
+        # That machine's clock is an hour ahead: how long the turn has been running is for the store to say.
+        patch.setattr("rag_chain.sessions.engine.engine.now_ms", lambda: now_ms() + 3_600_000)
         late = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("slow"))
+    await asyncio.sleep(0.51)
     assert await shown(store, sessions) == [("human", "slow"), ("ai", UNANSWERED)]
     saved = await store.call(sessions, "commit", late, AIMessage("at last"), "complete")
     assert saved.outcome == "saved"
@@ -512,16 +515,48 @@ async def test_extending_a_session(store: Store) -> None:
     sessions = store.open()
     manager = RedisSessionManager(sessions=sessions)
     await turn(store, sessions, "q", "a")
-    if store.name in AWAY:
-        with pytest.raises(HistoryUnavailableError):
-            await store.call(manager, "extend_session", "s1", 7200)
-        return
     assert await store.call(manager, "extend_session", "s1", 7200) is True
     await turn(store, sessions, "q", "a")
     assert 7000 < (await store.call(manager, "get_session", "s1")).ttl <= 7200
-    assert await store.call(manager, "extend_session", "never", 7200) is False
+    if store.name in AWAY:
+        with pytest.raises(HistoryUnavailableError):
+            await store.call(manager, "extend_session", "never", 7200)
+    else:
+        assert await store.call(manager, "extend_session", "never", 7200) is False
     with pytest.raises(UsageError):
         await store.call(manager, "extend_session", "s1", 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        ("history", "messages"),
+        ("history", "page"),
+        ("history", "all_messages"),
+        ("manager", "get_conversation_history"),
+        ("manager", "format_history_as_context"),
+        ("manager", "get_session"),
+        ("manager", "get_session_stats"),
+        ("manager", "export_session"),
+        ("sessions", "begin"),
+    ],
+)
+async def test_every_read_renews_the_time_to_live(store: Store, target: str, method: str) -> None:
+    sessions = store.open(session_ttl=3600)
+    manager = RedisSessionManager(sessions=sessions)
+    await turn(store, sessions, "q", "a")
+    read = {"history": history_of(sessions), "manager": manager, "sessions": sessions}[target]
+    await store.call(manager, "extend_session", "s1", 600)
+    [info] = (await store.call(manager, "list_sessions")).sessions
+    assert info.ttl <= 600, "listing is no use of the session"
+    if method == "messages":
+        await (read.aget_messages() if store.call is _async else asyncio.to_thread(lambda: read.messages))
+    elif method == "begin":
+        await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q"))
+    else:
+        await store.call(read, method, *(["s1"] if target == "manager" else []))
+    [info] = (await store.call(manager, "list_sessions")).sessions
+    assert 3000 < info.ttl <= 3600
 
 
 async def test_listing_pages_through_all_newest_first(store: Store) -> None:
@@ -531,16 +566,13 @@ async def test_listing_pages_through_all_newest_first(store: Store) -> None:
         await store.call(manager, "create_session", f"s{number}", user_id="u1")
         await asyncio.sleep(0.002)
     await store.call(manager, "create_session", "other", user_id="u2")
-    if store.name in AWAY:
-        with pytest.raises(HistoryUnavailableError):
-            await store.call(manager, "list_sessions", user_id="u1")
-        return
     await asyncio.sleep(0.002)
     await store.call(manager, "add_message", "s1", "user", "hello", user_id="u1")
     listed, cursor = [], None
     while True:
         page = await store.call(manager, "list_sessions", user_id="u1", cursor=cursor, limit=2)
         listed += [one.session_id for one in page.sessions]
+        assert page.complete == (store.name not in AWAY)
         if (cursor := page.cursor) is None:
             break
         assert len(page.sessions) == 2

@@ -14,7 +14,7 @@ from talking import ModelFailedError, config, contents, is_back, messages, say, 
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.sessions import RedisSessionManager, Saved, SessionHistory, Sessions
-from rag_chain.sessions.journal import store as local_stores
+from rag_chain.sessions.journal import pair
 
 Open = Callable[..., Sessions]
 
@@ -213,11 +213,11 @@ def test_a_copy_that_became_shorter_is_read_again(own_server: RedisServer, proce
 def test_a_disk_that_fails_in_between(
     process: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(local_stores, "DISK_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(pair, "DISK_PAUSE_SECONDS", 0.0)
     sessions = process(redis_url="")
     attempt(sessions, None)
     say(sessions, "1")
-    with sessions.engine._local._disk._database.transaction(write=False) as db:
+    with sessions.engine._local.journals.disk._database.transaction(write=False) as db:
         pass
     db.execute("PRAGMA query_only = ON")
     assert attempt(sessions, "a", "complete") == Saved("volatile", "saved")

@@ -19,10 +19,9 @@ from talking import contents, is_back, journal_rows, messages, say, stock, turns
 
 from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, Sessions
-from rag_chain.sessions.journal import store as local_stores
+from rag_chain.sessions.journal import pair
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.values import owner as owners
-from rag_chain.sessions.values.turns import now_ms
 
 Open = Callable[..., Sessions]
 
@@ -35,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def process(processes: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Without Redis; a disk that failed is tried again at once."""
-    monkeypatch.setattr(local_stores, "DISK_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(pair, "DISK_PAUSE_SECONDS", 0.0)
     return lambda **values: processes(**{"redis_url": "", "journal_path": path, **values})
 
 
@@ -126,7 +125,7 @@ def test_a_path_that_is_no_file(process: Open, tmp_path: Path, caplog: pytest.Lo
 def test_a_disk_that_can_only_be_read(process: Open, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     say(process(), "1")
     sessions = process()
-    database = sessions.engine._local._disk._database
+    database = sessions.engine._local.journals.disk._database
     with database.transaction(write=False) as db:
         pass
     db.execute("PRAGMA query_only = ON")  # what a file system that turned read-only does to every write
@@ -174,7 +173,7 @@ def test_a_damaged_journal_is_left_alone(
 def test_deleting_says_so_when_the_journal_can_not_be_erased(process: Open, path: Path) -> None:
     say(process(), "1")
     sessions = process()
-    with sessions.engine._local._disk._database.transaction(write=False) as db:
+    with sessions.engine._local.journals.disk._database.transaction(write=False) as db:
         pass
     db.execute("PRAGMA query_only = ON")
     with pytest.raises(HistoryWriteError):
@@ -231,7 +230,7 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
 
     def lease_as(name: str) -> bool:
         monkeypatch.setattr("rag_chain.sessions.journal.outbox.get_owner", lambda: name)
-        return journal.outbox.lease()
+        return journal.outbox.take_lease()
 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     living = f"{owners._machine()}|{other.pid}|{owners._start(other.pid)}"
@@ -241,9 +240,8 @@ def test_one_process_at_a_time_may_hand_over(path: Path, monkeypatch: pytest.Mon
     other.communicate()
     assert lease_as("of another machine|1|2"), "a dead holder loses it"
     assert not lease_as("a third|1|2")
-    later = now_ms() + 60_000
-    monkeypatch.setattr("rag_chain.sessions.journal.outbox.now_ms", lambda: later)
+    journal._database._shift += 60_000
     assert lease_as("a third|1|2"), "so does one that says nothing for long"
-    journal.outbox.release()
+    journal.outbox.release_lease()
     assert lease_as("of another machine|1|2")
     journal.close()

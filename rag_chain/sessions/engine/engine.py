@@ -19,13 +19,15 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.journal.journal import Elsewhere
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
+from rag_chain.sessions.values.clock import now_ms
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef, check_id, make_turn_id
-from rag_chain.sessions.values.owner import get_owner, is_dead
-from rag_chain.sessions.values.turns import Pending, Saved, SessionState, SessionWindow, Status, Summary, Turn, now_ms
+from rag_chain.sessions.values.owner import RunningTurn, get_owner, is_dead, is_running
+from rag_chain.sessions.values.turns import Moment, Pending, Saved, SessionState, SessionWindow, Status, Summary, Turn
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
@@ -66,7 +68,6 @@ class Engine:
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
         self.max_message_bytes = max_message_bytes
-        self._running: set[str] = set()
 
     @property
     def alone(self) -> bool:
@@ -88,19 +89,19 @@ class Engine:
             raise InvalidQuestionError(str(error)) from error
         pending = Pending(turn, get_owner(), now, item)
         alone = self._turn_order != "free"
-        self._running.add(turn)
+        running = RunningTurn(ref.messages_key, turn)
         try:
             waited = 0.0
             while True:
-                view = yield from self._view(ref, pending, alone=alone)
-                if view.began:
-                    return Turn(ref, pending, view.now, view, named=turn_id is not None)
+                window = yield from self._read_window(ref, pending, alone=alone)
+                if window.began:
+                    return Turn(ref, pending, _moment_of(window), window, running, named=turn_id is not None)
                 if self._turn_order == "reject" or waited >= self._turn_timeout:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
                 yield Pause(QUEUE_SECONDS)
                 waited += QUEUE_SECONDS
         except BaseException:
-            self._running.discard(turn)
+            running.end()
             raise
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Flow[Saved]:
@@ -111,14 +112,16 @@ class Engine:
         """
         try:
             items = turn.finish(answer, status, self.max_message_bytes, **note)
+            base = 0 if turn.window.local else turn.window.total
             saved: Saved = yield from self._serve(
-                lambda store: store.commit(turn.ref, turn.turn_id, turn.begun, items, again=turn.named), write=True
+                lambda store: store.commit(turn.ref, turn.turn_id, turn.moment, items, base, again=turn.named),
+                write=True,
             )
             if turn.window.local and self._local is not None and saved.persistence == "durable":
                 yield from self._local.forget_pending(turn.ref, turn.turn_id)
             return replace(saved, left_out=items[-1].left_out) if items[-1].left_out else saved
         finally:
-            self._running.discard(turn.turn_id)
+            turn.running.end()
 
     def read(self, ref: SessionRef) -> Flow[SessionWindow]:
         """The window of a session, dead turns settled.
@@ -126,10 +129,10 @@ class Engine:
         Raises:
             HistoryUnavailableError: the server is away and nothing is known here of the session.
         """
-        view = yield from self._view(ref, None, alone=False)
-        if view.knowledge == "partial" and not view.items:
+        window = yield from self._read_window(ref, None, alone=False)
+        if window.knowledge == "partial" and not window.items:
             raise _unknown(ref)
-        return view
+        return window
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Flow[Saved]:
         """Append messages that are no turn.
@@ -142,8 +145,8 @@ class Engine:
 
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
         """Append messages as they are stored."""
-        unique = make_turn_id()
-        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, items), write=True)
+        unique, moment = make_turn_id(), Moment()
+        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, items), write=True)
         return saved
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
@@ -161,19 +164,25 @@ class Engine:
         existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms))
         return existed
 
-    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
+    def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0, *, renew: bool = True) -> Flow[SessionState]:
         """The state of a session and ``count`` messages older than the newest ``offset``; -1: all.
+
+        Args:
+            renew: whether this is a use of the session, which renews its time to live.
 
         Raises:
             HistoryUnavailableError: the server is away and nothing is known here of the session.
         """
-        account: SessionState = yield from self._serve(lambda store: store.inspect(ref, offset, count), ref)
-        if account.store == "redis":
+        state: SessionState = yield from self._serve(lambda store: store.inspect(ref, offset, count, renew=renew), ref)
+        if state.store == "redis":
             if self._local is not None:
-                account.waiting = yield from self._local.count_waiting(ref)
-        elif self._server is not None and not account.exists:
+                state.waiting = yield from self._local.count_waiting(ref)
+        elif self._server is not None and not state.exists:
             raise _unknown(ref)
-        return account
+        if self._local is not None and not state.exists:
+            elsewhere = yield from self._local.count_elsewhere(ref)
+            state.elsewhere = {one.address or "no Redis": one.entries for one in elsewhere}
+        return state
 
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """As ``inspect``, of a session that must exist.
@@ -182,12 +191,27 @@ class Engine:
             SessionExpiredError: its time to live ran out.
             SessionNotFoundError: there never was one, or it was deleted.
         """
-        account = yield from self.inspect(ref, offset, count)
-        if account.exists:
-            return account
-        if account.listed:
+        state = yield from self.inspect(ref, offset, count)
+        if state.exists:
+            return state
+        if state.listed:
             raise SessionExpiredError(f"Session {ref} has expired; start a new one.")
+        if state.elsewhere:
+            places = " and ".join(state.elsewhere)
+            raise SessionNotFoundError(
+                f"There is no session {ref} here; the journal keeps one of this name for {places}: set REDIS_URL to"
+                " that, or see `sessions journal`."
+            )
         raise SessionNotFoundError(f"There is no session {ref}.")
+
+    def count_elsewhere(self) -> Flow[list[Elsewhere]]:
+        """What the journal keeps for other servers, or for none."""
+        return [] if self._local is None else (yield from self._local.count_elsewhere())
+
+    def knows_all_sessions(self) -> bool:
+        """Whether ``list_page`` gives all sessions of the store: not while its server is away."""
+        server = self._server
+        return server is None or server.breaker is None or bool(server.breaker.closed)
 
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
         """Keep a summary beside a session, see the stores; whether it was kept. While the server is away, none is."""
@@ -203,15 +227,15 @@ class Engine:
         )
         return page
 
-    def _view(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
-        view: SessionWindow = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
-        over = ((one.turn_id, one.given_up()) for one in view.pending if self._is_over(one, view.now))
+    def _read_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
+        window: SessionWindow = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
+        over = ((one.turn_id, one.given_up()) for one in window.pending if self._is_over(ref, one, window.now))
         dead = [(turn_id, item) for turn_id, item in over if item is not None]
         if not dead:
-            return view
+            return window
         yield from self._serve(lambda store: store.settle(ref, dead))
-        view = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
-        return view
+        window = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
+        return window
 
     def _serve(self, ask: Ask[T], ref: SessionRef | None = None, *, write: bool = False) -> Flow[T]:
         """Have the server do it, or this machine while the server is away.
@@ -233,6 +257,9 @@ class Engine:
             except HistoryUnavailableError as error:
                 breaker.open(error)
             else:
+                if server.store.has_seen_loss:
+                    server.store.has_seen_loss = False
+                    recovery.restore_soon()
                 recovery.look()
                 return result
         if breaker.readable and ref is not None:
@@ -243,7 +270,7 @@ class Engine:
         result = yield from ask(local)
         if breaker.closed:
             # The server came back while this was being kept here.
-            recovery.soon()
+            recovery.replay_soon()
         return result
 
     def _strictly(self, server: Server, ask: Ask[T], *, write: bool) -> Flow[T]:
@@ -254,12 +281,19 @@ class Engine:
                 raise
             raise HistoryWriteError(f"Nothing was stored: {error}") from error
 
-    def _is_over(self, pending: Pending, now: int) -> bool:
+    def _is_over(self, ref: SessionRef, pending: Pending, now: int) -> bool:
         """Whether a pending turn will never be committed by the process that began it."""
         if pending.owner == get_owner():
-            return pending.turn_id not in self._running
+            return not is_running(ref.messages_key, pending.turn_id)
         dead = is_dead(pending.owner)
-        return dead if dead is not None else now - pending.at > self._turn_timeout * 1000
+        return dead if dead is not None else now - pending.begun > self._turn_timeout * 1000
+
+
+def _moment_of(window: SessionWindow) -> Moment:
+    """When a turn began, as the store of its window knows it."""
+    if window.local:
+        return Moment(window.deletion, 0, window.now)
+    return Moment(window.deletion, window.now)
 
 
 def _unknown(ref: SessionRef) -> HistoryUnavailableError:

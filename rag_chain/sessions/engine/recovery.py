@@ -1,7 +1,8 @@
-"""Handing over to the server what was kept on this machine while it was away."""
+"""Replaying to the server what was kept on this machine while it was away, and putting back what it has lost."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,10 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError, HistoryWriteError
+from rag_chain.sessions.journal.entry_table import Entry
 from rag_chain.sessions.journal.journal import Journal
-from rag_chain.sessions.journal.outbox import Entry
+from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.redis.store import RedisStore
+from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.forks import renew_after_fork
+from rag_chain.sessions.values.turns import Saved
 from rag_chain.sessions.values.window_cache import WindowCache
 
 LOOK_SECONDS = 30.0
@@ -24,26 +29,32 @@ class Recovery:
 
     Args:
         run: drives a flow with blocking calls.
-        journals: those in use, the older entries' first.
+        journals: the one on disk holds the older entries.
     """
 
     def __init__(
         self,
         remote: RedisStore,
-        memory: WindowCache,
-        journals: Callable[[], list[Journal]],
+        cache: WindowCache,
+        journals: JournalPair,
         run: Callable[[Flow[Any]], Any],
     ) -> None:
         self._remote = remote
-        self._memory = memory
+        self._cache = cache
         self._journals = journals
         self._run = run
-        self._lock = threading.Lock()
         self._look_again = 0.0
         self._refused: set[tuple[int, int]] = set()
+        self._replayed: set[tuple[int, int]] = set()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Make a new lock."""
+        self._lock = threading.Lock()
 
     def replay(self) -> bool:
-        """Hand over all that waits.
+        """Replay all that waits.
 
         Returns:
             Whether nothing waits any more but what the server refused; false while another process replays.
@@ -52,73 +63,121 @@ class Recovery:
             HistoryUnavailableError: the server is away again; what it does not have yet is still kept.
         """
         with self._lock:
-            done = [self._replay(journal) for journal in self._journals()]
-            return all(done)
+            self._journals.report_elsewhere()
+            # What memory keeps is younger than what the disk keeps, so it waits for that.
+            return all(self._replay(journal) for journal in self._journals.in_use)
 
     def look(self) -> None:
         """Replay in the background what other processes left behind, looking every 30 s at most."""
         if time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + LOOK_SECONDS
-            self.soon()
+            self.replay_soon()
 
-    def soon(self) -> None:
+    def replay_soon(self) -> None:
         """Replay in the background."""
-        threading.Thread(target=self._quietly, name="rag_chain-replay", daemon=True).start()
+        threading.Thread(target=self._replay_quietly, name="rag_chain-replay", daemon=True).start()
 
-    def _quietly(self) -> None:
+    def restore_soon(self) -> None:
+        """Check all sessions that this process holds in the background, and put back what the server has lost."""
+        threading.Thread(target=self._restore, name="rag_chain-restore", daemon=True).start()
+
+    def _replay_quietly(self) -> None:
         try:
             self.replay()
         except HistoryError as error:
             log.warning("%s What waits in the journal is tried again later.", error)
 
+    def _restore(self) -> None:
+        for ref in self._cache.list_refs():
+            try:
+                self._run(self._remote.begin(ref, None))
+            except HistoryUnavailableError:
+                return
+            except HistoryError as error:
+                log.error("%s", error)
+        self._remote.has_seen_loss = False
+
     def _replay(self, journal: Journal) -> bool:
         try:
-            journal.purge()
+            with contextlib.suppress(HistoryWriteError):  # a full disk can still be read
+                journal.purge()
             if not journal.list_waiting(limit=1):
                 return True
-            if not journal.outbox.lease():
+            if not self._take_lease(journal):
                 return False
             try:
                 return self._drain(journal)
             finally:
-                journal.outbox.release()
+                with contextlib.suppress(HistoryWriteError):
+                    journal.outbox.release_lease()
         except HistoryWriteError as error:
             # A damaged journal must not keep the server from serving.
             log.error("%s", error)
             return True
 
+    def _take_lease(self, journal: Journal) -> bool:
+        """Whether this process may replay. Where the disk is full, all may: the server takes each entry once."""
+        try:
+            return journal.outbox.take_lease()
+        except HistoryWriteError:
+            return True
+
     def _drain(self, journal: Journal) -> bool:
-        last, count = 0, 0
+        last, replayed, deleted = 0, 0, 0
         while entries := journal.list_waiting(after=last):
-            if not journal.outbox.lease():
+            if not self._take_lease(journal):
                 return False
-            for entry in entries:
-                last = entry.id
-                try:
-                    self._run(self._hand_over(entry))
-                except HistoryUnavailableError:
-                    raise
-                except HistoryError as error:
-                    self._complain(journal, entry, error)
-                    continue
-                journal.outbox.done(entry)
-                count += 1
+            done: list[int] = []
+            try:
+                for entry in entries:
+                    last = entry.id
+                    mark = (id(journal), entry.id)
+                    if mark not in self._replayed:
+                        try:
+                            result = self._run(self._replay_entry(entry))
+                        except HistoryUnavailableError:
+                            raise
+                        except HistoryError as error:
+                            self._complain(journal, entry, error)
+                            continue
+                        deleted += isinstance(result, Saved) and result.outcome == "deleted"
+                        replayed += 1
+                        self._replayed.add(mark)
+                    done.append(entry.id)
+            finally:
+                self._remove(journal, done)
             for ref in {entry.ref.messages_key: entry.ref for entry in entries}.values():
-                if self._memory.get(ref) is not None:
+                if self._cache.get(ref) is not None:
                     self._run(self._remote.begin(ref, None))
-        if count:
-            log.warning("Handed %d changes of sessions over to Redis at %s.", count, self._remote.address)
+        if replayed:
+            log.warning(
+                "Replayed %d changes of sessions to Redis at %s%s.", replayed, self._remote.address,
+                f"; {deleted} of them are not kept, because their session was deleted later" if deleted else "",
+            )  # fmt: skip
         return True
 
-    def _hand_over(self, entry: Entry) -> Flow[Any]:
+    def _remove(self, journal: Journal, numbers: list[int]) -> None:
+        """Remove replayed entries; those that a full disk does not let go are remembered, and tried again later."""
+        if not numbers:
+            return
+        try:
+            journal.outbox.remove(numbers)
+        except HistoryWriteError as error:
+            log.warning("%s What was replayed is removed from it later.", error)
+        else:
+            self._replayed.difference_update((id(journal), number) for number in numbers)
+
+    def _replay_entry(self, entry: Entry) -> Flow[Any]:
         remote, ref = self._remote, entry.ref
         if entry.kind in ("turn", "given_up"):
-            return remote.commit(ref, entry.name, entry.at, entry.items, entry.base, again=True)
+            return remote.commit(ref, entry.name, entry.moment, entry.items, entry.base, again=True)
         if entry.kind == "append":
-            return remote.append(ref, entry.name, entry.items, entry.at, entry.base)
+            return remote.append(ref, entry.name, entry.moment, entry.items, entry.base, late=True)
         if entry.kind == "create":
             return remote.create(ref, entry.body.decode())
-        return remote.delete(ref, at=entry.at, keep_session=entry.kind == "clear")
+        if entry.kind == "extend":
+            return remote.extend(ref, max(1000, int(entry.body) - (steady_ms() - entry.moment.steady_ms)))
+        return remote.delete(ref, moment=entry.moment, keep_session=entry.kind == "clear")
 
     def _complain(self, journal: Journal, entry: Entry, error: HistoryError) -> None:
         mark = (id(journal), entry.id)

@@ -1,23 +1,32 @@
-"""One SQLite database of this machine, with its errors as sentences.
+"""One SQLite database of this machine, with its errors as sentences and a clock of its own.
 
 A change is on the disk when its transaction ends: WAL with ``synchronous=FULL``
 (https://www.sqlite.org/pragma.html#pragma_synchronous). The size is bounded by ``max_page_count``; what does not
 fit is refused, nothing is thrown away for it. What is deleted is overwritten (``secure_delete``).
+
+The clock is the wall clock of the moment when the database was first used since the machine started, and from then on
+the time that passed: setting the wall clock changes nothing, and all processes of the machine have the same time.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from rag_chain.errors import HistoryWriteError
+from rag_chain.sessions.values.clock import now_ms, read_boot_id, steady_ms
 
 PAGE_BYTES = 4096
-LOCK_SECONDS = 2.0
+LOCK_SECONDS = 5.0
+_LONGEST_WAIT = 0.01
+"""Between two attempts to get the lock. SQLite's own waiting grows to 0.1 s, so that one of many writers starves."""
 
 
 class Database:
@@ -26,24 +35,43 @@ class Database:
     Args:
         path: the file, ``None``: in this process's memory.
         limit: bytes that it may take.
+        on_connect: what is done with each new connection.
     """
 
-    def __init__(self, path: Path | None, limit: int) -> None:
+    def __init__(self, path: Path | None, limit: int, on_connect: Callable[[sqlite3.Connection], None]) -> None:
         self.path = path and path.expanduser()
         self._limit = limit
+        self._on_connect = on_connect
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._pid = 0
+        self._shift = 0
+        _databases.add(self)
 
     @property
     def used(self) -> bool:
         """Whether there can be anything in it; no file is made to find out."""
         return self._connection is not None or (self.path is not None and self.path.exists())
 
+    def now(self) -> int:
+        """The time by the database's clock (ms); right inside a transaction."""
+        return steady_ms() + self._shift
+
+    def from_steady(self, milliseconds: int) -> int:
+        """A time of this machine's steady clock by the database's clock."""
+        return milliseconds + self._shift
+
+    def to_steady(self, milliseconds: int) -> int:
+        """A time of the database's clock by this machine's steady clock; below 0 from before the machine started."""
+        return milliseconds - self._shift
+
+    def to_wall(self, milliseconds: int) -> int:
+        """A time of the database's clock by the wall clock as it is set now."""
+        return milliseconds - self.now() + now_ms()
+
     def close(self) -> None:
         """Close the connection; what is only in memory is gone."""
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
+            if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
@@ -56,8 +84,8 @@ class Database:
         """
         try:
             with self._lock:
-                db = self._connect()
-                db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                db = self._connection or self._connect()
+                _execute(db, "BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     yield db
                     db.execute("COMMIT")
@@ -66,38 +94,135 @@ class Database:
                         db.execute("ROLLBACK")
                     raise
         except (sqlite3.Error, OSError) as error:
-            raise HistoryWriteError(self._complaint(error)) from error
+            raise HistoryWriteError(self._describe(error)) from error
+
+    def hold(self) -> None:
+        """Keep other threads out of SQLite while this process forks: a child can't free locks that they hold."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Let other threads in again, in the parent."""
+        self._lock.release()
+
+    def renew_after_fork(self) -> None:
+        """Forget the parent's connection in the child. It is never closed here: the file locks are the parent's."""
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
+        self._lock = threading.RLock()
 
     def _connect(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
-            return self._connection
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self.path.exists():
                 self.path.touch(mode=0o600)
-        connection = sqlite3.connect(
-            self.path or ":memory:", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _execute(connection, "PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA max_page_count = {max(64, self._limit // PAGE_BYTES)}")
-            connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+            self._prepare(connection)
+            self._on_connect(connection)
         except BaseException:
             connection.close()
             raise
-        self._connection, self._pid = connection, os.getpid()
+        self._connection = connection
         return connection
 
-    def _complaint(self, error: Exception) -> str:
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        """Make what is missing of the tables, and set the clock."""
+        schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+        tables = "SELECT name FROM sqlite_master"
+        if not {"clock", "moments", "leases"} <= {name for (name,) in _execute(db, tables)}:
+            _execute(db, "BEGIN IMMEDIATE")
+            for statement in _split(schema):
+                db.execute(statement)
+            db.execute("COMMIT")
+        boot = read_boot_id()
+        found = "SELECT shift FROM clock WHERE boot = ?"
+        row = _execute(db, found, boot).fetchone() if boot else None
+        if row is None:
+            latest = _execute(db, "SELECT max(active), max(deleted) FROM sessions").fetchone()
+            # Never behind what was written before, whatever the wall clock was set to since.
+            shift = max([now_ms(), *(one + 1 for one in latest if one)]) - steady_ms()
+            if boot:
+                try:
+                    _execute(db, "INSERT OR IGNORE INTO clock (boot, shift) VALUES (?, ?)", boot, shift)
+                except sqlite3.OperationalError as error:
+                    if "full" not in str(error):
+                        raise
+            row = (boot and _execute(db, found, boot).fetchone()) or (shift,)
+        self._shift = int(row[0])
+
+    def _describe(self, error: Exception) -> str:
         text = str(error)
         where = f"The journal {self.path}" if self.path else "The journal in memory"
         if "full" in text:
             megabytes = self._limit // 1_000_000
             return f"{where} is full ({megabytes} MB, or the disk is); free the disk or raise RAG_JOURNAL_MAX_MB."
         if "locked" in text or "busy" in text:
-            return f"{where} has been locked by another process for {LOCK_SECONDS:.0f} s; end that process."
+            return (
+                f"{where} was locked by another process for {LOCK_SECONDS:.0f} s; if this goes on, that process hangs."
+            )
         if "not a database" in text or "malformed" in text or "no such column" in text or "has no column" in text:
             return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
         return f"{where} can't be written ({text}); check the disk's rights, or set another RAG_JOURNAL_PATH."
+
+
+def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Cursor:
+    """Execute a statement that may have to wait for another process."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return db.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            if not ("locked" in str(error) or "busy" in str(error)) or time.monotonic() >= deadline:
+                raise
+            time.sleep(random.uniform(_LONGEST_WAIT / 10, _LONGEST_WAIT))  # noqa: S311 - no secret
+
+
+def _split(script: str) -> Iterator[str]:
+    """The statements of an SQL script."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+_databases: WeakSet[Database] = WeakSet()
+_inherited: list[sqlite3.Connection] = []
+
+
+class _Held(threading.local):
+    """What the thread that forks holds."""
+
+    def __init__(self) -> None:
+        self.databases: list[Database] = []
+
+
+_held = _Held()
+
+
+def _hold_all() -> None:
+    _held.databases = sorted(_databases, key=id)
+    for one in _held.databases:
+        one.hold()
+
+
+def _let_all_go() -> None:
+    for one in _held.databases:
+        one.let_go()
+    _held.databases = []
+
+
+def _renew_all() -> None:
+    for one in _held.databases:
+        one.renew_after_fork()
+    _held.databases = []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_all, after_in_parent=_let_all_go, after_in_child=_renew_all)

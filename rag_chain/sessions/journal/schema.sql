@@ -1,4 +1,4 @@
--- The journal: what is kept on this machine. Times are in ms since 1970.
+-- The journal: what is kept on this machine. Times are in ms by the journal's own clock, see database.py.
 
 CREATE TABLE IF NOT EXISTS sessions (
   store   TEXT NOT NULL,              -- address and prefix of the server that it is for; 'here' and prefix: this machine
@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS sessions (
   owner   TEXT NOT NULL,              -- user id; '': none
   created INTEGER,                    -- NULL: deleted
   active  INTEGER NOT NULL,
-  expires INTEGER NOT NULL,
+  expires INTEGER NOT NULL,           -- what waits for a server does not expire here
   deleted INTEGER NOT NULL DEFAULT 0, -- when it was last deleted
   total   INTEGER NOT NULL DEFAULT 0, -- messages ever put into it here
   data    TEXT NOT NULL DEFAULT '',   -- metadata as JSON
@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS entries (
   id    INTEGER PRIMARY KEY AUTOINCREMENT,
   store TEXT NOT NULL,
   key   TEXT NOT NULL,
-  kind  TEXT NOT NULL,                -- pending, turn, given_up (without an answer that stands), append, create, clear,
-                                      -- delete
+  kind  TEXT NOT NULL,                -- pending, turn, given_up (without an answer that stands), append, create, extend,
+                                      -- clear, delete
   name  TEXT NOT NULL,                -- turn id, or the id of what else it is
   at    INTEGER NOT NULL,             -- when the turn began, when the rest was asked for
   base  INTEGER NOT NULL,             -- messages that the session was known to have had on its server
@@ -31,6 +31,17 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 
 CREATE INDEX IF NOT EXISTS entries_by_session ON entries (store, key, id);
+
+-- Of entries whose session was known to its server: what a deletion there is compared with.
+CREATE TABLE IF NOT EXISTS moments (
+  entry     INTEGER PRIMARY KEY,
+  deletion  INTEGER NOT NULL,         -- the last deletion that was known, by the server's mark
+  server_ms INTEGER NOT NULL          -- when the turn began, by the server's clock; 0: the server was away
+);
+
+CREATE TRIGGER IF NOT EXISTS moment_goes AFTER DELETE ON entries BEGIN
+  DELETE FROM moments WHERE entry = OLD.id;
+END;
 
 CREATE TABLE IF NOT EXISTS summaries (
   store  TEXT NOT NULL,
@@ -48,6 +59,11 @@ END;
 
 CREATE TABLE IF NOT EXISTS leases (
   store TEXT PRIMARY KEY,
-  owner TEXT NOT NULL,                -- the process that hands the entries over
+  owner TEXT NOT NULL,                -- the process that replays the entries
   until INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS clock (
+  boot  TEXT PRIMARY KEY,             -- a start of this machine
+  shift INTEGER NOT NULL              -- what is added to the time since that start
 ) WITHOUT ROWID;

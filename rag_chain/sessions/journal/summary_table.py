@@ -1,16 +1,17 @@
-"""Where the journal keeps the summaries of its sessions. ``schema.sql`` sees to it that they go with the messages."""
+"""The journal's table of summaries. ``schema.sql`` sees to it that they go with the messages."""
 
 from __future__ import annotations
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.turns import Summary, now_ms
+from rag_chain.sessions.values.turns import Summary
 
 
 class SummaryTable:
-    """The summaries of sessions, in the journal's file.
+    """The rows of one store.
 
     Args:
+        database: the journal.
         store: whose sessions, as in the journal's other tables.
     """
 
@@ -24,7 +25,7 @@ class SummaryTable:
             row = db.execute(
                 "SELECT u.text, u.covers FROM summaries u JOIN sessions s USING (store, key)"
                 " WHERE u.store = ? AND u.key = ? AND s.created IS NOT NULL AND s.expires >= ?",
-                (self._store, ref.messages_key, now_ms()),
+                (self._store, ref.messages_key, self._database.now()),
             ).fetchone()
         return Summary(*row) if row else None
 
@@ -32,18 +33,17 @@ class SummaryTable:
         """Keep a summary unless the one here covers as much; whether it was kept.
 
         Args:
-            ref: the session.
-            summary: of the session's oldest messages.
-            read_at: when the messages were read (ms). Nothing is kept of what was cleared or expired since.
+            read_at: when the messages were read (steady, ms). Nothing is kept of what was cleared or expired since.
         """
         with self._database.transaction() as db:
+            read = self._database.from_steady(read_at)
             return (
                 db.execute(
                     "INSERT INTO summaries (store, key, covers, text) SELECT store, key, ?, ? FROM sessions"
                     " WHERE store = ? AND key = ? AND created <= ? AND deleted < ? AND expires >= ?"
                     " ON CONFLICT (store, key) DO UPDATE SET covers = excluded.covers, text = excluded.text"
                     " WHERE excluded.covers > summaries.covers",
-                    (summary.covers, summary.text, self._store, ref.messages_key, read_at, read_at, now_ms()),
+                    (summary.covers, summary.text, self._store, ref.messages_key, read, read, self._database.now()),
                 ).rowcount
                 > 0
             )

@@ -69,10 +69,14 @@ class SessionStats:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none."""
+    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none.
+
+    ``complete``: false while Redis is away, when the page has only what this machine knows.
+    """
 
     sessions: list[SessionInfo]
     cursor: str | None
+    complete: bool = True
 
 
 class RedisSessionManager:
@@ -177,10 +181,10 @@ class RedisSessionManager:
     def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
         """A page of a user's sessions (``None``: those without a user), the most recently active first.
 
-        Sessions idle for longer than 30 days, or twice RAG_SESSION_TTL if that is more, are left out.
+        Sessions idle for longer than 30 days, or twice RAG_SESSION_TTL if that is more, are left out. While Redis is
+        away the page has the sessions that this machine knows, and ``complete`` is false.
 
         Raises:
-            HistoryUnavailableError: Redis is away.
             UsageError: the cursor or the limit can't be used.
         """
         return self._sessions.run(self._flows.page(user_id, cursor, limit))
@@ -276,7 +280,7 @@ class _Flows:
         return _info(key, (yield from self._engine.require(key)))
 
     def exists(self, session_id: str, user_id: str | None) -> Flow[bool]:
-        return (yield from self._engine.inspect(self._sessions.ref(session_id, user_id))).exists
+        return (yield from self._engine.inspect(self._sessions.ref(session_id, user_id), renew=False)).exists
 
     def add(
         self,
@@ -338,15 +342,19 @@ class _Flows:
             candidates = yield from self._engine.list_page(prefix, user_id, before, wanted)
             for session_id, active in candidates:
                 if len(found) == limit:
-                    return SessionPage(found, "{}:{}".format(*before) if before else None)
+                    return self._page_of(found, before)
                 key = make_ref(prefix, session_id, user_id)
-                account = yield from self._engine.inspect(key)
+                account = yield from self._engine.inspect(key, renew=False)
                 if account.exists:
                     found.append(_info(key, account))
                 before = (active, session_id)
             if len(candidates) < wanted:
-                return SessionPage(found, None)
-        return SessionPage(found, "{}:{}".format(*before) if before else None)
+                return self._page_of(found, None)
+        return self._page_of(found, before)
+
+    def _page_of(self, found: list[SessionInfo], before: tuple[int, str] | None) -> SessionPage:
+        cursor = "{}:{}".format(*before) if before else None
+        return SessionPage(found, cursor, complete=self._engine.knows_all_sessions())
 
     def extend(self, session_id: str, user_id: str | None, seconds: int | None) -> Flow[bool]:
         seconds = self._sessions.ttl if seconds is None else seconds

@@ -7,7 +7,9 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 
 =========================================  ======  ======================================================
 ``message_store:s1``                       list    messages, newest first, JSON as langchain-community's
-``meta:{message_store:s1}``                hash    times, counters, pending questions, the mark of a deletion
+``meta:{message_store:s1}``                hash    times, counters, pending questions
+``meta:{message_store:s1}:deleted``        string  the mark of the last deletion, which outlives the session
+``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
 =========================================  ======  ======================================================
 """
@@ -82,6 +84,10 @@ class SessionRef(NamedTuple):
     """The hash beside it, in the same slot."""
     index_key: str
     """The index of the sessions of this user."""
+    deletion_key: str
+    """The mark of the last deletion, in the same slot."""
+    wake_key: str
+    """What turns wait on that may not run at once, in the same slot."""
 
     def __str__(self) -> str:
         return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
@@ -102,7 +108,8 @@ def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> Session
     """The identity of a session whose ids were checked before."""
     owned = make_owner_prefix(prefix, user_id)
     key = owned + session_id
-    return SessionRef(prefix, session_id, user_id, key, f"meta:{{{key}}}", f"index:{{{owned}}}")
+    meta = f"meta:{{{key}}}"
+    return SessionRef(prefix, session_id, user_id, key, meta, f"index:{{{owned}}}", f"{meta}:deleted", f"{meta}:wake")
 
 
 def make_owner_prefix(prefix: str, user_id: str | None) -> str:

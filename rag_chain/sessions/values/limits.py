@@ -31,5 +31,8 @@ class Limits:
 
     @property
     def listed_ms(self) -> int:
-        """How long an idle session stays in the index, where it tells an expired session from one that never was."""
+        """How long an idle session stays in the index, which tells an expired session from one that never was.
+
+        So long does the mark of a deletion stay, too.
+        """
         return max(30 * DAY_MS, 2 * self.lifetime_ms)

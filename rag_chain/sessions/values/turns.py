@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -11,15 +10,19 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import HistoryDataError
+from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, note_of, with_note
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.owner import RunningTurn
 from rag_chain.sessions.values.reduction import reduced
 from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
 Outcome = Literal["saved", "repeated", "deleted"]
-Persistence = Literal["durable", "journaled", "volatile"]
+Persistence = Literal["durable", "journaled", "volatile", "deleted"]
+"""Where a turn is kept: in Redis, on this machine's disk, in this process, or nowhere, because its session was deleted
+after it began."""
 Knowledge = Literal["whole", "partial", "lost"]
 """How much of a session is known: all; only what this machine kept, because the store is away; or what was left
 after the store lost it."""
@@ -29,31 +32,55 @@ NOTE_BYTES = 10_000
 """What the note of a question that got no answer may take beside the question."""
 
 
-def now_ms() -> int:
-    """Milliseconds since 1970, by this machine's clock."""
-    return time.time_ns() // 1_000_000
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was asked for, so that each store can tell whether a deletion came later.
+
+    Args:
+        deletion: the newest deletion of the session that was known then, by the server's mark; 0: none.
+        server_ms: by the server's clock; 0: the server was away.
+        steady_ms: by this machine's steady clock.
+    """
+
+    deletion: int = 0
+    server_ms: int = 0
+    steady_ms: int = field(default_factory=steady_ms)
+
+    def dump(self) -> str:
+        """For the scripts: the deletion, the server's time, and the age for where there is none."""
+        return f"{self.deletion} {self.server_ms} {max(0, steady_ms() - self.steady_ms)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A question whose turn is not over. ``owner`` names the process that runs it, ``at`` is in ms."""
+    """A question whose turn is not over.
+
+    Args:
+        owner: the process that runs it.
+        at: when it was asked (ms), by that process's clock.
+        begun: the same by the clock of the store that it was read from; 0: it was not read.
+    """
 
     turn_id: str
     owner: str
     at: int
     question: Item
+    begun: int = 0
 
     def dump(self) -> bytes:
         """As JSON; the question as it is going to be stored."""
         return b'{"owner":%b,"at":%d,"question":%b}' % (_quoted(self.owner), self.at, self.question.raw)
 
     @classmethod
-    def load(cls, turn_id: str, raw: bytes | str) -> Pending | None:
-        """The pending question that ``dump`` wrote, ``None`` if it is damaged."""
+    def load(cls, turn_id: str, raw: bytes | str, begun: int | None = None) -> Pending | None:
+        """The pending question that ``dump`` wrote, ``None`` if it is damaged. A script may have added ``begun``."""
         try:
             value = load_json(raw if isinstance(raw, bytes) else raw.encode())
             question = Item(dump_json(value["question"]))
-            return cls(turn_id, str(value["owner"]), int(value["at"]), question)
+            at = int(value["at"])
+            return cls(
+                turn_id, str(value["owner"]), at, question, int(value.get("begun", at)) if begun is None else begun
+            )
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -83,14 +110,23 @@ class Summary:
 class SessionWindow:
     """What a store knows of a session at one moment, newest messages last.
 
-    ``local``: it is what this machine alone knows. ``shown``: what the chain is shown of ``items``, where that
-    was worked out already.
+    Args:
+        total: messages that were ever in the session, as far as known.
+        now: by the store's clock (ms).
+        deletion: when the server last deleted the session, by its mark; 0: never.
+        life: what the server calls this life of the session, which a loss ends; 0: none.
+        trimmed: messages that left the session in good order.
+        local: it is what this machine alone knows.
+        shown: what the chain is shown of ``items``, where that was worked out already.
     """
 
     items: list[Item]
     total: int
     created: int | None
     now: int
+    deletion: int = 0
+    life: int = 0
+    trimmed: int = 0
     pending: list[Pending] = field(default_factory=list)
     began: bool = False
     knowledge: Knowledge = "whole"
@@ -101,12 +137,13 @@ class SessionWindow:
 
 @dataclass(slots=True)
 class Turn:
-    """A turn under way. ``begun`` is in ms by the store's clock; ``named``: the caller chose its id."""
+    """A turn under way. ``named``: the caller chose its id; ``running``: what says that this process runs it."""
 
     ref: SessionRef
     pending: Pending
-    begun: int
+    moment: Moment
     window: SessionWindow
+    running: RunningTurn
     named: bool = False
 
     @property
@@ -158,8 +195,8 @@ class Turn:
 class Saved:
     """What became of a turn.
 
-    ``outcome``: a repeated commit changes nothing, a deleted session takes no turn. ``left_out`` names what could not
-    be stored of the answer.
+    ``outcome``: ``saved``; ``repeated``, the turn was stored before and this version of it was not kept; ``deleted``,
+    the session was, after the turn began. ``left_out`` names what could not be stored of the answer.
     """
 
     persistence: Persistence
@@ -171,9 +208,17 @@ class Saved:
 class SessionState:
     """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
 
-    ``length`` counts the messages kept, ``dropped`` those trimmed, ``lost`` those that the store lost, ``under_way``
-    the questions being answered, ``waiting`` what waits for the server on this machine. ``ttl_ms``: ``None`` for
-    ever. ``listed``: an index still names it, so that it has expired if it does not exist.
+    Args:
+        ttl_ms: ``None``: for ever.
+        length: messages kept.
+        dropped: messages that are no longer in it, those that the store lost among them.
+        lost: messages that the store is known to have lost.
+        under_way: questions that are being answered.
+        waiting: changes that wait for the server on this machine.
+        listed: an index still names it, so that it has expired if it does not exist.
+        deletion: as in ``SessionWindow``; so are ``life``.
+        restored: ``total`` when the store last lost the session: what is older is from before.
+        elsewhere: changes of a session of this name that the journal keeps for other servers, by address.
     """
 
     exists: bool
@@ -186,6 +231,10 @@ class SessionState:
     under_way: int = 0
     waiting: int = 0
     listed: bool = False
+    deletion: int = 0
+    life: int = 0
+    restored: int = 0
+    elsewhere: dict[str, int] = field(default_factory=dict)
     data: str = ""
     store: Literal["redis", "journal", "memory"] = "redis"
     items: list[Item] = field(default_factory=list)

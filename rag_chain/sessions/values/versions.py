@@ -49,10 +49,16 @@ def put_turn(stored: Sequence[Item], turn_id: str, newer: Sequence[Item]) -> lis
     return [*(exclude(stored, old) if old else stored), *newer]
 
 
-def merge(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
-    """Both sequences in one, each in its order, what they share once; oldest first. Of each turn one version."""
-    there, held = _agreed(there, held)
+def merge(there: Sequence[Item], held: Sequence[Item], *, held_first: bool = True) -> list[Item]:
+    """Both sequences in one, each in its order, what they share once; oldest first. Of each turn one version.
+
+    Args:
+        held_first: where they share nothing, which of them is older.
+    """
+    there, held = choose_versions(there, held)
     known = {item.raw for item in there}
+    if not held_first and not any(item.raw in known for item in held):
+        return [*there, *held]
     result: list[Item] = []
     rest = list(there)
     for item in held:
@@ -66,7 +72,7 @@ def merge(there: Sequence[Item], held: Sequence[Item]) -> list[Item]:
     return result + rest
 
 
-def _agreed(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+def choose_versions(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     """Both without the versions of turns that the other has a better one of."""
     for turn_id in {turn_id for item in exclude(held, there) if (turn_id := _note(item).get("turn_id"))}:
         theirs, ours = find_turn(there, turn_id), find_turn(held, turn_id)

@@ -1,6 +1,6 @@
-"""Copies of sessions in this process's memory, checked against the server at each read.
+"""Windows of sessions in this process's memory, checked against the server at each read.
 
-Bounded: the least recently used copies leave first, and each has its time to live.
+Bounded: the least recently used leave first, and each has its time to live.
 """
 
 from __future__ import annotations
@@ -8,18 +8,26 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.turns import Summary, now_ms
+from rag_chain.sessions.values.forks import renew_after_fork
+from rag_chain.sessions.values.keys import SessionRef, make_owner_prefix
+from rag_chain.sessions.values.turns import Summary
 
 
 @dataclass(slots=True)
 class CachedWindow:
-    """The newest messages of one session, oldest first, when ``total`` had ever been in it. Times in ms.
+    """The newest messages of one session, oldest first, as the server had them.
 
-    ``checked``: when every message was last compared with the server's.
+    Args:
+        total: messages that had ever been in the session.
+        created: by the server's clock (ms).
+        expires: by the steady clock (ms).
+        checked: when every message was last compared with the server's, by the steady clock (ms).
+        read_at: when the server last told of the session, by the steady clock (ms).
+        deletion, life, trimmed: as in ``SessionWindow``.
     """
 
     ref: SessionRef
@@ -28,9 +36,13 @@ class CachedWindow:
     created: int = 0
     expires: int = 0
     checked: int = 0
+    read_at: int = 0
+    deletion: int = 0
+    life: int = 0
+    trimmed: int = 0
     summary: Summary | None = None
 
-    def claim(self, *, whole: bool) -> tuple[int, int, str]:
+    def make_claim(self, *, whole: bool) -> tuple[int, int, str]:
         """What this copy says of the newest messages: their total, how many it means, and a digest.
 
         The digest is of all of them, newest first, or only of the newest and the oldest.
@@ -43,37 +55,62 @@ class CachedWindow:
 
 
 class WindowCache:
-    """The copies that this process holds; ``limit`` sessions at most."""
+    """The windows that this process holds; ``limit`` sessions at most."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._windows: OrderedDict[str, CachedWindow] = OrderedDict()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Make a new lock."""
         self._lock = threading.Lock()
-        self._copies: OrderedDict[str, CachedWindow] = OrderedDict()
 
     def get(self, ref: SessionRef) -> CachedWindow | None:
-        """The copy of a session, unless its time to live is over. It is never changed in place."""
+        """The window of a session, unless its time to live is over. It is never changed in place."""
         with self._lock:
-            copy = self._copies.get(ref.messages_key)
-            if copy is None:
+            cached = self._windows.get(ref.messages_key)
+            if cached is None:
                 return None
-            if copy.expires < now_ms():
-                del self._copies[ref.messages_key]
+            if cached.expires < steady_ms():
+                del self._windows[ref.messages_key]
                 return None
-            self._copies.move_to_end(ref.messages_key)
-            return copy
+            self._windows.move_to_end(ref.messages_key)
+            return cached
 
-    def put(self, copy: CachedWindow, instead_of: CachedWindow | None = None) -> None:
-        """Hold a copy. With ``instead_of``, only if that one is still the copy held."""
+    def put(self, cached: CachedWindow, instead_of: CachedWindow | None = None) -> None:
+        """Hold a window. With ``instead_of``, only if that one is still the one held."""
         with self._lock:
-            key = copy.ref.messages_key
-            if instead_of is not None and self._copies.get(key) is not instead_of:
+            key = cached.ref.messages_key
+            if instead_of is not None and self._windows.get(key) is not instead_of:
                 return
-            self._copies[key] = copy
-            self._copies.move_to_end(key)
-            while len(self._copies) > self._limit:
-                self._copies.popitem(last=False)
+            self._windows[key] = cached
+            self._windows.move_to_end(key)
+            while len(self._windows) > self._limit:
+                self._windows.popitem(last=False)
+
+    def renew(self, ref: SessionRef, lifetime_ms: int) -> None:
+        """Hold the window of a session that is used while its server is away for so long from now."""
+        if (cached := self.get(ref)) is not None:
+            self.put(replace(cached, expires=max(cached.expires, steady_ms() + lifetime_ms)), instead_of=cached)
 
     def drop(self, ref: SessionRef) -> None:
         """Forget a session."""
         with self._lock:
-            self._copies.pop(ref.messages_key, None)
+            self._windows.pop(ref.messages_key, None)
+
+    def list_refs(self) -> list[SessionRef]:
+        """The sessions that are held, the least recently used first."""
+        with self._lock:
+            return [cached.ref for cached in self._windows.values() if cached.expires >= steady_ms()]
+
+    def list_user(self, prefix: str, user_id: str | None) -> list[CachedWindow]:
+        """The windows of a user's sessions."""
+        start = make_owner_prefix(prefix, user_id)
+        with self._lock:
+            return [
+                cached
+                for cached in self._windows.values()
+                if cached.ref.messages_key == start + cached.ref.session_id and cached.expires >= steady_ms()
+            ]

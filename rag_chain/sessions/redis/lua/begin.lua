@@ -1,20 +1,27 @@
--- Read a session and, when a turn begins, write its question down: one round trip.
+-- Read a session and, when a turn begins, store its question as pending: one round trip.
 --
--- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] the user's index (not in a cluster)
+-- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
+-- KEYS[4] the user's index (not in a cluster)
 -- ARGV[1] 'window ttl total count whole alone listed', numbers:
---   window: messages wanted, at most; ttl: time to live in ms, 0: write nothing (a server that refuses writes), -1:
---   keep the session for ever; total, count: the caller holds the newest `count` messages of when `total` had ever
---   been in the list, count 0: nothing; whole 1: the digest is of all of them, joined newest first, 0: of the newest
---   and the oldest; alone 1: refuse while another turn is under way; listed: how long an idle session is (ms)
--- ARGV[2] the digest, sha1   ARGV[3] turn id, '': only a read   ARGV[4] the pending question as JSON
--- ARGV[5] member   ARGV[6] 'summary': the summary is wanted too; else missing
+--   window: messages wanted, at most
+--   ttl: time to live in ms; -1: keep the session for ever; 0: write nothing (the server refuses writes)
+--   total, count: the caller holds the newest `count` messages of when `total` had ever been in the list; count 0: none
+--   whole: 1, the digest is of all of them, joined newest first; 0, of the newest and the oldest
+--   alone: 1, refuse while another turn is under way
+--   listed: ms after which an idle session leaves the index
+-- ARGV[2] the digest, sha1   ARGV[3] turn id, '' for a read   ARGV[4] the pending question as JSON
+-- ARGV[5] member of the index   ARGV[6] 'summary': the summary is wanted too; else missing
 --
--- Reply: {'began now created deleted lost total held', items, pending} or {..., items, pending, summary}
---   began 1: the turn is noted, 0: refused or a read; created and deleted: ms or 0; lost: messages known to be
---   lost; total: messages ever in the list, as far as known; held 1: what the caller holds is right and `items`
---   holds what is newer, 0: `items` is the window; items newest first; pending: {turn id, JSON, ...} of the
---   other turns; summary: 'covers text', see summary.lua. Only the string, if there are no items, no pending
---   and no summary. (A status line is sent and read faster than many values.)
+-- Reply: {numbers, items, pending} or {numbers, items, pending, summary}; only the numbers, as a status line, where
+-- there are no items, no pending questions and no summary (a status line is sent and parsed faster).
+--   numbers 'began now created deletion lost total held life dropped':
+--     began: 1, the question is stored; 0, refused or a read
+--     now: the session's time in ms, which never runs backwards   created, deletion: ms or 0
+--     lost: messages known to be lost   total: messages ever in the list
+--     held: 1, what the caller holds is right, and `items` has what is newer; 0, `items` is the window
+--     life: what the store calls this life of the session, 0: none. It changes when the store may have lost messages:
+--       the session is gone without a deletion, the server was started again, or it has evicted the list.
+--   items: newest first   pending: {turn id, JSON, ...} of the other turns   summary: 'covers text', see summary.lua
 --
 -- The time to live is renewed to the second.
 
@@ -35,8 +42,47 @@ for i = 1, #fields, 2 do
     pending[#pending + 1] = fields[i + 1]
   end
 end
+local deletion = tonumber(redis.call('GET', KEYS[3]) or meta.deleted or 0)
+now = math.max(now, tonumber(meta.active or 0))
 
-local total = length + (meta.dropped or 0)
+-- A section of INFO, '' where the user may not read it or the server has none.
+local function info(section)
+  local text = redis.pcall('INFO', section)
+  return type(text) == 'string' and text or ''
+end
+local function has_evicted()
+  local evicted = string.match(info('stats'), 'evicted_keys:(%d+)')
+  return evicted and tonumber(evicted) > 0
+end
+
+local run = string.match(info('server'), 'run_id:(%x+)') or ''
+run = string.sub(run, 1, 12)
+local life = tonumber(meta.life or meta.created or 0)
+local dropped, lost = tonumber(meta.dropped or 0), tonumber(meta.lost or 0)
+local changes = {}
+if meta.created and meta.run and run ~= '' and meta.run ~= run then
+  -- Started again, perhaps from an older copy of its data: all that is here is from before.
+  life = now
+  changes = {'life', life, 'restored', length + dropped}
+end
+if meta.created and length == 0 and meta.marks then
+  local after = tonumber(string.match(meta.marks, '^%d+:%d+:(%d+)'))
+  if after > dropped then
+    if has_evicted() then
+      life, lost, dropped = now, lost + after - dropped, after
+      changes = {'life', life, 'restored', after, 'dropped', after, 'lost', lost}
+    elseif ttl ~= 0 then
+      redis.call('HDEL', KEYS[2], 'marks') -- another program cleared the list
+    end
+  end
+elseif not meta.created and length == 0 and KEYS[4] and ttl ~= 0 then
+  local active = redis.call('ZSCORE', KEYS[4], ARGV[5])
+  if active and tonumber(active) > deletion and (ttl < 0 or now - tonumber(active) < ttl) and has_evicted() then
+    lost = 1 -- at least
+  end
+end
+
+local total = length + dropped
 local newer = total - known_total
 local held, items = 0, nil
 if count > 0 and newer >= 0 and newer < window then
@@ -79,14 +125,33 @@ local began = 0
 if ttl ~= 0 then
   if ARGV[3] ~= '' and not (alone == '1' and #pending > 0) then
     began = 1
-    redis.call('HSET', KEYS[2], 'p:' .. ARGV[3], ARGV[4], 'active', now, 'created', meta.created or now)
-  elseif meta.created then
-    redis.call('HSET', KEYS[2], 'active', now)
+    changes[#changes + 1], changes[#changes + 2] = 'p:' .. ARGV[3], '{"begun":' .. now .. ',' .. string.sub(ARGV[4], 2)
+    if not meta.created then
+      life = now
+      for _, change in ipairs({'created', now, 'life', life}) do
+        changes[#changes + 1] = change
+      end
+      if lost > 0 then
+        changes[#changes + 1], changes[#changes + 2] = 'lost', lost
+      end
+    end
+  elseif ARGV[3] ~= '' then
+    -- Whoever ends the other turn wakes those that wait.
+    changes[#changes + 1], changes[#changes + 2] = 'queued', now
   end
-  if KEYS[3] and (meta.created or began == 1) then
-    redis.call('ZADD', KEYS[3], now, ARGV[5])
+  if began == 1 or meta.created then
+    changes[#changes + 1], changes[#changes + 2] = 'active', now
+    if run ~= '' and meta.run ~= run then
+      changes[#changes + 1], changes[#changes + 2] = 'run', run
+    end
+  end
+  if #changes > 0 then
+    redis.call('HSET', KEYS[2], unpack(changes))
+  end
+  if KEYS[4] and (meta.created or began == 1) then
+    redis.call('ZADD', KEYS[4], now, ARGV[5])
     if not meta.created and now % 64 == 0 then
-      redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - listed)
+      redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - listed)
     end
   end
   -- The hash has the session's time to live; where there is none, the list has it.
@@ -99,7 +164,10 @@ if ttl ~= 0 then
     end
   end
 end
-local numbers = {began, now, meta.created or 0, meta.deleted or 0, meta.lost or 0, total, held}
+local numbers = {began, now, meta.created or 0, deletion, lost, total, held, life, dropped}
+for i, number in ipairs(numbers) do
+  numbers[i] = string.format('%d', number)
+end
 if summary then
   return {table.concat(numbers, ' '), items, pending, summary}
 end

@@ -1,27 +1,49 @@
 -- Append the messages of one turn, whole and once, and end its pending question: one round trip.
 --
--- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] the user's index (not in a cluster)
--- ARGV[1] 'begun ttl maximum base again', numbers: when the turn began (ms); time to live in ms, -1: for ever; messages
---   kept at most, 0: all; messages that the session is known to have had, so that their loss is noticed, 0: none; again 1:
---   the turn may have been committed before, though its question is pending (the caller chose its id)
+-- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
+-- KEYS[4] what waiting turns wait on   KEYS[5] the user's index (not in a cluster)
+-- ARGV[1] 'known begun age ttl maximum base again', numbers:
+--   known: the last deletion that was known when the turn began   begun: when that was, by this server (ms); 0: the
+--   server was away, and it was `age` ms ago   ttl: time to live in ms, -1: for ever   maximum: messages kept, 0: all
+--   base: messages that the session is known to have had when the turn began, 0: unknown
+--   again: 1, the turn may have been committed before, though its question is pending (the caller chose its id)
 -- ARGV[2] turn id   ARGV[3] member   ARGV[4...] messages as JSON, oldest first
 --
--- Reply: 'outcome total', a status line
+-- Reply: 'outcome total life', a status line; life as in begin.lua
 --   outcome 1: appended, 0: the turn was there already, -1: the session was deleted after the turn began.
 --
--- A turn whose pending question is gone, or that was asked again, is looked for in the list. If it has an answer there,
--- it stands: it was committed before and the reply got lost, or the caller asked again without need. Otherwise, failed
--- or a question alone, it leaves the list and the new one is appended. versions.py has the same rule.
+-- A turn whose pending question is gone, or that was asked again, is looked for in the newest part of the list: among
+-- the messages that came since it began, or the newest 400, and never more than 5,000. If it has an answer there, it
+-- stands: it was committed before and the reply got lost, or the caller asked again without need. Otherwise, failed or
+-- a question alone, it leaves the list and the new one is appended. versions.py has the same rule.
+--
+-- The field `marks` says of the newest 16 changes 'ms:total before:total after', newest first. With it a deletion that
+-- arrives late leaves what came after it (delete.lua), and an evicted list is noticed (begin.lua).
 
-local begun, ttl, max, base, again = string.match(ARGV[1], '(%d+) (-?%d+) (%d+) (%d+) (%d)')
-ttl, max = tonumber(ttl), tonumber(max)
+local known, begun, age, ttl, max, base, again =
+  string.match(ARGV[1], '(%d+) (%d+) (%d+) (-?%d+) (%d+) (%d+) (%d)')
+known, begun, ttl, max, base = tonumber(known), tonumber(begun), tonumber(ttl), tonumber(max), tonumber(base)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local field = 'p:' .. ARGV[2]
-local meta = redis.call('HMGET', KEYS[2], field, 'deleted', 'dropped', 'created')
+local meta = redis.call('HMGET', KEYS[2], field, 'deleted', 'dropped', 'created', 'marks', 'queued', 'active', 'life')
 local dropped = tonumber(meta[3] or 0)
+local deletion = tonumber(redis.call('GET', KEYS[3]) or meta[2] or 0)
+local length, life = redis.call('LLEN', KEYS[1]), tonumber(meta[8] or meta[4] or now)
 
-if meta[2] and tonumber(meta[2]) >= tonumber(begun) then
+if meta[6] and now - meta[6] < 5000 then
+  redis.call('DEL', KEYS[4])
+  redis.call('LPUSH', KEYS[4], '1')
+  redis.call('PEXPIRE', KEYS[4], 5000)
+end
+
+local function reply(outcome)
   redis.call('HDEL', KEYS[2], field)
-  return redis.status_reply('-1 ' .. redis.call('LLEN', KEYS[1]) + dropped)
+  return redis.status_reply(string.format('%d %d %d', outcome, length + dropped, life))
+end
+
+if deletion > known and deletion >= (begun > 0 and begun or now - age) then
+  return reply(-1)
 end
 
 if not meta[1] or again == '1' then
@@ -39,13 +61,20 @@ if not meta[1] or again == '1' then
     end
   end
   local found, asked, stands = {}, 0, false
-  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-    local at, answered = noted(item)
-    if at then
-      found[#found + 1] = item
-      asked = math.max(asked, at)
-      stands = stands or answered or item == ARGV[#ARGV]
+  local depth = math.min(math.max(length + dropped - base, 400), 5000, length)
+  local place = 0
+  while place < depth do
+    local seen = #found
+    for _, item in ipairs(redis.call('LRANGE', KEYS[1], place, math.min(place + 100, depth) - 1)) do
+      local at, answered = noted(item)
+      if at then
+        found[#found + 1] = item
+        asked = math.max(asked, at)
+        stands = stands or answered or item == ARGV[#ARGV]
+      end
     end
+    -- The messages of a turn are next to each other.
+    place = seen > 0 and depth or place + 100
   end
   if #found > 0 and not stands then
     local _, answered, given_up = noted(ARGV[#ARGV])
@@ -53,39 +82,57 @@ if not meta[1] or again == '1' then
     stands = given_up or not answered and (noted(ARGV[4]) or 0) < asked
   end
   if stands then
-    redis.call('HDEL', KEYS[2], field)
-    return redis.status_reply('0 ' .. redis.call('LLEN', KEYS[1]) + dropped)
+    return reply(0)
   end
   for _, item in ipairs(found) do
     redis.call('LREM', KEYS[1], 1, item)
     dropped = redis.call('HINCRBY', KEYS[2], 'dropped', 1)
+    length = length - 1
   end
 end
 
-local length = redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
-local new = length == #ARGV - 3
-if max > 0 and length > max then
-  redis.call('LTRIM', KEYS[1], 0, max - 1)
-  dropped = redis.call('HINCRBY', KEYS[2], 'dropped', length - max)
-  length = max
-end
-
-if meta[1] then
-  redis.call('HDEL', KEYS[2], field)
-else
-  -- Begun elsewhere: what begin.lua notes of a session is noted here.
-  local clock = redis.call('TIME')
-  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-  redis.call('HSET', KEYS[2], 'active', now)
+local changes = {}
+if not meta[1] then
+  -- Begun elsewhere: what begin.lua writes of a session is written here.
+  changes = {'active', math.max(now, tonumber(meta[7] or 0))}
   if not meta[4] then
-    redis.call('HSET', KEYS[2], 'created', now)
-    if base ~= '0' then
-      redis.call('HSET', KEYS[2], 'lost', base)
+    for _, change in ipairs({'created', now, 'life', life}) do
+      changes[#changes + 1] = change
+    end
+    if base > length then
+      local lost = base - length
+      dropped = dropped + lost
+      for _, change in ipairs({'lost', lost, 'dropped', dropped, 'restored', base}) do
+        changes[#changes + 1] = change
+      end
     end
   end
-  if KEYS[3] then
-    redis.call('ZADD', KEYS[3], now, ARGV[3])
+  if KEYS[5] then
+    redis.call('ZADD', KEYS[5], now, ARGV[3])
   end
+end
+
+local before = length + dropped
+local new = length == 0
+length = redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
+local marks = string.format('%d:%d:%d', now, before, length + dropped)
+local kept = 1
+for one in string.gmatch(meta[5] or '', '%S+') do
+  kept = kept + 1
+  if kept <= 16 then
+    marks = marks .. ' ' .. one
+  end
+end
+changes[#changes + 1], changes[#changes + 2] = 'marks', marks
+if max > 0 and length > max then
+  redis.call('LTRIM', KEYS[1], 0, max - 1)
+  dropped = dropped + length - max
+  changes[#changes + 1], changes[#changes + 2] = 'dropped', dropped
+  length = max
+end
+redis.call('HSET', KEYS[2], unpack(changes))
+if meta[1] then
+  redis.call('HDEL', KEYS[2], field)
 end
 
 local left = redis.call('PTTL', KEYS[2])
@@ -95,4 +142,4 @@ if left < ttl - 1000 then
 elseif new and left > 0 then
   redis.call('PEXPIRE', KEYS[1], left)
 end
-return redis.status_reply('1 ' .. length + dropped)
+return redis.status_reply(string.format('1 %d %d', length + dropped, life))

@@ -9,7 +9,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local new = redis.call('EXISTS', KEYS[1]) == 0 and redis.call('HEXISTS', KEYS[2], 'created') == 0
 if new then
-  redis.call('HSET', KEYS[2], 'created', now, 'active', now, 'data', ARGV[1])
+  redis.call('HSET', KEYS[2], 'created', now, 'life', now, 'active', now, 'data', ARGV[1])
   if KEYS[3] then
     redis.call('ZADD', KEYS[3], now, ARGV[3])
   end

@@ -1,27 +1,86 @@
--- Delete a session, or only its messages, and leave a mark that a late turn or a replay is measured against.
+-- Delete a session, or only its messages, and leave a mark that a late turn or a replay is compared with.
 --
--- KEYS[1] list of messages   KEYS[2] hash beside it   KEYS[3] the user's index (not in a cluster)
--- ARGV[1] when it was asked for (ms), if that was earlier, else ''
--- ARGV[2] how long the mark must stay (ms)
+-- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
+-- KEYS[4] what waiting turns wait on   KEYS[5] the user's index (not in a cluster)
+-- ARGV[1] '' for a deletion of now; of one that was kept while the server was away, its age in ms
+-- ARGV[2] how long the mark stays (ms)
 -- ARGV[3] 1: the session stays, only its messages go   ARGV[4] member
 --
 -- Reply: 1 if there was a session or a message, else 0.
+--
+-- A deletion that arrives late deletes what was there when it was asked for. What came after it stays: the marks of
+-- commit.lua say which messages those are.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local meta = redis.call('HMGET', KEYS[2], 'created', 'deleted', 'data')
-local at = ARGV[1] == '' and now or tonumber(ARGV[1])
-if ARGV[1] ~= '' and meta[2] and tonumber(meta[2]) >= at then
+local meta = redis.call('HMGET', KEYS[2], 'created', 'deleted', 'data', 'active', 'marks', 'dropped', 'queued')
+local deletion = tonumber(redis.call('GET', KEYS[3]) or meta[2] or 0)
+local length, dropped = redis.call('LLEN', KEYS[1]), tonumber(meta[6] or 0)
+local left = redis.call('PTTL', KEYS[2])
+local at
+if ARGV[1] == '' then
+  at = math.max(now, deletion + 1, tonumber(meta[4] or 0) + 1)
+else
+  at = now - tonumber(ARGV[1])
+  if deletion >= at then
+    return 0
+  end
+end
+redis.call('SET', KEYS[3], string.format('%d', at), 'PX', ARGV[2])
+
+local before = length + dropped -- messages ever in the list when the deletion was asked for
+if ARGV[1] ~= '' then
+  for one in string.gmatch(meta[5] or '', '%S+') do
+    local ms, start = string.match(one, '^(%d+):(%d+):')
+    if tonumber(ms) <= at then
+      break
+    end
+    before = tonumber(start)
+  end
+  if meta[1] and tonumber(meta[1]) > at then
+    before = dropped -- all of it came after
+  end
+end
+local after = math.min(length, length + dropped - before)
+if after == length and ARGV[1] ~= '' and meta[1] and tonumber(meta[1]) > at then
   return 0
 end
-local left = redis.call('PTTL', KEYS[2])
-local gone = redis.call('DEL', KEYS[1])
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'deleted', at)
-if ARGV[3] == '1' and meta[1] then
-  redis.call('HSET', KEYS[2], 'created', meta[1], 'active', now, 'data', meta[3] or '')
-elseif KEYS[3] then
-  redis.call('ZREM', KEYS[3], ARGV[4])
+if after > 0 then
+  redis.call('LTRIM', KEYS[1], 0, after - 1)
+  local marks = ''
+  for ms, start, stop in string.gmatch(meta[5], '(%d+):(%d+):(%d+)') do
+    if tonumber(start) >= before then
+      marks = marks .. string.format('%s:%d:%d ', ms, start - before, stop - before)
+    end
+  end
+  redis.call('HDEL', KEYS[2], 'dropped', 'lost', 'restored', 'summary', 'deleted')
+  redis.call('HSET', KEYS[2], 'created', string.format('%d', at + 1), 'marks', marks)
+  return 1
 end
-redis.call('PEXPIRE', KEYS[2], math.max(left, tonumber(ARGV[2])))
-return (meta[1] or gone > 0) and 1 or 0
+
+local pending = {}
+if ARGV[1] ~= '' then
+  -- Turns that began after the deletion go on.
+  local fields = redis.call('HGETALL', KEYS[2])
+  for i = 1, #fields, 2 do
+    local begun = string.sub(fields[i], 1, 2) == 'p:' and string.match(fields[i + 1], '^{"begun":(%d+)')
+    if begun and tonumber(begun) > at then
+      pending[#pending + 1], pending[#pending + 2] = fields[i], fields[i + 1]
+    end
+  end
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
+if meta[7] then
+  redis.call('LPUSH', KEYS[4], '1')
+  redis.call('PEXPIRE', KEYS[4], 5000)
+end
+if ARGV[3] == '1' and meta[1] or #pending > 0 then
+  redis.call('HSET', KEYS[2], 'created', meta[1] or now, 'active', math.max(now, at), 'data',
+    ARGV[3] == '1' and meta[3] or '', 'life', string.format('%d', at), unpack(pending))
+  if left > 0 then
+    redis.call('PEXPIRE', KEYS[2], left)
+  end
+elseif KEYS[5] then
+  redis.call('ZREM', KEYS[5], ARGV[4])
+end
+return (meta[1] or length > 0) and 1 or 0

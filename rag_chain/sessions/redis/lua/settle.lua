@@ -4,13 +4,13 @@
 -- ARGV[1] messages kept at most, 0: all   ARGV[2] time to live in ms, -1: for ever
 -- ARGV[3...] turn id, message as JSON, turn id, message as JSON, ... in the order of asking
 --
--- Reply: how many were put. A turn that was settled or committed meanwhile is left alone, and so is one that is in the
--- list from before it was asked again.
+-- Reply: how many were put. A turn that was settled or committed meanwhile is left alone, and so is one that is among
+-- the newest 1,000 messages from before it was asked again.
 
 local put = 0
-local function stored(turn_id)
+local function is_stored(turn_id)
   local mark = '"rag_chain":{"turn_id":' .. cjson.encode(turn_id)
-  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, 999)) do
     if string.find(item, mark, 1, true) then
       return true
     end
@@ -20,7 +20,7 @@ end
 for i = 3, #ARGV, 2 do
   local field = 'p:' .. ARGV[i]
   if redis.call('HEXISTS', KEYS[2], field) == 1 then
-    if not stored(ARGV[i]) then
+    if not is_stored(ARGV[i]) then
       redis.call('LPUSH', KEYS[1], ARGV[i + 1])
       put = put + 1
     end

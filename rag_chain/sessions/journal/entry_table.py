@@ -1,0 +1,158 @@
+"""The journal's table of entries: turns and other changes. Its functions run inside a transaction of the caller."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag_chain.sessions.journal.database import Database
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Moment, Pending
+
+COLUMNS = "e.id, e.kind, e.name, e.at, e.base, e.body, m.deletion, m.server_ms"
+TABLES = "entries e LEFT JOIN moments m ON m.entry = e.id"
+MESSAGES = ("turn", "append", "given_up")
+"""Kinds of entries that hold messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row. See ``schema.sql``."""
+
+    id: int
+    ref: SessionRef
+    kind: str
+    name: str
+    moment: Moment
+    base: int
+    body: bytes
+
+    @property
+    def items(self) -> list[Item]:
+        """The messages in it, oldest first."""
+        return parse_items(self.body)
+
+
+def parse_items(body: bytes) -> list[Item]:
+    """The messages in a row's ``body``."""
+    return [Item(raw) for raw in body.split(b"\n") if raw]
+
+
+class EntryTable:
+    """The rows of one store.
+
+    Args:
+        database: the journal.
+        store: which server and prefix the entries are for.
+    """
+
+    def __init__(self, database: Database, store: str) -> None:
+        self._database = database
+        self._store = store
+
+    def parse(self, row: Sequence[int | str | bytes], ref: SessionRef) -> Entry:
+        """The entry of a row of ``COLUMNS``."""
+        number, kind, name, at, base, body, deletion, server_ms = row
+        moment = Moment(int(deletion or 0), int(server_ms or 0), self._database.to_steady(int(at)))
+        raw = body if isinstance(body, bytes) else str(body).encode()
+        return Entry(int(number), ref, str(kind), str(name), moment, int(base), raw)
+
+    def read_newest(self, db: sqlite3.Connection, ref: SessionRef, limit: int) -> tuple[list[Entry], list[Pending]]:
+        """The newest entries that hold ``limit`` messages or more (0: all), oldest first, and what is pending.
+
+        A deletion that waits for the server is always among them.
+        """
+        entries: list[Entry] = []
+        pending: list[Pending] = []
+        found = 0
+        rows = db.execute(
+            f"SELECT {COLUMNS}, e.size FROM {TABLES} WHERE e.store = ? AND e.key = ? ORDER BY e.id DESC",  # noqa: S608 - constants
+            (self._store, ref.messages_key),
+        )
+        for row in rows:
+            if row[1] == "pending":
+                if one := Pending.load(row[2], row[5], self._database.to_steady(row[3])):
+                    pending.append(one)
+            elif not limit or found < limit or row[1] in ("clear", "delete"):
+                entries.append(self.parse(row[:8], ref))
+                found += row[8]
+        return entries[::-1], pending[::-1]
+
+    def find(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> tuple[str, bytes] | None:
+        """Kind and body of the entry of this name."""
+        found: tuple[str, bytes] | None = db.execute(
+            "SELECT kind, body FROM entries WHERE store = ? AND key = ? AND name = ?",
+            (self._store, ref.messages_key, name),
+        ).fetchone()
+        return found
+
+    def insert(
+        self,
+        db: sqlite3.Connection,
+        ref: SessionRef,
+        kind: str,
+        name: str,
+        moment: Moment,
+        base: int,
+        items: Sequence[Item],
+    ) -> None:
+        """Keep a change."""
+        number = db.execute(
+            "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._store, ref.messages_key, kind, name, self._database.from_steady(moment.steady_ms), base,
+                len(items), b"\n".join(item.raw for item in items),
+            ),
+        ).lastrowid  # fmt: skip
+        if moment.deletion or moment.server_ms:
+            db.execute("INSERT INTO moments VALUES (?, ?, ?)", (number, moment.deletion, moment.server_ms))
+
+    def insert_pending(
+        self, db: sqlite3.Connection, ref: SessionRef, pending: Pending, moment: Moment, base: int
+    ) -> None:
+        """Keep a pending question, unless there is an entry of its name."""
+        number = db.execute(
+            "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
+            " VALUES (?, ?, 'pending', ?, ?, ?, 0, ?)",
+            (
+                self._store, ref.messages_key, pending.turn_id, self._database.from_steady(moment.steady_ms), base,
+                pending.dump(),
+            ),
+        )  # fmt: skip
+        if number.rowcount and moment.deletion:
+            db.execute("INSERT INTO moments VALUES (?, ?, ?)", (number.lastrowid, moment.deletion, 0))
+
+    def give_up(self, db: sqlite3.Connection, ref: SessionRef, name: str, item: Item) -> bool:
+        """Turn a pending question into the entry of a turn that died; whether it was pending."""
+        row = db.execute(
+            f"SELECT {COLUMNS} FROM {TABLES} WHERE e.store = ? AND e.key = ? AND e.name = ? AND e.kind = 'pending'",  # noqa: S608 - constants
+            (self._store, ref.messages_key, name),
+        ).fetchone()
+        if not row:
+            return False
+        entry = self.parse(row, ref)
+        self.end_pending(db, ref.messages_key, name)
+        self.insert(db, ref, "given_up", name, entry.moment, entry.base, [item])
+        return True
+
+    def end_pending(self, db: sqlite3.Connection, key: str, name: str, *, or_given_up: bool = False) -> None:
+        """Remove a pending question, and with ``or_given_up`` also what gives way to the next turn of its name."""
+        db.execute(
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?"
+            " AND (kind = 'pending' OR ? AND kind = 'given_up')",
+            (self._store, key, name, or_given_up),
+        )
+
+    def delete_all(self, db: sqlite3.Connection, ref: SessionRef) -> int:
+        """Remove all entries of a session; how many there were."""
+        return db.execute("DELETE FROM entries WHERE store = ? AND key = ?", (self._store, ref.messages_key)).rowcount
+
+    def trim(self, db: sqlite3.Connection, ref: SessionRef, keep: int) -> None:
+        """Drop the oldest entries while the others hold ``keep`` messages or more."""
+        db.execute(
+            "DELETE FROM entries WHERE id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) - size"
+            " AS newer FROM entries WHERE store = ? AND key = ? AND kind != 'pending') WHERE newer >= ?)",
+            (self._store, ref.messages_key, keep),
+        )
