@@ -300,10 +300,11 @@ def test_a_turn_that_the_server_refuses_for_good_stays_in_the_journal_and_does_n
     own_server.kill()
     say(sessions, "1", session_id="bad")
     say(sessions, "2", session_id="good")
+    sessions.engine._server.breaker.stop()
     own_server.start()
     with own_server.client() as client:
         client.set("message_store:bad", "a string")
-        until(lambda: is_back(sessions), "recovery")
+        assert sessions.engine._server.recovery.replay()
         assert contents(stock(own_server.url, "good")) == turns("2")
         assert journal_rows(journal) == 1
         assert "message_store:bad" in caplog.text
