@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from rag_chain.sessions.history import RedisChatMessageHistory, SessionHistory
-from rag_chain.sessions.management.manager import RedisSessionManager, SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.manager import RedisSessionManager
 from rag_chain.sessions.management.messages import ConversationMessage
+from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
 from rag_chain.sessions.management.totals import UsageTotals
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.turns import Persistence, Saved, Status, Turn

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,8 @@ from uuid import uuid4
 from rag_chain.errors import UsageError
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
-from rag_chain.sessions.management.totals import UsageTotals, totals
+from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.totals import totals
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
 from rag_chain.sessions.values.flow import Flow
@@ -25,58 +25,6 @@ from rag_chain.sessions.values.turns import SessionState
 from rag_chain.settings import Settings
 
 MAX_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: for ever."""
-
-    session_id: str
-    user_id: str | None
-    created: datetime | None
-    last_active: datetime | None
-    ttl: float | None
-    messages: int
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStats:
-    """What a session holds.
-
-    ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
-    ``trimmed``: beyond RAG_HISTORY_MAX, or in the way of a turn asked again; ``lost``: known to be lost by the store;
-    ``pending``: turns under way; ``waiting``: turns in this machine's journal that the server does not have yet;
-    ``store``: what serves now; ``usage``: tokens, cost and time of the turns that are kept.
-    """
-
-    session_id: str
-    user_id: str | None
-    messages: int
-    turns: dict[str, int]
-    bytes: int
-    bad_items: int
-    trimmed: int
-    lost: int
-    pending: int
-    waiting: int
-    created: datetime | None
-    last_active: datetime | None
-    ttl: float | None
-    store: str
-    usage: UsageTotals
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPage:
-    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none.
-
-    ``complete``: false while Redis is away, when the page has only what this machine knows.
-    """
-
-    sessions: list[SessionInfo]
-    cursor: str | None
-    complete: bool = True
 
 
 class RedisSessionManager:

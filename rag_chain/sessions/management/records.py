@@ -1,0 +1,61 @@
+"""What the manager returns: a session, its stats, a page of sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rag_chain.sessions.management.totals import UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: for ever."""
+
+    session_id: str
+    user_id: str | None
+    created: datetime | None
+    last_active: datetime | None
+    ttl: float | None
+    messages: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """What a session holds.
+
+    ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
+    ``trimmed``: beyond RAG_HISTORY_MAX, or in the way of a turn asked again; ``lost``: known to be lost by the store;
+    ``pending``: turns under way; ``waiting``: turns in this machine's journal that the server does not have yet;
+    ``store``: what serves now; ``usage``: tokens, cost and time of the turns that are kept.
+    """
+
+    session_id: str
+    user_id: str | None
+    messages: int
+    turns: dict[str, int]
+    bytes: int
+    bad_items: int
+    trimmed: int
+    lost: int
+    pending: int
+    waiting: int
+    created: datetime | None
+    last_active: datetime | None
+    ttl: float | None
+    store: str
+    usage: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none.
+
+    ``complete``: false while Redis is away, when the page has only what this machine knows.
+    """
+
+    sessions: list[SessionInfo]
+    cursor: str | None
+    complete: bool = True
