@@ -48,8 +48,10 @@ def list_sessions(
     with manager(redis_url) as sessions:
         page = sessions.list_sessions(user_id=user, cursor=cursor, limit=limit)
     if as_json:
-        print_json({"sessions": [asdict(one) for one in page.sessions], "cursor": page.cursor})
+        print_json(asdict(page))
         return
+    if not page.complete:
+        print_error("Redis is away; these are only the sessions that this machine knows.")
     if not page.sessions:
         console.print("There are no sessions.")
         return
@@ -96,6 +98,21 @@ def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_js
     for name, value in values.items():
         shown = ttl(value) if name == "ttl" else day(value) if isinstance(value, datetime) else str(value)
         console.print(Text(f"{name:12} {shown}".rstrip()))
+
+
+def journal(redis_url: RedisUrl = None, as_json: AsJson = False) -> None:
+    """List what this machine's journal keeps, by the store that it is for."""
+    with manager(redis_url) as sessions:
+        found = sessions.list_journal()
+    if as_json:
+        print_json({"stores": [asdict(one) for one in found]})
+        return
+    if not found:
+        console.print("The journal keeps nothing.")
+        return
+    for one in found:
+        place = one.address or "no Redis"
+        console.print(Text(f"{one.entries:6} changes of {one.sessions} sessions for {place} (prefix {one.prefix})"))
 
 
 def export_session(session: Session, user: User = None, redis_url: RedisUrl = None) -> None:
@@ -202,6 +219,7 @@ app = new_app(HELP)
 add_command(app, list_sessions, "list")
 add_command(app, show)
 add_command(app, stats)
+add_command(app, journal)
 add_command(app, export_session, "export")
 add_command(app, import_session, "import")
 add_command(app, extend)

@@ -19,7 +19,6 @@ from rag_chain.errors import (
 )
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.recovery import Recovery
-from rag_chain.sessions.journal.journal import Elsewhere
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import now_ms
@@ -27,7 +26,17 @@ from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef, check_id, make_turn_id
 from rag_chain.sessions.values.owner import RunningTurn, get_owner, is_dead, is_running
-from rag_chain.sessions.values.turns import Moment, Pending, Saved, SessionState, SessionWindow, Status, Summary, Turn
+from rag_chain.sessions.values.turns import (
+    JournalStore,
+    Moment,
+    Pending,
+    Saved,
+    SessionState,
+    SessionWindow,
+    Status,
+    Summary,
+    Turn,
+)
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
@@ -180,8 +189,8 @@ class Engine:
         elif self._server is not None and not state.exists:
             raise _unknown(ref)
         if self._local is not None and not state.exists:
-            elsewhere = yield from self._local.count_elsewhere(ref)
-            state.elsewhere = {one.address or "no Redis": one.entries for one in elsewhere}
+            stores = yield from self._local.list_journal(ref)
+            state.elsewhere = {one.address or "no Redis": one.entries for one in stores if not one.is_in_use}
         return state
 
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
@@ -200,13 +209,13 @@ class Engine:
             places = " and ".join(state.elsewhere)
             raise SessionNotFoundError(
                 f"There is no session {ref} here; the journal keeps one of this name for {places}: set REDIS_URL to"
-                " that, or see `sessions journal`."
+                " that, or see `rag-chain sessions journal`."
             )
         raise SessionNotFoundError(f"There is no session {ref}.")
 
-    def count_elsewhere(self) -> Flow[list[Elsewhere]]:
-        """What the journal keeps for other servers, or for none."""
-        return [] if self._local is None else (yield from self._local.count_elsewhere())
+    def list_journal(self) -> Flow[list[JournalStore]]:
+        """What this machine's journal keeps, by store."""
+        return [] if self._local is None else (yield from self._local.list_journal())
 
     def knows_all_sessions(self) -> bool:
         """Whether ``list_page`` gives all sessions of the store: not while its server is away."""

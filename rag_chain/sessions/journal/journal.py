@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rag_chain.errors import HistoryWriteError
@@ -23,18 +23,8 @@ from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id
 from rag_chain.sessions.values.owner import is_dead
-from rag_chain.sessions.values.turns import Moment, Outcome, Pending
+from rag_chain.sessions.values.turns import JournalStore, Moment, Outcome, Pending
 from rag_chain.sessions.values.versions import gives_way
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """What the journal keeps for another server, or for none. ``address`` is empty for what was kept without Redis."""
-
-    address: str
-    prefix: str
-    sessions: int
-    entries: int
 
 
 class Journal:
@@ -209,20 +199,21 @@ class Journal:
         self._give_up_dead()
         return self.outbox.list_entries(after, limit)
 
-    def count_elsewhere(self, ref: SessionRef | None = None) -> list[Elsewhere]:
-        """What the journal keeps for other servers, prefixes, or for none; of one session or all."""
+    def list_stores(self, ref: SessionRef | None = None) -> list[JournalStore]:
+        """What the journal keeps by store, of all sessions or of one key."""
         if not self.used:
             return []
         with self._database.transaction(write=False) as db:
             rows = db.execute(
-                "SELECT store, count(DISTINCT key), count(*) FROM entries WHERE store != ? AND kind != 'pending'"
+                "SELECT store, count(DISTINCT key), count(*) FROM entries WHERE kind != 'pending'"
                 " AND (? OR key = ?) GROUP BY store ORDER BY store",
-                (self.store, ref is None, ref.messages_key if ref else ""),
+                (ref is None, ref.messages_key if ref else ""),
             ).fetchall()
         found = []
         for store, sessions, entries in rows:
             address, _, prefix = store.rpartition(" ")
-            found.append(Elsewhere("" if address == "here" else address, prefix, sessions, entries))
+            address = "" if address == "here" else address
+            found.append(JournalStore(address, prefix, sessions, entries, is_in_use=store == self.store))
         return found
 
     def purge(self) -> None:

@@ -79,14 +79,14 @@ class JournalPair:
             return
         self._told_elsewhere = True
         try:
-            found = self.disk.count_elsewhere()
+            found = [one for one in self.disk.list_stores() if not one.is_in_use]
         except HistoryWriteError:
             return
         if found:
             places = ", ".join(f"{one.entries} for {one.address or 'no Redis'} ({one.prefix})" for one in found)
             log.warning(
                 "The journal keeps changes for other stores than the one in use: %s. They stay there until that store"
-                " is used again; `sessions journal` lists them.", places
+                " is used again; `rag-chain sessions journal` lists them.", places
             )  # fmt: skip
 
     def close(self) -> None:

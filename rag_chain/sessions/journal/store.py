@@ -7,7 +7,7 @@ from functools import reduce
 
 from rag_chain.errors import HistoryUnavailableError
 from rag_chain.sessions.journal.entry_table import MESSAGES, Entry
-from rag_chain.sessions.journal.journal import Elsewhere, Journal
+from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.journal.session_table import JournalSession, merge_sessions
 from rag_chain.sessions.values.clock import now_ms, steady_ms
@@ -15,7 +15,16 @@ from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.turns import Moment, Outcome, Pending, Saved, SessionState, SessionWindow, Summary
+from rag_chain.sessions.values.turns import (
+    JournalStore,
+    Moment,
+    Outcome,
+    Pending,
+    Saved,
+    SessionState,
+    SessionWindow,
+    Summary,
+)
 from rag_chain.sessions.values.versions import find_turn, gives_way, is_answered, put_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
@@ -169,12 +178,12 @@ class LocalStore:
         """Changes of a session that wait for its server."""
         return sum((yield from self.journals.each(lambda journal: journal.outbox.count(ref) if journal.waits else 0)))
 
-    def count_elsewhere(self, ref: SessionRef | None = None) -> Flow[list[Elsewhere]]:
-        """What the journal keeps for other servers or for none, of one session or all."""
+    def list_journal(self, ref: SessionRef | None = None) -> Flow[list[JournalStore]]:
+        """What the journal on disk keeps by store, of all sessions or of one key."""
         disk = self.journals.disk
         if disk is None:
             return []
-        found: list[Elsewhere] = yield Disk(lambda: disk.count_elsewhere(ref))
+        found: list[JournalStore] = yield Disk(lambda: disk.list_stores(ref))
         return found
 
     def list_page(

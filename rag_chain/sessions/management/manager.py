@@ -21,7 +21,7 @@ from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef, make_ref
-from rag_chain.sessions.values.turns import SessionState
+from rag_chain.sessions.values.turns import JournalStore, SessionState
 from rag_chain.settings import Settings
 
 MAX_PAGE = 1000
@@ -142,6 +142,14 @@ class RedisSessionManager:
     ) -> SessionPage:
         """Async twin of ``list_sessions``."""
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
+
+    def list_journal(self) -> list[JournalStore]:
+        """What this machine's journal keeps, by the server that it waits for; without one, it stays here."""
+        return self._sessions.run(self._sessions.engine.list_journal())
+
+    async def alist_journal(self) -> list[JournalStore]:
+        """As ``list_journal``."""
+        return await self._sessions.arun(self._sessions.engine.list_journal())
 
     def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Whether there is such a session."""

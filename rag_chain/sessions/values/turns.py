@@ -204,6 +204,20 @@ class Saved:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class JournalStore:
+    """What the journal keeps for one server and prefix.
+
+    ``address`` is empty for what was kept without Redis. ``is_in_use``: it is the store of the settings.
+    """
+
+    address: str
+    prefix: str
+    sessions: int
+    entries: int
+    is_in_use: bool
+
+
 @dataclass(slots=True)
 class SessionState:
     """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
