@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
@@ -16,7 +17,7 @@ from rag_chain.chain.pipeline import CheckSentences, rag_chain
 from rag_chain.conversation import ConversationChain
 from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.errors import ConfigurationError, DocumentIndexError
+from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError
 from rag_chain.models.errors import GuardedModel
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
@@ -27,7 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 def build_chain(
-    settings: Settings | None = None, *, index: HybridIndex | None = None, model: BaseChatModel | None = None
+    settings: Settings | None = None,
+    *,
+    index: HybridIndex | None = None,
+    model: BaseChatModel | None = None,
+    reranker: BaseDocumentCompressor | None = None,
 ) -> ConversationChain:
     """Build the whole chain: history, retrieval, model, and the storing of each turn.
 
@@ -38,6 +43,7 @@ def build_chain(
         settings: by default from the environment.
         index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one.
         model: by default the one that ``settings.chat_model`` names.
+        reranker: puts the found chunks in an order of its own; by default the one that ``settings.reranker`` names.
 
     Raises:
         ConfigurationError: a key or a package is missing; the message names it.
@@ -51,7 +57,13 @@ def build_chain(
     name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
     answering = models.answering_model(settings, model, name=callers_own)
-    retriever = HistoryAwareRetriever(index, k=settings.retrieval_k, strategy=settings.query_strategy, model=model)
+    retriever = HistoryAwareRetriever(
+        index,
+        k=settings.retrieval_k,
+        strategy=settings.query_strategy,
+        model=model,
+        reranker=reranker or models.reranker(settings),
+    )
 
     def query(turn: dict[str, Any]) -> Any:
         _refresh(index)
@@ -102,9 +114,17 @@ def open_index(settings: Settings | None = None) -> HybridIndex:
         ConfigurationError: the embedding model's key or package is missing.
     """
     settings = settings or Settings()
-    return HybridIndex.open(
-        settings.index_dir, models.embeddings(settings), embedding_model=settings.embedding_model_name
+    index = HybridIndex.open(
+        settings.index_dir,
+        models.embeddings(settings),
+        embedding_model=settings.embedding_model_name,
+        sparse=models.sparse_encoder(settings),
     )
+    if settings.sparse == "splade" and not index.manifest.sparse_model:
+        raise IndexMismatchError(
+            f"The index in {index.path} has no weights of local:splade: set RAG_SPARSE=bm25, or ingest with --rebuild."
+        )
+    return index
 
 
 def open_history(settings: Settings | None = None) -> Any:

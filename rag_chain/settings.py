@@ -203,6 +203,17 @@ class Settings(BaseSettings):
         description="fusion: history without a model call; condense: a model rewrites; last: the question alone",
     )
 
+    reranker: str = Field(
+        "",
+        validation_alias="RAG_RERANKER",
+        description="flashrank:MODEL, huggingface:MODEL or cohere:MODEL puts the found chunks in order; empty: none",
+    )
+    sparse: Literal["auto", "bm25", "splade"] = Field(
+        "auto",
+        validation_alias="RAG_SPARSE",
+        description="search by words: splade (learned weights, with BM25), bm25, or auto (splade where installed)",
+    )
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -223,7 +234,7 @@ class Settings(BaseSettings):
     def _empty_means_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
 
-    @field_validator("chat_model", "embedding_model", "fallback_model")
+    @field_validator("chat_model", "embedding_model", "fallback_model", "reranker")
     @classmethod
     def _provider_and_model(cls, value: str) -> str:
         value = value.strip()

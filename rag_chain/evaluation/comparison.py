@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from rag_chain.errors import ConfigurationError, UsageError
 from rag_chain.evaluation.retrieval import Question, Values, measures, read_corpus, summary
-from rag_chain.models.providers import chat_model, embeddings
+from rag_chain.models.providers import chat_model, embeddings, sparse_encoder
+from rag_chain.retrieval.generations import FORMAT
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
@@ -35,14 +36,15 @@ def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> Hybri
     if not passages:
         raise UsageError(f"{corpus} holds no passages.")
     name = settings.embedding_model_name
+    model, sparse = embeddings(settings), sparse_encoder(settings)
     if folder is None:
-        key = hashlib.sha256(corpus.read_bytes() + name.encode()).hexdigest()[:16]
+        # Another format or other learned weights are another index.
+        key = hashlib.sha256(corpus.read_bytes() + f"{name} {sparse is not None} {FORMAT}".encode()).hexdigest()[:16]
         folder = platformdirs.user_cache_path("rag_chain") / "evaluate" / key
-    model = embeddings(settings)
     if (folder / "current").exists():
-        index = HybridIndex.open(folder, model, embedding_model=name)
+        index = HybridIndex.open(folder, model, embedding_model=name, sparse=sparse)
     else:
-        index = HybridIndex.create(folder, model, embedding_model=name, chunking={"corpus": corpus.name})
+        index = HybridIndex.create(folder, model, embedding_model=name, chunking={"corpus": corpus.name}, sparse=sparse)
     if len(index) != len(passages):
         # One transaction a batch: what is embedded stays, if this is interrupted.
         for start in tqdm(range(0, len(passages), _BATCH), desc=f"Embedding {corpus.name}", unit="batch", disable=None):

@@ -155,6 +155,7 @@ class _Run:
             settings.embedding_model_name,
             server=f"{settings.openai_base_url} {settings.azure_openai_endpoint}",
         )
+        self.sparse = models.sparse_encoder(settings)
         self.chunking = {
             "chunk_size": settings.chunk_size, "chunk_overlap": settings.chunk_overlap, "version": splitting.VERSION
         }  # fmt: skip
@@ -214,7 +215,10 @@ class _Run:
     def _opened(self) -> HybridIndex | None:
         try:
             return HybridIndex.open(
-                self.settings.index_dir, self.cache, embedding_model=self.settings.embedding_model_name
+                self.settings.index_dir,
+                self.cache,
+                embedding_model=self.settings.embedding_model_name,
+                sparse=self.sparse,
             )
         except IndexNotFoundError:
             return None
@@ -225,6 +229,7 @@ class _Run:
             self.cache,
             embedding_model=self.settings.embedding_model_name,
             chunking=self.chunking,
+            sparse=self.sparse,
         )
 
     def _plan(self, index: HybridIndex | None) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -16,6 +16,9 @@ from rag_chain.errors import ConfigurationError, ModelError
 from rag_chain.models.errors import GuardedEmbeddings, GuardedModel
 from rag_chain.models.retries import add_retries, client_options
 from rag_chain.settings import Settings, variable_of
+
+if TYPE_CHECKING:
+    from rag_chain.models.local.splade import SpladeEncoder
 
 
 def chat_model(settings: Settings) -> BaseChatModel:
@@ -99,6 +102,19 @@ def embeddings(settings: Settings) -> Embeddings:
 
     built: Embeddings = _build("RAG_EMBEDDING_MODEL", init_embeddings, provider, model, settings)
     return GuardedEmbeddings(built, settings.embedding_model_name)
+
+
+def sparse_encoder(settings: Settings) -> SpladeEncoder | None:
+    """The model of learned sparse weights that ``settings.sparse`` asks for; None: BM25 alone.
+
+    Raises:
+        ConfigurationError: it is asked for by name, and its package is missing.
+    """
+    from rag_chain.models.local.splade import SpladeEncoder, check_installed, is_installed
+
+    if settings.sparse == "splade":
+        check_installed()
+    return SpladeEncoder() if settings.sparse != "bm25" and is_installed() else None
 
 
 def _build(variable: str, make: Callable[..., Any], provider: str, model: str, settings: Settings) -> Any:

@@ -9,6 +9,7 @@
         manifest.json      see Manifest
         vectors.faiss      dense index
         lexical/           tantivy: text, metadata and inverted index
+        sparse/            learned weights of words, see rag_chain.retrieval.sparse; not in every index
         sources.json       what is known of each ingested file
 
 A generation is never altered once it is current. A writer makes the next one aside, sharing unchanged files by
@@ -37,7 +38,9 @@ from rag_chain.errors import (
     IndexNotFoundError,
 )
 
-FORMAT = 1
+FORMAT = 2
+"""2: terms by language, and learned weights."""
+
 LOCK_SECONDS = 30.0
 """How long a second writer waits for the first."""
 
@@ -62,7 +65,7 @@ class Manifest:
     Args:
         embedding_model: ``provider:model`` that made the vectors.
         dimension: of the vectors; 0 while there is none.
-        language: whose stems the lexical index holds.
+        sparse_model: ``provider:model`` that made the learned weights; empty: there are none.
         chunking: how the documents were split, as the ingestion names it.
         chunks, sources: how many there are.
         next_row: the number that the next chunk gets; numbers are never used again.
@@ -71,7 +74,7 @@ class Manifest:
 
     embedding_model: str
     dimension: int = 0
-    language: str = "English"
+    sparse_model: str = ""
     chunking: Mapping[str, Any] = field(default_factory=dict)
     chunks: int = 0
     sources: int = 0
@@ -98,7 +101,7 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
     Raises:
         IndexNotFoundError: there is no index.
         IndexDamagedError: the manifest, or a file that it lists, is missing, truncated or altered.
-        IndexFormatError: a newer version wrote it.
+        IndexFormatError: another version wrote it.
     """
     line = current_name(root)
     if line is None:
@@ -122,6 +125,11 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
         raise IndexFormatError(
             f"The index in {root} has format {values['format']}, this version reads up to {FORMAT}: "
             "update rag_chain, or ingest again with --rebuild."
+        )
+    if values["format"] < FORMAT:
+        raise IndexFormatError(
+            f"The index in {root} has format {values['format']} of an earlier version, this one reads {FORMAT}: "
+            "ingest again with --rebuild."
         )
     files = {path: FileRecord(**record) for path, record in values.pop("files").items()}
     return line, folder, Manifest(**values, files=files)

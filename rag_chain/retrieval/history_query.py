@@ -2,13 +2,14 @@
 
 The words of the user's earlier questions that are not in this question and say something by themselves are put
 behind the question, newest first: historical query expansion (Lin et al., Multi-Stage Conversational Passage
-Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside it. Two searches come out:
+Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside it. Three searches come out:
 
 - dense: the sum of the vectors of the question and of the expanded question. A question that says all it means
   hardly moves; a bare "why?" goes where the conversation was;
-- lexical: the question's stems, and with a quarter of their weight the borrowed ones.
+- lexical: the question's terms, and with a quarter of their weight the borrowed ones;
+- sparse: the learned weights of the question, and a quarter of those of the borrowed words.
 
-For a question that does not lean on the conversation, what it borrows counts half in both.
+For a question that does not lean on the conversation, what it borrows counts half in all of them.
 
 Answers lend no words: on real conversations they added nothing to the questions, and took the time to embed.
 """
@@ -23,6 +24,8 @@ from itertools import islice
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from rag_chain.errors import InvalidQuestionError
+from rag_chain.retrieval.analysis import is_stop_word
+from rag_chain.retrieval.leaning import leans_on_history
 
 MAX_QUESTION = 10_000
 """Characters of a question. More is a document."""
@@ -47,22 +50,6 @@ STANDS_ALONE = 0.5
 """What the history counts for a question that does not lean on it, where it is 1 for one that does. Conversations
 change their subject, and what a question then finds must not be drowned; where they do not, it matters little."""
 
-_FUNCTION_WORDS = frozenset(
-    """a about all also am an and any are as at be been being but by can cannot could did do does doing done for from
-    had happen happens has have having he her here him his how i if in into is it its just let like long many may me
-    might more most much my no not of often on one or other our out should so some tell than that the their them then
-    there these they this those to too up us use very was we were what when where which who whom whose why will with
-    would you your""".split()  # noqa: SIM905 - a list of one word a line is no easier to read
-)
-"""Words of English that say nothing without the rest of their sentence."""
-
-_REFERRING = re.compile(
-    r"\b(it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|this|that|these|those|there|then|such|same"
-    r"|one|ones|others?|another|else|former|latter|previous|above)\b"
-)
-_CARRIES_ON = re.compile(r"(and|or|but|so|what about|how about)\b")
-_FEW_WORDS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
@@ -70,28 +57,52 @@ class HistoryQuery:
 
     Args:
         question: as the user put it, without the blanks around it, or as a model rewrote it.
-        expanded: the question with the borrowed words in brackets behind it.
-        terms: stem -> weight, for the lexical search.
+        borrowed: words of earlier questions, newest first; may be empty.
+        terms: term -> weight, for the lexical search.
+        telling: the terms of the question itself that say something.
+        leans: whether the question needs the conversation to be understood.
     """
 
     question: str
-    expanded: str
+    borrowed: str
     terms: Mapping[str, float]
+    telling: tuple[str, ...]
+    leans: bool
+
+    @property
+    def expanded(self) -> str:
+        """The question with the borrowed words in brackets behind it."""
+        return f"{self.question} ({self.borrowed})" if self.borrowed else self.question
+
+    @property
+    def history_weight(self) -> float:
+        """What the history counts in the searches, where the question counts 1."""
+        return 1.0 if self.leans else STANDS_ALONE
 
     @property
     def texts(self) -> tuple[str, ...]:
         """What to embed in one batch."""
-        return (self.question,) if self.expanded == self.question else (self.question, self.expanded)
+        return (self.question, self.expanded) if self.borrowed else (self.question,)
 
     @property
     def weights(self) -> tuple[float, ...]:
         """Of the vectors of ``texts`` in their sum."""
-        return (1.0, _share_of_history(self.question))[: len(self.texts)]
+        return (1.0, self.history_weight) if self.borrowed else (1.0,)
+
+    @property
+    def sparse_texts(self) -> tuple[str, ...]:
+        """What to encode into learned weights of words."""
+        return (self.question, self.borrowed) if self.borrowed else (self.question,)
+
+    @property
+    def sparse_weights(self) -> tuple[float, ...]:
+        """Of the vectors of ``sparse_texts`` in their sum."""
+        return (1.0, BORROWED_WEIGHT * self.history_weight) if self.borrowed else (1.0,)
 
     @property
     def standalone(self) -> str:
-        """What a reader is told that was asked: the borrowed words only where the question leans on them."""
-        return self.expanded if leans_on_history(self.question) else self.question
+        """What a reader is shown as the question: with the borrowed words only where it leans on them."""
+        return self.expanded if self.leans else self.question
 
 
 def checked_question(question: object) -> str:
@@ -121,24 +132,28 @@ def history_query(
     question: str,
     history: Sequence[BaseMessage],
     analyze: Callable[[str], Sequence[str]],
+    language: str = "en",
 ) -> HistoryQuery:
     """What to search for.
 
     Args:
-        question: of the user, see ``checked_question``.
+        question: of the user, as ``checked_question`` gives it.
         history: oldest message first; may be empty, start with an answer or hold other roles.
-        analyze: the lexical index's own analysis, text -> stems.
-
-    Raises:
-        InvalidQuestionError: see ``checked_question``.
+        analyze: the lexical index's own analysis, text -> terms.
+        language: ISO 639-1 code of the question's language.
     """
-    question = checked_question(question)
-    stems = dict.fromkeys(analyze(question))
-    borrowed = _borrowed(stems, history, analyze)
-    weight = BORROWED_WEIGHT * _share_of_history(question)
-    terms = dict.fromkeys(islice(stems, MAX_STEMS), 1.0) | dict.fromkeys(borrowed, weight)
-    expanded = f"{question} ({' '.join(borrowed.values())})" if borrowed else question
-    return HistoryQuery(question, expanded, terms)
+    terms = list(islice(dict.fromkeys(analyze(question)), MAX_STEMS))
+    leans = leans_on_history(question, language)
+    borrowed = _borrowed(frozenset(terms), history, analyze, language)
+    weight = BORROWED_WEIGHT * (1.0 if leans else STANDS_ALONE)
+    fillers = {term for word in _WORD.findall(question) if is_stop_word(word, language) for term in analyze(word)}
+    return HistoryQuery(
+        question,
+        " ".join(dict.fromkeys(borrowed.values())),
+        dict.fromkeys(terms, 1.0) | dict.fromkeys(borrowed, weight),
+        tuple(term for term in terms if term not in fillers),
+        leans,
+    )
 
 
 def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
@@ -147,39 +162,24 @@ def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
     return [str(message.text)[:MAX_EARLIER] for message in islice(asked, EARLIER_QUESTIONS)]
 
 
-def leans_on_history(question: str) -> bool:
-    """Whether an English question seems to need the conversation to be understood.
-
-    It refers to something ("it", "those"), carries on ("and ...", "what about ..."), or is two words alone or words
-    that mean nothing alone ("why?", "the second", "and how?").
-    """
-    text = question.strip().lower()
-    words = _WORD.findall(text)
-    alone = len(words) <= _FEW_WORDS or _FUNCTION_WORDS.issuperset(words)
-    return alone or bool(_REFERRING.search(text) or _CARRIES_ON.match(text))
-
-
-def _share_of_history(question: str) -> float:
-    return 1.0 if leans_on_history(question) else STANDS_ALONE
-
-
 def _borrowed(
     known: Collection[str],
     history: Sequence[BaseMessage],
     analyze: Callable[[str], Sequence[str]],
+    language: str,
 ) -> dict[str, str]:
-    """Stem -> word, for the words of earlier questions that say something new, newest question first."""
+    """Term -> word, for the words of earlier questions that say something new, newest question first."""
     borrowed: dict[str, str] = {}
     room = MAX_BORROWED
     for earlier in earlier_questions(history):
         for word in _WORD.findall(earlier):
-            if word.lower() in _FUNCTION_WORDS:
+            if is_stop_word(word, language):
                 continue
-            for stem in analyze(word):
-                if stem in known or stem in borrowed:
-                    continue
-                room -= len(word) + 1
-                if room < 0:
-                    return borrowed
-                borrowed[stem] = word
+            new = [term for term in analyze(word) if term not in known and term not in borrowed]
+            if not new:
+                continue
+            room -= len(word) + 1
+            if room < 0:
+                return borrowed
+            borrowed |= dict.fromkeys(new, word)
     return borrowed

@@ -14,6 +14,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from rag_chain.errors import UsageError
+from rag_chain.retrieval.cleaning import clean, clean_metadata
 from rag_chain.retrieval.dense import unit
 from rag_chain.retrieval.store import ChunkStore, Filter
 from rag_chain.retrieval.writer import content_hash
@@ -204,7 +205,7 @@ class HybridIndex(ChunkStore, VectorStore):
 
 
 def _identified(documents: Sequence[Document], ids: Sequence[str] | None) -> tuple[list[str], dict[str, Document]]:
-    """An id for each document, and the documents by id; of two with the same id the last one counts.
+    """An id for each document, and the documents by id, cleaned; of two with the same id the last one counts.
 
     Raises:
         UsageError: not as many ids as documents, or a text that is no Unicode.
@@ -218,4 +219,9 @@ def _identified(documents: Sequence[Document], ids: Sequence[str] | None) -> tup
             document.page_content.encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"The text of chunk {key} holds a lone surrogate and can't be stored.") from error
-    return keys, dict(zip(keys, documents, strict=True))
+    return keys, {key: _cleaned(document) for key, document in zip(keys, documents, strict=True)}
+
+
+def _cleaned(document: Document) -> Document:
+    content = {"page_content": clean(document.page_content), "metadata": clean_metadata(document.metadata)}
+    return document.model_copy(update=content)

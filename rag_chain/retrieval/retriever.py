@@ -18,8 +18,9 @@ from pydantic import Field
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
 from rag_chain.operations.workers import beside
 from rag_chain.retrieval.condense import condenser
-from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query, leans_on_history
+from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.languages import question_language
 from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
 from rag_chain.settings import QueryStrategy
@@ -64,22 +65,22 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         self._condense = condenser(model) if strategy == "condense" and model else None
 
     def query(self, turn: Turn) -> HistoryQuery:
-        """What to search for in this turn.
-
-        Raises:
-            InvalidQuestionError: the question is missing, empty, too long or no valid Unicode.
-        """
+        """What to search for in this turn, whose question was checked (see ``checked_question``)."""
         question, history = _parts(turn)
-        if self._condense and self._should_condense(question, history):
-            question = self._condense.invoke({"input": question, "chat_history": history}) or question
-        return self._query(question, history)
+        query = self._query(question, history)
+        if self._condense and history and query.leans:
+            rewritten = self._condense.invoke({"input": question, "chat_history": history})
+            query = self._query(rewritten, history) if rewritten else query
+        return query
 
     async def aquery(self, turn: Turn) -> HistoryQuery:
         """See ``query``."""
         question, history = _parts(turn)
-        if self._condense and self._should_condense(question, history):
-            question = await self._condense.ainvoke({"input": question, "chat_history": history}) or question
-        return self._query(question, history)
+        query = self._query(question, history)
+        if self._condense and history and query.leans:
+            rewritten = await self._condense.ainvoke({"input": question, "chat_history": history})
+            query = self._query(rewritten, history) if rewritten else query
+        return query
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
         """The best chunks for a query, best first; fewer than ``k`` where there are fewer."""
@@ -87,8 +88,8 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         if self.strategy == "last":
             found = self.search.dense(index, self._vectors.embed(query.texts, query.weights))
         else:
-            lexical = beside(partial(self.search.lexical, index, query.terms))
-            found = self.search.hybrid(index, self._vectors.embed(query.texts, query.weights), lexical)
+            words = beside(partial(self.search.words, index, query))
+            found = self.search.hybrid(index, self._vectors.embed(query.texts, query.weights), words)
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
@@ -98,18 +99,20 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
             vector = await self._vectors.aembed(query.texts, query.weights)
             found = await asyncio.to_thread(search.dense, index, vector)
         else:
-            lexical = beside(partial(search.lexical, index, query.terms))
+            words = beside(partial(search.words, index, query))
             vector = await self._vectors.aembed(query.texts, query.weights)
-            found = await asyncio.to_thread(search.hybrid, index, vector, lexical)
+            found = await asyncio.to_thread(search.hybrid, index, vector, words)
         return await search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """The best chunks for a turn, best first.
 
         Raises:
-            InvalidQuestionError: see ``query``.
+            InvalidQuestionError: the question is missing, empty, too long or no valid Unicode.
         """
-        return self._call_with_config(lambda turn: self.retrieve(self.query(turn)), input, config, "retriever")
+        return self._call_with_config(
+            lambda turn: self.retrieve(self.query(_checked(turn))), input, config, "retriever"
+        )
 
     async def ainvoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
@@ -117,16 +120,13 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         """See ``invoke``."""
 
         async def retrieve(turn: dict[str, Any]) -> list[Document]:
-            return await self.aretrieve(await self.aquery(turn))
+            return await self.aretrieve(await self.aquery(_checked(turn)))
 
         return await self._acall_with_config(retrieve, input, config, "retriever")
 
-    def _should_condense(self, question: str, history: Sequence[BaseMessage]) -> bool:
-        # How a question leans on what came before is known for English; in another language the model is asked.
-        return bool(history) and (self.index.manifest.language != "English" or leans_on_history(question))
-
     def _query(self, question: str, history: Sequence[BaseMessage]) -> HistoryQuery:
-        return history_query(question, [] if self.strategy == "last" else history, self.index.analyze)
+        earlier = [] if self.strategy == "last" else history
+        return history_query(question, earlier, self.index.analyze, question_language(question, self.index.languages))
 
 
 class HybridRetriever(BaseRetriever):
@@ -158,10 +158,15 @@ class HybridRetriever(BaseRetriever):
         return HistoryAwareRetriever(self.index, **{"k": self.k, **self.options, **kwargs})
 
     def _query(self, question: str) -> HistoryQuery:
-        return history_query(question, [], self.index.analyze)
+        question = checked_question(question)
+        return history_query(question, [], self.index.analyze, question_language(question, self.index.languages))
+
+
+def _checked(turn: Turn) -> dict[str, Any]:
+    if not isinstance(turn, Mapping) or "input" not in turn:
+        raise InvalidQuestionError('A turn must be a dictionary such as {"input": question, "chat_history": []}.')
+    return {**turn, "input": checked_question(turn["input"])}
 
 
 def _parts(turn: Turn) -> tuple[str, list[BaseMessage]]:
-    if not isinstance(turn, Mapping) or "input" not in turn:
-        raise InvalidQuestionError('A turn must be a dictionary such as {"input": question, "chat_history": []}.')
-    return checked_question(turn["input"]), convert_to_messages(turn.get("chat_history") or [])
+    return turn["input"], convert_to_messages(turn.get("chat_history") or [])

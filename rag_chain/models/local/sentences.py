@@ -1,0 +1,112 @@
+"""Sentence embeddings by an encoder on onnxruntime: windows of a long text, batches, the mean over the tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from langchain_core.embeddings import Embeddings
+
+from rag_chain.operations.workers import beside, cores
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
+    from tokenizers import Encoding, Tokenizer
+
+MAX_WINDOWS = 8
+"""Windows of a text that are read, the first ones: some 8,000 characters of English with 256 tokens each."""
+
+DIMENSION = 384
+_MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
+_BATCH_TOKENS = 256  # More makes padding dearer than it saves.
+
+
+class SentenceEmbeddings(Embeddings):
+    """Vectors of 384 floats of length 1: the mean over the tokens, then L2.
+
+    A long text is cut into windows; its vector is the mean of theirs, each weighted by its tokens.
+
+    Args:
+        tokenizer: truncates to a window and gives what overflows.
+        session: inputs ``input_ids`` and ``attention_mask``, output the hidden states ``[batch, tokens, 384]``.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, session: InferenceSession) -> None:
+        self._tokenizer, self._session = tokenizer, session
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector of 384 floats a text, in the order of the texts."""
+        vectors: list[list[float]] = self.embed(texts).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of one text; questions and passages are embedded alike."""
+        return self.embed_documents([text])[0]
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors as one array ``float32[texts, 384]``."""
+        encoded = [self._tokenizer.encode(_clean(text)) for text in texts]
+        windows = [[encoding, *encoding.overflowing][:MAX_WINDOWS] for encoding in encoded]
+        tokens = [window for parts in windows for window in parts]
+        vectors = np.empty((len(tokens), DIMENSION), np.float32)
+        batches = _batches([len(encoding.ids) for encoding in tokens])
+
+        def run(batch: list[int]) -> None:
+            vectors[batch] = self._run([tokens[i] for i in batch])
+
+        # A core a batch: splitting one multiplication over cores costs more in waiting.
+        if min(cores(), len(batches)) < 2:
+            for batch in batches:
+                run(batch)
+        elif len(batches) <= cores():
+            # A turn's few texts, the longest last.
+            others = [beside(partial(run, batch)) for batch in batches[:-1]]
+            run(batches[-1])
+            for other in others:
+                other.result()
+        else:
+            with ThreadPoolExecutor(cores(), thread_name_prefix="embed") as pool:
+                list(pool.map(run, batches))
+        return vectors if len(tokens) == len(texts) else _joined(vectors, windows)
+
+    def _run(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), width), np.int64)
+        mask = np.zeros((len(encodings), width), np.int64)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        hidden: Any = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        mean = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32)) / mask.sum(1, keepdims=True)
+        unit: npt.NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return unit
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of ``lengths``, those of about the same length together, so that little is padded, and no core idle."""
+    room = min(_BATCH_TOKENS, math.ceil(sum(lengths) / cores()))
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not batches or lengths[place] * (len(batches[-1]) + 1) > room:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
+
+
+def _joined(vectors: npt.NDArray[np.float32], windows: Sequence[Sequence[Encoding]]) -> npt.NDArray[np.float32]:
+    """A vector a text, out of those of its windows."""
+    weights = np.array([len(window.ids) for parts in windows for window in parts], np.float32)
+    starts = np.cumsum([0, *(len(parts) for parts in windows[:-1])])
+    sums = np.add.reduceat(vectors * weights[:, None], starts)
+    unit: npt.NDArray[np.float32] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    return unit
+
+
+def _clean(text: str) -> str:
+    # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+    return text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
