@@ -11,7 +11,7 @@
     │   ├── IndexNotFoundError
     │   ├── IndexMismatchError       built with another embedding model, dimension or chunking
     │   ├── IndexDamagedError        a file is missing, truncated or altered
-    │   ├── IndexFormatError         written by a newer version
+    │   ├── IndexFormatError         written by another version
     │   └── IndexLockedError         another writer holds it
     ├── DocumentLoadError            one file could not be read; carries the reason
     │   ├── DocumentEmptyError       it was read, and holds nothing
@@ -78,7 +78,7 @@ class IndexDamagedError(DocumentIndexError):
 
 
 class IndexFormatError(DocumentIndexError):
-    """The index was written by a newer version of this package."""
+    """The index was written by another version of this package."""
 
 
 class IndexLockedError(DocumentIndexError):

@@ -19,6 +19,7 @@ from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError
 from rag_chain.models.errors import GuardedModel
+from rag_chain.retrieval.generations import embedding_model_of
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
@@ -109,11 +110,14 @@ def build_chain(
 def open_index(settings: Settings | None = None) -> HybridIndex:
     """Open the index in ``settings.index_dir``, as it is now.
 
+    Where the settings choose no embedding model, it is the local one that made the index.
+
     Raises:
         DocumentIndexError: there is none, or it can't be used.
         ConfigurationError: the embedding model's key or package is missing.
     """
     settings = settings or Settings()
+    settings = settings.with_model_of(embedding_model_of(settings.index_dir))
     index = HybridIndex.open(
         settings.index_dir,
         models.embeddings(settings),

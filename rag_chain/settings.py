@@ -261,6 +261,16 @@ class Settings(BaseSettings):
         """``provider:model`` of the embedding model, the default resolved by the keys found."""
         return self.embedding_model or self._by_keys(_OPENAI_EMBEDDING, "local:minilm")
 
+    def with_model_of(self, index_model: str) -> Settings:
+        """Return these settings with the embedding model of an index, where they choose none themselves.
+
+        Args:
+            index_model: ``provider:model`` as the index names it; only a local one is taken over, and empty is none.
+        """
+        if self.embedding_model or not index_model.startswith("local:") or self.openai_api_key:
+            return self
+        return self if self.azure_openai_api_key else self.model_copy(update={"embedding_model": index_model})
+
     @property
     def redis_address(self) -> str:
         """The server and database in REDIS_URL, for messages and for naming the store; empty: no Redis."""

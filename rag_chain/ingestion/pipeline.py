@@ -41,7 +41,7 @@ from rag_chain.ingestion.record_manager import IndexRecordManager
 from rag_chain.ingestion.report import IngestReport, Reported
 from rag_chain.ingestion.vector_cache import VectorCache
 from rag_chain.ingestion.worker import Limits, borrow_reader, return_reader
-from rag_chain.retrieval.generations import LOCK_SECONDS
+from rag_chain.retrieval.generations import LOCK_SECONDS, embedding_model_of
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.settings import Settings
 
@@ -126,7 +126,10 @@ def ingest(
         IndexLockedError: another process has been writing the index for too long.
         DocumentIndexError: the index is damaged, of a newer format, or can't be written.
     """
-    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings or Settings(), embeddings)
+    settings = settings or Settings()
+    if embeddings is None and not rebuild:
+        settings = settings.with_model_of(embedding_model_of(settings.index_dir))
+    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
     try:
         report = run.run(rebuild=rebuild, progress=progress)
         run.cache.clear()
@@ -190,6 +193,7 @@ class _Run:
                     lock.cancel()
                     found = self._plan(index)  # another writer may have been there
                     result = self._write(index, found, progress)
+                _warn_of_language(index, self.settings)
         counts, total = self.counts, time.perf_counter() - started
         return IngestReport(
             added=counts.added,
@@ -344,6 +348,18 @@ class _Run:
             omissions=found.omissions,
         )
         return _Loaded(file, record, chunks)
+
+
+def _warn_of_language(index: HybridIndex, settings: Settings) -> None:
+    """Say so when most chunks are in languages that the embedding model does not know."""
+    foreign = {code: count for code, count in index.languages.items() if code not in ("", "en")}
+    if settings.embedding_model_name == "local:minilm" and 2 * sum(foreign.values()) > len(index):
+        logger.warning(
+            "Most of the %d chunks are not in English (%s), which local:minilm does not know: set "
+            "RAG_EMBEDDING_MODEL=local:e5 and ingest again with --rebuild.",
+            len(index),
+            ", ".join(f"{code}: {count}" for code, count in list(foreign.items())[:5]),
+        )
 
 
 def _identity(chunk: Document) -> str:

@@ -93,8 +93,12 @@ def embeddings(settings: Settings) -> Embeddings:
     """
     provider, _, model = settings.embedding_model_name.partition(":")
     if provider == "local":
+        if model == "e5":
+            from rag_chain.models.local.e5 import E5Embeddings
+
+            return E5Embeddings()
         if model != "minilm":
-            raise ConfigurationError(f"RAG_EMBEDDING_MODEL: there is no local:{model}; use local:minilm.")
+            raise ConfigurationError(f"RAG_EMBEDDING_MODEL: there is no local:{model}; use local:minilm or local:e5.")
         from rag_chain.models.local.minilm import MiniLMEmbeddings
 
         return MiniLMEmbeddings()

@@ -135,6 +135,14 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
     return line, folder, Manifest(**values, files=files)
 
 
+def embedding_model_of(root: Path) -> str:
+    """Return ``provider:model`` that made the vectors of the index in ``root``; empty where none can be read."""
+    try:
+        return read_current(root)[2].embedding_model
+    except DocumentIndexError:
+        return ""
+
+
 def verify(root: Path, folder: Path, manifest: Manifest, *, limit: float = float("inf")) -> None:
     """Check every file of a generation: its size, and its checksum where all files together stay under ``limit``.
 

@@ -31,6 +31,7 @@ from rag_chain.errors import (
     UsageError,
 )
 from rag_chain.retrieval import dense_build, generations, lexical
+from rag_chain.retrieval.cleaning import clean
 from rag_chain.retrieval.dense import unit
 from rag_chain.retrieval.index import HybridIndex
 
@@ -495,7 +496,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(chunks=st.dictionaries(IDS, st.tuples(TEXTS, st.integers(0, 9)), max_size=4))
     def add(self, chunks: dict[str, tuple[str, int]]) -> None:
         self.index.add_documents([document(t, n=n) for t, n in chunks.values()], ids=list(chunks))
-        self.expected |= chunks
+        self.expected |= {key: (clean(text), n) for key, (text, n) in chunks.items()}
 
     @rule(ids=st.lists(IDS, max_size=4))
     def delete(self, ids: list[str]) -> None:
