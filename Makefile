@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo chat docs test test-all check mutants format clean
+.PHONY: help venv demo chat docs faults test test-all check mutants format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-all: check ## The long tests too: many kills at random moments, real models
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20
 	$(BIN)/python scripts/mutants.py $(or $(ONLY),rag_chain/sessions rag_chain/retrieval rag_chain/chain) --count $(or $(COUNT),30)
+
+faults: $(STAMP) ## Break servers, network, disks and processes under a chat, and count lost turns; ten minutes
+	$(BIN)/python scripts/faults.py --check
 
 format: $(STAMP) ## Format and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -8,6 +8,8 @@ Examples:
     python scripts/benchmark.py streaming                # a token's way from the model to its reader; a minute
 
     python scripts/benchmark.py retrieval --quick        # a turn's search; without --quick up to a million passages
+
+    python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
+from benchmark_load import load
 from benchmark_retrieval import retrieval
 from benchmark_streaming import streaming
 
@@ -32,6 +35,7 @@ def main() -> None:
 
 
 app.command()(history)
+app.command()(load)
 app.command()(retrieval)
 app.command()(streaming)
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docs_figures import RESULTS, ROOT, measured, result
+from docs_reliability import histories_of_results
+
+from rag_chain.testing import report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +69,8 @@ def plots() -> dict[str, Callable[[Any], None]]:
         found["retrieval-speed"] = _draw_retrieval
     if measured("demo"):
         found["turn-timeline"] = _draw_timeline
+    if measured("faults"):
+        found["faults-answers"] = _draw_faults
     for name in ["evaluate", *sorted(path.stem for path in RESULTS.glob("evaluate-*.json"))]:
         if measured(name):
             found[f"{name}-quality"] = partial(_draw_quality, name=name)
@@ -96,6 +101,7 @@ def mark(plot: str) -> str:
         "wrapper-cost": "history",
         "turn-timeline": "demo",
         "retrieval-speed": "retrieval",
+        "faults-answers": "faults",
     }.get(plot)
     name = name or plot.removesuffix("-quality")
     return "results " + hashlib.sha256(json.dumps(result(name)["result"]).encode()).hexdigest()[:16]
@@ -360,6 +366,12 @@ def _draw_timeline(figure: Any) -> None:
     axes.set_yticks([0, 1], ["after", "before"])
     axes.set_xlabel("ms, medians by stage")
     axes.legend(frameon=False, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _draw_faults(figure: Any) -> None:
+    histories = histories_of_results()
+    both = {name: histories[name]["rows"] for name in ("rag_chain", "langchain-community") if name in histories}
+    report.draw(figure, both, ("kill", "freeze", "read-only", "swallow-reply", "sentinel-failover", "cluster-failover"))
 
 
 def _draw_quality(figure: Any, name: str) -> None:

@@ -24,6 +24,7 @@ PLACES = [
     ("Evaluation", "rag_chain/evaluation", "*.py"),
     ("Operations", "rag_chain/operations", "*.py"),
     ("The command", "rag_chain/cli", "*.py"),
+    ("Testing", "rag_chain/testing", "*.py"),
     ("Scripts", "scripts", "**/*.py"),
     ("Notebooks", "notebooks", "*.ipynb"),
     ("Examples", "examples", "**/*"),

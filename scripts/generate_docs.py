@@ -5,6 +5,7 @@
     docs/api.md               out of the docstrings of the public names
     docs/benchmarks.md        out of results/*.json, with the plots in docs/images
     docs/ingestion.md         the table of the kinds of files, out of rag_chain.ingestion.kinds
+    docs/reliability.md       the tables in it, out of results/faults.json
     docs/project-index.md     the tables of files in it, out of each file's own first sentence
     figures in README, docs   out of results/*.json, see docs_figures.py
 
@@ -31,6 +32,7 @@ from docs_api import api
 from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
 from docs_figures import FIGURE, FigureError, filled
 from docs_project_index import file_tables
+from docs_reliability import matrix
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
@@ -106,6 +108,15 @@ def ingestion() -> str:
 
 
 _KINDS = re.compile(r"(<!-- kinds: generated -->)\n.*?(<!-- /kinds -->)", re.DOTALL)
+
+
+def reliability() -> str:
+    """`docs/reliability.md` with the matrix of the last run."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    return _MATRIX.sub(lambda m: f"{m[1]}\n{matrix()}\n{m[2]}", page)
+
+
+_MATRIX = re.compile(r"(<!-- matrix: generated -->)\n.*?(<!-- /matrix -->)", re.DOTALL)
 _FILES = re.compile(r"(<!-- files: generated -->)\n.*?(<!-- /files -->)", re.DOTALL)
 GENERATED = {
     ".env.example": env_example,
@@ -113,6 +124,7 @@ GENERATED = {
     "docs/api.md": api,
     "docs/benchmarks.md": benchmarks,
     "docs/ingestion.md": ingestion,
+    "docs/reliability.md": reliability,
     "docs/project-index.md": project_index,
 }
 

