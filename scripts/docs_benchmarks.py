@@ -370,7 +370,9 @@ def _draw_timeline(figure: Any) -> None:
 
 def _draw_faults(figure: Any) -> None:
     histories = histories_of_results()
-    both = {name: histories[name]["rows"] for name in ("rag_chain", "langchain-community") if name in histories}
+    both: dict[str, Any] = {
+        name: histories[name]["rows"] for name in ("rag_chain", "langchain-community") if name in histories
+    }
     report.draw(figure, both, ("kill", "freeze", "read-only", "swallow-reply", "sentinel-failover", "cluster-failover"))
 
 

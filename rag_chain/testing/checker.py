@@ -42,6 +42,7 @@ class Verdict:
         outlived: messages that outlived their session's erasure or time to live.
         unreadable: sessions that could not be read back.
         unsettled: sessions of which something still waited for the server half a minute after the last turn.
+        hung: worker processes that had to be killed.
         silence: the longest time in seconds in which no answer was given.
         slowest: seconds that the slowest call took.
         findings: what was found, one line each.
@@ -63,6 +64,7 @@ class Verdict:
     outlived: int = 0
     unreadable: int = 0
     unsettled: int = 0
+    hung: int = 0
     silence: float = 0.0
     slowest: float = 0.0
     findings: list[str] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Verdict:
         """Whether nothing that is promised was broken."""
         return not any(
             (self.lost, self.questions_lost, self.doubled, self.out_of_order, self.altered, self.falsely_reported,
-             self.foreign, self.outlived, self.unreadable, self.unsettled)
+             self.foreign, self.outlived, self.unreadable, self.unsettled, self.hung)
         )  # fmt: skip
 
     def find(self, kind: str, text: str) -> None:
@@ -150,6 +152,8 @@ def _turns(operations: Iterable[Operation], verdict: Verdict) -> dict[str, _Turn
             turn = turns[name]
             turn.end, turn.outcome, turn.claim = one["t"], op, str(one.get("claim", ""))
         elif op == "killed":
+            if one.get("hung"):
+                verdict.find("hung", f"{one['killed']} did not end, nor what it forked")
             for turn in turns.values():
                 turn.died = turn.died or workers[turn.name] == one["killed"]
         elif op == "ended":

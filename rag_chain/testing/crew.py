@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -73,9 +74,9 @@ class Crew:
         self._pids[job.worker] = int(self._wait_for("started")["pid"])
 
     def kill(self, worker: str) -> None:
-        """``kill -9`` a worker, and wait until it is gone."""
+        """``kill -9`` a worker and what it forked, and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pids[worker], 9)
+            os.killpg(self._pids[worker], signal.SIGKILL)
         self.wait([worker], 10)
 
     def order(self, worker: str, text: str) -> None:

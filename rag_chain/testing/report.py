@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = ("asked", "acknowledged", "lost", "doubled", "out_of_order", "falsely_reported", "silence")
-MORE_COLUMNS = ("told_lost", "questions_lost", "altered", "foreign", "outlived", "unreadable", "unsettled", "raised")
+MORE_COLUMNS = (
+    "told_lost",
+    "questions_lost",
+    "altered",
+    "foreign",
+    "outlived",
+    "unreadable",
+    "unsettled",
+    "hung",
+    "raised",
+)
 TITLES = {"falsely_reported": "falsely reported", "silence": "seconds without answers", "told_lost": "told as lost"}
 BIN_SECONDS = 0.1
 Row = dict[str, Any]

@@ -78,6 +78,7 @@ def fork(work: Callable[[], None]) -> int:
         return child
     code = 1
     try:
+        os.setpgid(0, 0)  # a group of its own, so that what it forks is killed with it
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(2, 1)

@@ -43,7 +43,7 @@ def kept(names: list[str]) -> dict[str, Stored]:
 
 def counts(verdict: Verdict) -> dict[str, int]:
     kinds = ("lost", "told_lost", "questions_lost", "doubled", "out_of_order", "altered", "falsely_reported", "foreign",
-             "outlived", "unreadable", "unsettled")  # fmt: skip
+             "outlived", "unreadable", "unsettled", "hung")  # fmt: skip
     return {kind: getattr(verdict, kind) for kind in kinds if getattr(verdict, kind)}
 
 
@@ -180,6 +180,11 @@ def test_a_session_that_cannot_be_read_is_found_out(names: list[str]) -> None:
 def test_what_still_waits_after_the_run_is_found_out(names: list[str]) -> None:
     operations = [*told(names, "journaled"), {"op": "ended", "t": 300.0, "worker": "w0", "waiting": ["s1", "s2"]}]
     assert counts(judge(operations, kept(names))) == {"unsettled": 2}
+
+
+def test_a_worker_that_hangs_is_found_out(names: list[str]) -> None:
+    operations = [*told(names), {"op": "killed", "t": 300.0, "worker": "", "killed": "w0", "hung": True}]
+    assert counts(judge(operations, kept(names))) == {"hung": 1}
 
 
 def test_the_longest_silence_and_the_slowest_call(names: list[str]) -> None:
