@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IMAGES = ROOT / "docs" / "images"
 COLOURS = {
     "rag_chain": "#0b7a75",
+    "rag_chain, async": "#3f9a95",
     "rag_chain, new to the process": "#7bc4bf",
     "langchain-community": "#d1495b",
     "redis-py by hand": "#8d99ae",
