@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rag_chain.errors import RagChainError
 from rag_chain.testing.jobs import Job, Stored
 from rag_chain.testing.operations import read_operations
 
@@ -23,7 +24,7 @@ _START_SECONDS = 180.0
 _DISK_OPTIONS = "size=3m,mode=0700"
 
 
-class CrewError(RuntimeError):
+class CrewError(RagChainError):
     """A worker process could not do its work at all."""
 
 
@@ -86,9 +87,15 @@ class Crew:
         part.rename(self._control / worker)
 
     def wait(self, workers: list[str], seconds: float) -> list[str]:
-        """Wait until workers have ended; return those that have not."""
+        """Wait until workers have ended; return those that have not.
+
+        Raises:
+            CrewError: the process that forked them is gone.
+        """
         deadline = time.monotonic() + seconds
         while (left := [name for name in workers if name in self.names]) and time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise CrewError(f"The workers' process ended: {self.complaints() or 'it was killed'}")
             time.sleep(0.02)
         return left
 

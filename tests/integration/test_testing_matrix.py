@@ -19,7 +19,8 @@ def results(history: str, faults: list[str], shape: Shape, folder: Path, **more:
 
 def test_no_turn_of_rag_chain_is_lost_while_servers_and_connections_fail(tmp_path: Path) -> None:
     faults = ["kill", "half-reply"]
-    found = results("rag_chain", faults, Shape(turns=60, seed=2, pause=0.01), tmp_path)
+    # No session is used by two processes: after an outage their turns may change places, see docs/reliability.md.
+    found = results("rag_chain", faults, Shape(turns=60, seed=2, pause=0.01, shared=0), tmp_path)
     assert [one.fault for one in found] == faults
     for one in found:
         assert one.verdict.findings == []
@@ -41,14 +42,14 @@ def test_a_broken_history_is_found_out_in_each_of_its_ways(tmp_path: Path, monke
     [found] = results("broken_histories:open_history", ["none"], shape, tmp_path)
     lines = (line.partition(": ") for line in found.verdict.findings)
     kinds = {(kind, text[:2]) for kind, _, text in lines}
+    found_of = {session: {kind for kind, of in kinds if of == session} for session in ("s0", "s1", "s2", "s3", "s4")}
+    assert found_of["s0"] == {"lost", "falsely reported"}
+    assert found_of["s1"] == {"doubled"}
     # A turn that is kept back is not there right after its answer, and the last one of all may be kept back for ever.
-    assert kinds - {("falsely reported", "s2"), ("lost", "s2")} == {
-        ("lost", "s0"),
-        ("falsely reported", "s0"),
-        ("doubled", "s1"),
-        ("out of order", "s2"),
-        ("falsely reported", "s3"),
-    }
+    assert {"out of order"} <= found_of["s2"] <= {"out of order", "falsely reported", "lost"}
+    # What is stored late may change places, and the process may end before it is stored.
+    assert {"falsely reported"} <= found_of["s3"] <= {"out of order", "falsely reported", "lost"}
+    assert found_of["s4"] == set()
 
 
 def test_no_fault_that_harms_a_server_runs_on_one_of_others(redis_server: RedisServer, tmp_path: Path) -> None:
