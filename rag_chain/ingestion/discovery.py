@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pathspec
 
 from rag_chain.errors import UsageError
 from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.kinds import why_skipped
 from rag_chain.ingestion.loaders import FileStat, reason_of
 from rag_chain.ingestion.report import Reported
+
+IGNORE_FILE = ".ragignore"
+"""Its patterns name what a walk leaves out."""
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 _CLOCK_TICK_NS = 100_000_000
@@ -94,7 +100,8 @@ def plan(
     """Compare the files below ``paths`` with the records.
 
     A walk through a folder passes over hidden files and folders, virtual environments, ``__pycache__``,
-    ``node_modules``, ``site-packages``, the index, backup files (``~``) and folders that are links; files whose
+    ``node_modules``, ``site-packages``, the index, backup files (``~``), folders that are links and what a
+    ``.ragignore`` names; files whose
     suffix says that they are no documents (pictures, archives, programs) are listed as skipped. A file that is named
     is always read. A known file below the paths that is not there any more is removed.
 
@@ -169,13 +176,46 @@ def _walk(root: Path, index_dir: Path, found: Plan) -> Iterable[Path]:
     def failed(error: OSError) -> None:
         found.failed.append(Reported(_shown(Path(error.filename)), reason_of(error)))
 
+    ignored = _Ignored(root)
     for folder, folders, files in os.walk(root, onerror=failed):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if not _is_passed_over(here / name, index))
+        ignored.read(here)
+        folders[:] = sorted(
+            name for name in folders if not _is_passed_over(here / name, index) and not ignored.holds(here / name, "/")
+        )
         for name in sorted(files):
             path = here / name
-            if not name.startswith(".") and not name.endswith("~") and _may_be_read(path):
+            if (
+                not name.startswith(".") and not name.endswith("~") and _may_be_read(path) and not ignored.holds(path)
+            ):  # fmt: skip
                 yield path
+
+
+class _Ignored:
+    """The patterns of the ``.ragignore`` files at and below a folder, written as in ``.gitignore``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._rules: dict[Path, pathspec.GitIgnoreSpec] = {}
+
+    def read(self, folder: Path) -> None:
+        """Take the patterns of a folder, which hold below it."""
+        with suppress(OSError, ValueError):
+            lines = (folder / IGNORE_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+            self._rules[folder] = pathspec.GitIgnoreSpec.from_lines(lines)
+
+    def holds(self, path: Path, ending: str = "") -> bool:
+        """Whether a file, or a folder (``ending`` is a slash), is to be left out; the nearest patterns decide."""
+        if not self._rules:
+            return False
+        for folder in path.parents:
+            if folder in self._rules:
+                found = self._rules[folder].check_file(path.relative_to(folder).as_posix() + ending).include
+                if found is not None:
+                    return found
+            if folder == self._root:
+                break
+        return False
 
 
 def _may_be_read(path: Path) -> bool:

@@ -77,6 +77,9 @@ ODP = Kind(
     "OpenDocument presentation", ".odp .otp", _OPEN_DOCUMENT + "presentation", "odf:read_odp", "slide, its title",
     "titles, texts, tables, notes", "hidden slides (named in the report), charts",
 )  # fmt: skip
+TSV = Kind(
+    "TSV", ".tsv .tab", "text/tab-separated-values", "records:read_tsv", "row", "as CSV", extra="",
+)  # fmt: skip
 EPUB = Kind(
     "EPUB", ".epub", "application/epub+zip", "epub:read_epub", "chapter, headings", "the pages of the book, as HTML",
     "the table of contents, pictures; protected books",
@@ -116,7 +119,7 @@ KINDS = (
          "text and attributes, with their names", "comments"),
     PDF, DOCX, DOC, ODT, RTF, PPTX, PPT, ODP, SHEET,
     Kind("CSV", ".csv", "text/csv", "records:read_csv", "row", "rows, with the names of their columns", extra=""),
-    Kind("TSV", ".tsv .tab", "text/tab-separated-values", "records:read_tsv", "row", "as CSV", extra=""),
+    TSV,
     EPUB,
     MAIL,
     Kind("mailbox", ".mbox .mbx", "application/mbox", "mail:read_mailbox", "message, sender, date, subject",

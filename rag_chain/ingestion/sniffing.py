@@ -8,6 +8,7 @@ import zipfile
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion import kinds
+from rag_chain.ingestion.encodings import is_binary
 from rag_chain.ingestion.kinds import Kind
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -30,6 +31,7 @@ _MIMETYPES = (
     (b"application/vnd.oasis.opendocument.spreadsheet", kinds.SHEET),
     (b"application/vnd.oasis.opendocument.presentation", kinds.ODP),
 )  # fmt: skip
+_BINARY = {kind.media_type for kind in (kinds.DOC, kinds.PPT, kinds.SHEET, kinds.MSG)}
 _PLAIN = {kinds.TEXT.media_type}
 # Programs save pages and RTF under the names of office files.
 _OFFICE = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.SHEET, kinds.RTF)}
@@ -51,6 +53,9 @@ def sniffed(data: bytes, named: Kind) -> Kind:
         return kinds.RTF
     if named.media_type in _PLAIN | _OFFICE and _HTML.match(data[:_HTML_WITHIN]):
         return kinds.HTML
+    if named.media_type in _BINARY and not is_binary(data):
+        # Programs export tables of text as .xls, and .msg is a catalogue of translations too.
+        return kinds.TSV if named is kinds.SHEET and b"\t" in data.split(b"\n", 1)[0] else kinds.TEXT
     return named
 
 

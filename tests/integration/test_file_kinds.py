@@ -271,6 +271,8 @@ def test_content_decides_where_the_ending_lies() -> None:
     assert text(docx_bytes(paragraph("Words.")), "a.doc") == "Words."
     assert text(pdf_bytes("A page."), "page") == "A page."
     assert text(r"{\rtf1\ansi Plain words.\par}", "a.doc") == "Plain words."
+    assert text("name\tn\nAda\t1\n", "a.xls") == "name: Ada\nn: 1"
+    assert text("::msgcat::mcset de Yes Ja\n", "de.msg") == "::msgcat::mcset de Yes Ja"
 
 
 # Markup

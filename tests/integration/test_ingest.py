@@ -16,6 +16,7 @@ from typing import Any
 import docx
 import pytest
 from files import CountingEmbeddings, pdf_bytes, without_privileges, written
+from office import docx_bytes
 
 from rag_chain import models
 from rag_chain.errors import (
@@ -161,6 +162,62 @@ def test_what_is_named_is_read_if_its_kind_can_be(place: Path) -> None:
     assert counts(report) == (1, 0, 0, 0, 0)
     assert [source for source, _ in report.skipped] == ["picture.png", "program"]
     assert report.skipped_kinds() == ["1 file: .png is no document", "1 file: program is no document: binary file"]
+
+
+def test_what_became_of_each_file(place: Path) -> None:
+    written(place, "docs/whole.md", "words")
+    written(place, "docs/part.jsonl", '{"a": 1}\n{"a": }\n')
+    written(place, "docs/~$open.docx", "owner")
+    written(place, "docs/bomb.docx", docx_bytes("<w:p/>" * 2_000_000))
+    written(place, "docs/broken.json", "{")
+    age(place)
+    report = run("docs")
+    assert counts(report) == (2, 0, 0, 0, 2)
+    assert report.partial == (("docs/part.jsonl", "line 2: not valid JSON (Expecting value)"),)
+    assert report.skipped_kinds() == ["1 file: it marks that another file is open"]
+    assert [source for source, _ in report.failed] == ["docs/bomb.docx", "docs/broken.json"]
+    assert "read in part" in str(report)
+    assert opened().stats()["partial"] == 1
+
+
+def test_a_failed_file_is_not_read_again_until_it_or_a_limit_changes(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(place, "docs/broken.json", "{")
+    written(place, "docs/part.jsonl", '{"a": 1}\n{"a": }\n')
+    age(place)
+    first = run("docs")
+    read: list[Path] = []
+    real = FileReader.read
+    monkeypatch.setattr(
+        FileReader, "read", lambda self, path, *a, **k: (read.append(path), real(self, path, *a, **k))[1]
+    )
+    again = run("docs")
+    assert (again.failed, again.partial, read) == (first.failed, first.partial, [])
+    run("docs", max_file_seconds=50)
+    assert read == [Path("docs/broken.json")]
+    edit(place / "docs/broken.json", lambda _: "{}")
+    assert "no text" in run("docs", max_file_seconds=50).failed[0].reason
+
+
+def test_a_ragignore_names_what_is_left_out(place: Path) -> None:
+    for name in ("a.md", "b.tmp.md", "drafts/c.md", "sub/d.md", "sub/keep.tmp.md"):
+        written(place, f"docs/{name}", "words")
+    written(place, "docs/.ragignore", "*.tmp.md\ndrafts/\n")
+    written(place, "docs/sub/.ragignore", "!keep.tmp.md\n")
+    run("docs")
+    assert sorted(opened().sources) == ["docs/a.md", "docs/sub/d.md", "docs/sub/keep.tmp.md"]
+
+
+def test_a_file_that_takes_too_much_ends_itself_alone(place: Path) -> None:
+    deep = "<w:p><w:r><w:t>" + "word " * 30 + "</w:t></w:r></w:p>"
+    written(place, "docs/a.md", "words")
+    written(place, "docs/slow.docx", docx_bytes("".join(deep.replace("word", f"w{i}") for i in range(40_000))))
+    written(place, "docs/z.md", "words")
+    report = run("docs", max_file_seconds=0.05)
+    assert [source for source, _ in report.failed] == ["docs/slow.docx"]
+    assert "RAG_MAX_FILE_SECONDS" in report.failed[0].reason or "too long" in report.failed[0].reason
+    assert report.added == 2
 
 
 def test_links_that_lead_nowhere_are_reported(place: Path) -> None:

@@ -137,7 +137,9 @@ class _Bad:
             return "its text has no letters: its fonts say nothing of the characters that they draw"
         if self.broken and not self.pictures:
             return "the PDF is damaged: no page can be read"
-        return "the PDF has no text: recognise its scanned pages (OCR) first"
+        if self.pictures:
+            return "the PDF has no text: recognise its scanned pages (OCR) first"
+        return "the PDF has no text: its pages are blank or drawings"
 
 
 @contextmanager
