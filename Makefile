@@ -41,6 +41,7 @@ test-all: check ## The long tests too: many kills at random moments, real models
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=rag_chain
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.3,<9'
 	$(BIN)/python scripts/mutants.py $(or $(ONLY),rag_chain/sessions rag_chain/retrieval rag_chain/chain) --count $(or $(COUNT),30)
 
 faults: $(STAMP) ## Break servers, network, disks and processes under a chat, and count lost turns; ten minutes

@@ -52,6 +52,6 @@ def run_script(name: str, *arguments: str, env: dict[str, str], **options: Any) 
         env=kept | env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         **options,
     )

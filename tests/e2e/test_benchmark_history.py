@@ -14,7 +14,7 @@ import pytest
 def test_a_turn_is_two_calls_whose_size_does_not_grow() -> None:
     script = Path(__file__).parents[2] / "scripts" / "benchmark.py"
     done = subprocess.run(
-        [sys.executable, str(script), "history", "--turns", "20", "--json"], capture_output=True, text=True, timeout=200
+        [sys.executable, str(script), "history", "--turns", "20", "--json"], capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

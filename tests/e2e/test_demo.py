@@ -24,7 +24,7 @@ def test_the_demonstration_without_a_redis(tmp_path: Path, options: list[str]) -
         env=kept | {"REDIS_URL": "redis://127.0.0.1:1/0"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     turns = [int(n) for n in re.findall(r"(\d+) of \d+ turns as expected", done.stdout + done.stderr)]

@@ -23,7 +23,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "OPENAI_", "AZURE_", "REDIS_"))}
         command = [sys.executable, "scripts/demo_before_after.py", "--work", str(work), *arguments]
-        return subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=220)
+        return subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=500)
 
     return run
 

@@ -35,7 +35,7 @@ def environment(**values: str) -> dict[str, str]:
 
 def run(place: Path, *arguments: str, **values: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*SCRIPT, *arguments], cwd=place, env=environment(**values), capture_output=True, text=True, timeout=120
+        [*SCRIPT, *arguments], cwd=place, env=environment(**values), capture_output=True, text=True, timeout=500
     )
 
 
@@ -122,7 +122,7 @@ def test_an_interrupted_run_says_so_and_goes_on(place: Path) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=500)
     assert process.returncode == 130
     assert "The index is as it was before" in " ".join(stderr.split())
     assert "Traceback" not in stderr
@@ -140,7 +140,7 @@ def test_a_bar_on_a_terminal(place: Path) -> None:
             env=environment(TERM="xterm"),
             stdout=subprocess.PIPE,
             stderr=theirs,
-            timeout=120,
+            timeout=500,
         )
         os.close(theirs)
         shown = os.read(terminal, 65536).decode()

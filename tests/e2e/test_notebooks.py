@@ -18,7 +18,7 @@ def test_a_notebook_runs(path: Path, redis_url: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("RAG_JOURNAL_PATH", str(tmp_path / "journal.sqlite3"))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(path.parent)}}).execute()
     errors = [
         o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error" or o.get("name") == "stderr"
     ]

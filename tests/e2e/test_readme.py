@@ -29,7 +29,7 @@ def test_the_code_of_a_page_runs(page: Path, index_dir: Path, redis_url: str, tm
     env = kept | {"REDIS_URL": redis_url, "RAG_JOURNAL_PATH": str(tmp_path / "journal.sqlite3")}
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:rag_chain", "-c", code],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if page.name == "README.md":

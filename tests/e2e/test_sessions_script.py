@@ -111,5 +111,5 @@ def test_mistakes_are_sentences(talked: str) -> None:
 def test_as_a_program(talked: str) -> None:
     environment = {**os.environ, "REDIS_URL": talked, "RAG_JOURNAL_PATH": ""}
     command = [sys.executable, str(ROOT / "scripts" / "sessions.py"), "show", "never"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: There is no session 'never'.\n")
