@@ -106,7 +106,7 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
     line = current_name(root)
     if line is None:
         raise IndexNotFoundError(
-            f"There is no index in {root}: make one with `python scripts/ingest.py PATH...`, or set RAG_INDEX_DIR."
+            f"There is no index in {root}: make one with `rag-chain ingest PATH...`, or set RAG_INDEX_DIR."
         )
     name, _, checksum = line.partition(" ")
     folder = root / name
