@@ -227,6 +227,13 @@ class Engine:
         kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, summary, last, read_at))
         return kept
 
+    def describe(self, refs: Sequence[SessionRef]) -> Flow[list[SessionState]]:
+        """Return the states of sessions without their messages, in one call; in a cluster in one each."""
+        if not refs:
+            return []
+        states: list[SessionState] = yield from self._serve(lambda store: store.describe(refs))
+        return states
+
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:

@@ -186,6 +186,13 @@ class LocalStore:
         found: list[JournalStore] = yield Disk(lambda: disk.list_stores(ref))
         return found
 
+    def describe(self, refs: Sequence[SessionRef]) -> Flow[list[SessionState]]:
+        """Return the states of sessions without their messages."""
+        states: list[SessionState] = []
+        for ref in refs:
+            states.append((yield from self.inspect(ref)))  # noqa: PERF401 - a comprehension can't yield
+        return states
+
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:

@@ -296,13 +296,13 @@ class _Flows:
             # One more than wanted, to know whether there is another page.
             wanted = limit - len(found) + 1
             candidates = yield from self._engine.list_page(prefix, user_id, before, wanted)
-            for session_id, active in candidates:
+            keys = [make_ref(prefix, session_id, user_id) for session_id, _ in candidates]
+            states = yield from self._engine.describe(keys)
+            for (session_id, active), key, state in zip(candidates, keys, states, strict=True):
                 if len(found) == limit:
                     return self._page_of(found, before)
-                key = make_ref(prefix, session_id, user_id)
-                account = yield from self._engine.inspect(key, renew=False)
-                if account.exists:
-                    found.append(_info(key, account))
+                if state.exists:
+                    found.append(_info(key, state))
                 before = (active, session_id)
             if len(candidates) < wanted:
                 return self._page_of(found, None)

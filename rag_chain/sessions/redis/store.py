@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.overview import describe
 from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, parse_page, parse_state, parse_window
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
 from rag_chain.sessions.values.clock import steady_ms
@@ -176,6 +177,14 @@ class RedisStore:
         if not state.listed and self._index is not None:
             state.listed = yield from self._index.contains(ref)
         return state
+
+    def describe(self, refs: Sequence[SessionRef]) -> Flow[list[SessionState]]:
+        """Return the states of sessions without their messages; see ``overview.py``."""
+        states = yield from describe(self.address, refs, one_slot=self._index is None)
+        for at, ref in enumerate(refs):
+            if not states[at].exists and self._cache.get(ref) is not None:
+                states[at] = yield from self.inspect(ref)  # puts back what the server has lost
+        return states
 
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int

@@ -1,8 +1,9 @@
-"""Export and import of sessions over real stores: lossless, whatever other programs stored, and all or nothing."""
+"""The manager over real stores: export and import lossless and all or nothing, lists in two calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,3 +84,38 @@ def test_an_import_that_fails_half_way_leaves_nothing(
     with pytest.raises(UsageError, match="already"):
         manager.import_session(lines, session_id="s2")
     assert manager.get_session("s2").messages == BATCH_MESSAGES + 1
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_a_page_of_sessions_takes_two_calls(
+    manager: RedisSessionManager, redis_server: RedisServer, way: str
+) -> None:
+    sessions = manager._sessions
+    for number in range(100):
+        sessions.append(sessions.ref(f"s{number}", "u1"), [HumanMessage("q")] * (number % 3 + 1))
+    manager.list_sessions(user_id="u1", limit=1)  # the scripts are loaded
+    await manager.alist_sessions(user_id="u1", limit=1)
+    with redis_server.client() as client:
+        client.config_resetstat()
+        if way == "sync":
+            page = manager.list_sessions(user_id="u1", limit=100)
+        else:
+            page = await manager.alist_sessions(user_id="u1", limit=100)
+        stats: Any = client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 2
+    assert [one.session_id for one in page.sessions] == [f"s{number}" for number in reversed(range(100))]
+    assert {one.session_id: one.messages for one in page.sessions} == {f"s{n}": n % 3 + 1 for n in range(100)}
+    assert page.cursor is None
+    one = manager.get_session("s99", user_id="u1")
+    assert replace(page.sessions[0], ttl=one.ttl) == one
+
+
+def test_a_list_renews_no_session(manager: RedisSessionManager, redis_server: RedisServer) -> None:
+    manager.create_session("s1", metadata={"topic": "x"})
+    with redis_server.client() as client:
+        for key in ("message_store:s1", "meta:{message_store:s1}"):
+            client.expire(key, 100)
+        [listed] = manager.list_sessions().sessions
+        assert (listed.metadata, listed.messages) == ({"topic": "x"}, 0)
+        assert listed.ttl is not None
+        assert listed.ttl <= 100
