@@ -3,7 +3,7 @@
 ::
 
     RagChainError
-    ├── UsageError                   what the caller handed in is wrong (exit code 2)
+    ├── UsageError                   the caller's input is wrong (exit code 2)
     │   ├── ConfigurationError       a setting, a missing key or a missing package
     │   ├── InvalidIdError           a session or user id that can't be used
     │   └── InvalidQuestionError     an empty or oversized question
@@ -14,13 +14,13 @@
     │   ├── IndexFormatError         written by another version
     │   └── IndexLockedError         another writer holds it
     ├── DocumentLoadError            one file could not be read; carries the reason
-    │   ├── DocumentEmptyError       it was read, and holds nothing
-    │   └── DocumentUnsupportedError files of its kind can't be read at all
+    │   ├── DocumentEmptyError       the file has no text
+    │   └── DocumentUnsupportedError files of its kind can't be read
     ├── HistoryError                 a session's store
     │   ├── HistoryUnavailableError  the store is away
-    │   ├── HistoryWriteError        a turn could be kept nowhere
-    │   ├── HistoryDataError         a key of the wrong type, data that is no message
-    │   ├── HistoryAuthError         the store refused the login
+    │   ├── HistoryWriteError        a turn could be stored nowhere
+    │   ├── HistoryDataError         a key of the wrong type, or data that is not a message
+    │   ├── HistoryAuthError         the store refused the credentials
     │   ├── SessionNotFoundError
     │   ├── SessionExpiredError
     │   └── SessionBusyError
@@ -30,8 +30,8 @@
         ├── ModelTimeoutError
         └── ContextTooLongError
 
-Each message is one sentence that says what is wrong, where, and what to do. The foreign error that caused
-one of these is chained to it, never quoted where it could hold a secret.
+Each message says in one sentence what is wrong, where, and what to do. The foreign error that caused one of these is
+chained to it. It is not quoted if it could hold a secret.
 """
 
 from typing import Any
@@ -44,13 +44,13 @@ class RagChainError(Exception):
 
 
 class UsageError(RagChainError, ValueError):
-    """What the caller handed in is wrong."""
+    """The caller's input is wrong."""
 
     exit_code = 2
 
 
 class ConfigurationError(UsageError):
-    """A setting is wrong, or the key or package that it needs is missing."""
+    """A setting is wrong, or a key or package that it needs is missing."""
 
 
 class InvalidIdError(UsageError):
@@ -98,7 +98,7 @@ class DocumentLoadError(RagChainError):
 
 
 class DocumentEmptyError(DocumentLoadError):
-    """A file was read and holds no text at all."""
+    """A file was read and has no text."""
 
 
 class DocumentUnsupportedError(DocumentLoadError):
@@ -119,19 +119,19 @@ class HistoryUnavailableError(HistoryError):
 
 
 class HistoryWriteError(HistoryError):
-    """A turn could be kept nowhere."""
+    """A turn could be stored nowhere."""
 
 
 class HistoryDataError(HistoryError):
-    """What the store holds under a session's key is not a session."""
+    """The data under a session's key is not a session."""
 
 
 class HistoryAuthError(HistoryError):
-    """The store refused the login."""
+    """The store refused the credentials."""
 
 
 class SessionNotFoundError(HistoryError):
-    """There never was such a session, as far as the stores know."""
+    """The stores know of no such session."""
 
 
 class SessionExpiredError(HistoryError):
@@ -139,7 +139,7 @@ class SessionExpiredError(HistoryError):
 
 
 class SessionBusyError(HistoryError):
-    """Another turn of the session is under way."""
+    """Another turn of the session is running."""
 
 
 class ModelError(RagChainError):
@@ -147,7 +147,7 @@ class ModelError(RagChainError):
 
 
 class ModelUnavailableError(ModelError):
-    """The model's server can't be reached or answers with a fault."""
+    """The model's server can't be reached, or answers with a server error."""
 
 
 class ModelRefusedError(ModelError):

@@ -1,4 +1,4 @@
-"""Every setting, once: its environment variable, unit, default and check.
+"""All settings: environment variable, unit, default and check of each.
 
 Values come from keyword arguments, else the environment, else a ``.env`` file in the working directory, else
 the default. ``Settings()`` reads them when it is called, never at import.
@@ -52,13 +52,13 @@ class Settings(BaseSettings):
         3600,
         gt=0,
         validation_alias="RAG_SESSION_TTL",
-        description="seconds that a session is kept after its last use; every read and write renews it",
+        description="seconds that a session is kept after its last use; each read and write renews it",
     )
     history_window: int = Field(
-        20, ge=0, validation_alias="RAG_HISTORY_WINDOW", description="newest messages shown to the chain"
+        20, ge=0, validation_alias="RAG_HISTORY_WINDOW", description="newest messages that the chain is shown"
     )
     history_max: int = Field(
-        2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept a session, 0: all"
+        2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept per session, 0: all"
     )
     max_message_bytes: int = Field(
         1_000_000,
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     history_summary: Literal["off", "on"] = Field(
         "off",
         validation_alias="RAG_HISTORY_SUMMARY",
-        description="on: the chain is also shown a summary of what left the window, made by the chat model; or off",
+        description="on: the chat model also summarizes the messages that left the window, for the chain; or off",
     )
     key_prefix: str = Field(
         "message_store:",
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     journal_path: Path | None = Field(
         default_factory=_default_journal,
         validation_alias="RAG_JOURNAL_PATH",
-        description="SQLite journal that keeps turns while Redis is away; empty: none",
+        description="SQLite journal that keeps turns while Redis is away; empty: no journal",
     )
     journal_max_mb: float = Field(
         256, gt=0, validation_alias="RAG_JOURNAL_MAX_MB", description="megabytes that the journal may take"
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         300,
         gt=0,
         validation_alias="RAG_TURN_TIMEOUT",
-        description="seconds after which a turn that another machine began and never ended counts as dead",
+        description="seconds after which an unfinished turn of another machine counts as interrupted",
     )
     memory_sessions: int = Field(
         1000, ge=1, validation_alias="RAG_MEMORY_SESSIONS", description="sessions held in this process's memory"
@@ -106,13 +106,13 @@ class Settings(BaseSettings):
     # Documents
     index_dir: Path = Field(Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index")
     chunk_size: int = Field(
-        800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="characters a chunk, at most"
+        800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="most characters of a chunk"
     )
     chunk_overlap: int = Field(
         100,
         ge=0,
         validation_alias="RAG_CHUNK_OVERLAP",
-        description="characters that neighbouring chunks share, at most; below RAG_CHUNK_SIZE",
+        description="most characters that neighbouring chunks share; below RAG_CHUNK_SIZE",
     )
     max_file_mb: float = Field(
         50,
@@ -163,19 +163,19 @@ class Settings(BaseSettings):
         60,
         gt=0,
         validation_alias="RAG_MODEL_TIMEOUT",
-        description="seconds that a provider may be silent, as far as its client or asyncio can cut it off",
+        description="seconds that a provider may be silent, if its client or asyncio can enforce it",
     )
     model_retries: int = Field(
         2,
         ge=0,
         le=20,
         validation_alias="RAG_MODEL_RETRIES",
-        description="times that a call is tried again after 429, 5xx or a lost connection",
+        description="retries of a call after 429, 5xx or a lost connection",
     )
     fallback_model: str = Field(
         "",
         validation_alias="RAG_FALLBACK_MODEL",
-        description="provider:model that is asked when the chat model fails before its first word; empty: none",
+        description="provider:model that is called if the chat model fails before its first word; empty: none",
     )
     llama_model: Path | None = Field(
         None,
@@ -186,16 +186,16 @@ class Settings(BaseSettings):
         1024,
         ge=1,
         validation_alias="RAG_ANSWER_TOKENS",
-        description="tokens of the model's context that are left free for the answer",
+        description="tokens of the model's context that are reserved for the answer",
     )
     grounding: Literal["off", "flag", "strict"] = Field(
         "off",
         validation_alias="RAG_GROUNDING",
-        description="sentences that no source supports: off (unchecked), flag (listed) or strict (left out)",
+        description="sentences that no source supports: off (not checked), flag (listed) or strict (left out)",
     )
     # Retrieval
     retrieval_k: int = Field(
-        5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks handed to the model"
+        5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks given to the model"
     )
     query_strategy: QueryStrategy = Field(
         "fusion",
@@ -218,7 +218,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigurationError(_one_line(error)) from None
+            raise ConfigurationError(_format_error(error)) from None
 
     @field_validator(
         "journal_path",
@@ -253,13 +253,13 @@ class Settings(BaseSettings):
 
     @property
     def chat_model_name(self) -> str:
-        """``provider:model`` of the chat model, the default resolved by the keys found."""
-        return self.chat_model or self._by_keys(_OPENAI_CHAT, "local:extractive")
+        """``provider:model`` of the chat model; the default depends on which keys are set."""
+        return self.chat_model or self._choose_by_keys(_OPENAI_CHAT, "local:extractive")
 
     @property
     def embedding_model_name(self) -> str:
-        """``provider:model`` of the embedding model, the default resolved by the keys found."""
-        return self.embedding_model or self._by_keys(_OPENAI_EMBEDDING, "local:minilm")
+        """``provider:model`` of the embedding model; the default depends on which keys are set."""
+        return self.embedding_model or self._choose_by_keys(_OPENAI_EMBEDDING, "local:minilm")
 
     def with_model_of(self, index_model: str) -> Settings:
         """Return these settings with the embedding model of an index, where they choose none themselves.
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
         """The server and database in REDIS_URL, for messages and for naming the store; empty: no Redis."""
         return address_of(self.redis_url.get_secret_value())
 
-    def _by_keys(self, model: str, otherwise: str) -> str:
+    def _choose_by_keys(self, model: str, otherwise: str) -> str:
         if self.openai_api_key:
             return f"openai:{model}"
         if self.azure_openai_api_key:
@@ -331,8 +331,8 @@ def variable_of(field: str) -> str:
     return str(Settings.model_fields[field].validation_alias)
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first complaint of pydantic as one sentence that names the variable; no value of a secret."""
+def _format_error(error: ValidationError) -> str:
+    """Return pydantic's first error as one sentence that names the variable and shows no secret."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = str(first["loc"][0]) if first["loc"] else ""
     name = variable_of(place) if place in Settings.model_fields else place

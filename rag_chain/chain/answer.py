@@ -1,4 +1,4 @@
-"""What a chain gives back: a dictionary that streams in parts, adds up, and shows itself in a notebook."""
+"""The output of a chain: a dictionary that can be streamed in parts, added up, and displayed in a notebook."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from langchain_core.runnables.utils import AddableDict
 
 
 class Answer(AddableDict):
-    """The output of a turn; see ``rag_chain.chain`` for its keys.
+    """The output of a turn; see ``rag_chain.chain.pipeline`` for its keys.
 
-    Chunks of a stream are answers too: added together they are the whole.
+    The chunks of a stream are answers too. Their sum is the whole answer.
     """
 
     def __add__(self, other: dict[str, Any]) -> Answer:
-        """Both together: what both have is added, what one has is kept."""
+        """Return both together: the values of a key that both have are added."""
         return Answer(super().__add__(AddableDict(other)))
 
     def __str__(self) -> str:
-        """The answer's text alone."""
+        """Return the answer's text."""
         return str(self.get("answer", ""))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """The answer's text, where a notebook or a prompt of IPython shows no HTML."""
+        """Print the answer's text, for notebooks and IPython prompts without HTML."""
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        """The answer and the sources that it cites, for a notebook. All text is escaped."""
+        """Return the answer and the sources that it cites as HTML, for a notebook. All text is escaped."""
         rows = "".join(
             f"<li value='{c.number}'><code>{escape(c.source)}</code> {escape(c.position)}"
             f"<br><small>{escape(c.snippet)}</small></li>"

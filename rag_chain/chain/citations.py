@@ -1,4 +1,4 @@
-"""Citations: the ``[n]`` marks of an answer, resolved to the chunks that the numbers stand for."""
+"""Citations: the ``[n]`` marks of an answer, resolved to the numbered chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SNIPPET = 240
 
 
 class Citation(BaseModel):
-    """A source that an answer cites, frozen as it was when the answer was given.
+    """A source that an answer cites, as it was when the answer was given.
 
     Args:
         number: the mark in the answer, from 1.
@@ -35,18 +35,18 @@ class Citation(BaseModel):
 
 
 def marks(answer: str) -> list[int]:
-    """The numbers of the marks in an answer, in the order of their first use, each once; ``[1, 2]`` is two."""
+    """Return the numbers of the marks in an answer, each once, in order of first use; ``[1, 2]`` is two."""
     numbers = (int(number) for mark in _MARK.findall(answer) for number in mark.split(","))
     return list(dict.fromkeys(numbers))
 
 
 def without_marks(text: str) -> str:
-    """``text`` without its marks and the blanks before them."""
+    """Return ``text`` without its marks and the blanks before them."""
     return re.sub(rf"\s*{_MARK.pattern}", "", text).strip()
 
 
 def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], list[int]]:
-    """The citations of an answer, and the marks that name no source.
+    """Return the citations of an answer, and the marks that name no source.
 
     Args:
         answer: the answer's text, with ``[n]`` marks.
@@ -58,7 +58,7 @@ def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], li
 
 
 def citation(number: int, document: Document) -> Citation:
-    """The citation of one chunk."""
+    """Return the citation of one chunk."""
     metadata = document.metadata
     text = " ".join(document.page_content.split())
     return Citation(
@@ -72,7 +72,7 @@ def citation(number: int, document: Document) -> Citation:
 
 
 def position(document: Document) -> str:
-    """Where a chunk stands in its document, for a reader: ``"Sessions > Expiry, lines 10-24"``."""
+    """Return the place of a chunk in its document, for readers: ``"Sessions > Expiry, lines 10-24"``."""
     metadata = document.metadata
     parts = [str(metadata["heading"])] if metadata.get("heading") else []
     parts += [f"{name} {metadata[name]}" for name in ("page", "cell", "row") if metadata.get(name) is not None]

@@ -1,9 +1,9 @@
-"""Which sentences of an answer no source supports, by words and vectors, without asking a model.
+"""Finds the sentences of an answer that no source supports, by words and vectors, without a model call.
 
-A sentence counts as supported where its words stand in the sources, a part of them comes near it in meaning, and no
-number of it is missing from them. The sum of the two measures tells the sentences of a person's answers apart by
-whether the passages are those that the person used, or others of the same articles, with an AUROC of 0.94. The
-threshold keeps 9 in 10 of the former and lets 1 in 10 of the latter pass.
+A sentence counts as supported if its words are in the sources, a part of a source is near to it in meaning, and all of
+its numbers are in the sources. On answers that people wrote, the mean of the two measures separates the passages that a
+person used from others of the same articles with an AUROC of 0.94. The threshold accepts 9 in 10 of the former and 1
+in 10 of the latter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rag_chain.models.local.units import units
 from rag_chain.prompts import REFUSAL
 
 SUPPORTED = 0.6
-"""Mean of the share of a sentence's words that the sources hold and its greatest cosine with a part of them."""
+"""Least mean of two measures: the share of a sentence's words in the sources, and its greatest cosine with a part."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -30,7 +30,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 def check_sentences(answer: str, documents: Sequence[Document], embed: Embed) -> list[tuple[str, bool]]:
-    """Each sentence of an answer, with its marks, and whether a source supports it. A refusal needs no support.
+    """Return each sentence of an answer, with its marks, and whether a source supports it. A refusal needs no support.
 
     Args:
         answer: may hold ``[n]`` marks.

@@ -1,7 +1,8 @@
-"""Work that nobody waits for: in daemon threads for sync callers, as tasks of their event loop for async ones.
+"""Background work: in daemon threads for sync callers, as tasks of their event loop for async callers.
 
-Bounded: so much runs at a time, so much may wait, and of one key there is one piece of work at most. What finds no
-room is dropped, so it must be work that is asked for again.
+It is bounded: ``AT_ONCE`` pieces run at a time, ``WAITING`` may wait, and there is at most one for each key. Work that
+finds no room is dropped, so it must be work that a later call submits again. The threads are daemons, unlike those of a
+``ThreadPoolExecutor``, so that a model call does not delay the end of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ AT_ONCE = 4
 WAITING = 100
 
 Wanted = Callable[[], bool]
-"""Whether the work is still wanted; false once ``close`` has stopped waiting for it."""
+"""Whether the result is still wanted; false after ``close`` has stopped waiting for it."""
 
 
 class Background:
@@ -36,9 +37,9 @@ class Background:
         self._reset()
 
     def submit(self, key: str, work: Callable[[Wanted], None]) -> bool:
-        """Have a thread do it, in a copy of the caller's context; whether there was room. It must not raise."""
+        """Run work in a thread, in a copy of the caller's context; return whether there was room. It must not raise."""
         if self._pid != os.getpid():
-            self._reset()  # a forked process has none of its parent's threads
+            self._reset()  # a forked process does not have its parent's threads
         with self._lock:
             if len(self._waiting) >= WAITING or self._is_busy(key):
                 return False
@@ -51,7 +52,7 @@ class Background:
         return True
 
     def asubmit(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Have a task of the running event loop do it; whether there was room. It must not raise."""
+        """Run work in a task of the running event loop; return whether there was room. It must not raise."""
         if self._pid != os.getpid():
             self._reset()
         loop = asyncio.get_running_loop()
@@ -64,7 +65,7 @@ class Background:
             task = loop.create_task(self._pass(gate, work), name=self._name)
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            task.add_done_callback(lambda _: self._over(key))
+            task.add_done_callback(lambda _: self._forget(key))
             self._busy[key] = task
         return True
 
@@ -107,7 +108,7 @@ class Background:
         if key not in self._busy:
             return False
         task = self._busy[key]
-        # A loop may have ended without its tasks.
+        # A loop may have been closed before its tasks ended.
         return task is None or not (task.done() or task.get_loop().is_closed())
 
     def _drain(self, closed: threading.Event) -> None:
@@ -120,9 +121,9 @@ class Background:
             try:
                 context.run(work, lambda: not closed.is_set())
             finally:
-                self._over(key)
+                self._forget(key)
 
-    def _over(self, key: str) -> None:
+    def _forget(self, key: str) -> None:
         with self._lock:
             self._busy.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""Naming a piece of our own work as a run, so that tracers and ``astream_events`` show it."""
+"""Runs a piece of our own work as a named run, so that tracers and ``astream_events`` show it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ T = TypeVar("T")
 
 
 class Step(Runnable[Any, Any]):
-    """A named child run around whatever work it is handed."""
+    """A named child run around a function."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Not for use: a step is run with its work."""
+        """Raise: a step is run with its work, see ``run``."""
         raise NotImplementedError("a step is run with its work")
 
     def run(self, work: Callable[[Any], T], value: Any, config: RunnableConfig) -> T:
-        """``work(value)`` as a run under ``config``."""
+        """Return ``work(value)``, as a run under ``config``."""
         return cast("T", self._call_with_config(work, value, config))
 
     async def arun(self, work: Callable[[Any], Coroutine[Any, Any, T]], value: Any, config: RunnableConfig) -> T:
-        """``await work(value)`` as a run under ``config``."""
+        """Return ``await work(value)``, as a run under ``config``."""
         return cast("T", await self._acall_with_config(work, value, config))
 
 
 class Search(Runnable[Any, list[Document]]):
-    """A search as a retriever's run, which tracers show with its documents.
+    """A search as a retriever run, which tracers show with its documents.
 
     Args:
         search: from a query, whose ``standalone`` (str) is shown as what was searched for, to documents.
@@ -52,7 +52,7 @@ class Search(Runnable[Any, list[Document]]):
         self._search, self._asearch = search, asearch
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """The documents that were found."""
+        """Return the documents that were found."""
         config = config or {}
         run = get_callback_manager_for_config(config).on_retriever_start(None, input.standalone, name=self.name)
         try:
@@ -71,7 +71,7 @@ class Search(Runnable[Any, list[Document]]):
         run = await manager.on_retriever_start(None, input.standalone, name=self.name)
         try:
             with set_config_context(patch_config(config, callbacks=run.get_child())) as context:
-                found = await asyncio.create_task(_awaited(self._asearch, input), context=context)
+                found = await asyncio.create_task(_await_work(self._asearch, input), context=context)
         except BaseException as error:
             await run.on_retriever_error(error)
             raise
@@ -79,5 +79,5 @@ class Search(Runnable[Any, list[Document]]):
         return found
 
 
-async def _awaited(work: Callable[[Any], Awaitable[T]], value: Any) -> T:
+async def _await_work(work: Callable[[Any], Awaitable[T]], value: Any) -> T:
     return await work(value)

@@ -1,8 +1,8 @@
-"""The running summary of what left a session's window, made by the chat model when a turn is over.
+"""The summary of the messages that left a session's window, made by the chat model after a turn.
 
 Progressive, as in LangChain's ``ConversationSummaryBufferMemory`` (``langchain_classic/memory/summary_buffer.py``): the
-model folds the messages that come next into the summary so far. Unlike there it is made off the answer's path, is kept
-beside the session by the store, and the messages themselves stay as they are.
+model folds the next messages into the summary so far. Unlike there, it is made in the background, the store keeps it
+with the session, and the messages themselves stay.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UN
 
 RUN_NAME = "summarize_history"
 NO_STREAM_TAG = "nostream"
-"""LangGraph's tag for model calls whose tokens are not for the user."""
+"""LangGraph's tag for model calls whose tokens are not shown to the user."""
 
 SUMMARY_CHARACTERS = 2_000
-"""Of a summary. The 150 words that the model is asked for have about half as many."""
+"""Most characters of a summary. The 150 words that the prompt asks for have about half as many."""
 
 MESSAGE_CHARACTERS = 4_000
-"""Of each message that are read; a long one says at its beginning what it is about."""
+"""Characters of each message that are read; the beginning of a long message says what it is about."""
 
 FOLDED_TOKENS = 3_000
-"""Of messages in one call, and half of the model's context at most: an estimate may be wrong."""
+"""Most tokens of messages in one call, and at most half of the model's context, because an estimate may be wrong."""
 
 CLOSE_SECONDS = 5.0
-"""How long closing waits for the summaries that are being made."""
+"""Seconds that closing waits for running summaries."""
 
 log = logging.getLogger(__name__)
 
-# No callbacks, instead of those of the turn, which are in the context. (``with_config`` would add them again.)
+# Without the callbacks of the turn, which are in the context. (``with_config`` would add them again.)
 _CONFIG: RunnableConfig = {"callbacks": [], "run_name": RUN_NAME, "tags": [NO_STREAM_TAG]}
 
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """One call of the model: what it is asked, and which messages its answer covers."""
+    """One call of the model: its prompt, and the messages that its answer covers."""
 
     conversation: str
     backlog: Backlog
@@ -58,17 +58,17 @@ class _Fold:
     def request(self) -> dict[str, str]:
         return {"conversation": self.conversation}
 
-    def kept(self, reply: BaseMessage) -> tuple[Summary, Item]:
-        return self.backlog.folded(_shortened(str(reply.text).strip(), SUMMARY_CHARACTERS), self.count)
+    def make_summary(self, reply: BaseMessage) -> tuple[Summary, Item]:
+        return self.backlog.folded(shorten(str(reply.text).strip(), SUMMARY_CHARACTERS), self.count)
 
 
 class HistorySummaries:
-    """Renews the summaries of sessions after their turns. A failure is logged, and a later turn tries again.
+    """Renews the summaries of sessions after their turns. Failures are logged, and a later turn tries again.
 
     Args:
         sessions: where they are kept.
-        model: a chat model. Its call does not stream, is a trace of its own with the name ``summarize_history``, and
-            none of a turn's callbacks hear of it.
+        model: a chat model. Its call does not stream. It is a trace of its own with the name ``summarize_history``,
+            outside of the turn's callbacks.
         limit: tokens that a prompt for the model may have.
     """
 
@@ -79,7 +79,7 @@ class HistorySummaries:
         self._background = Background(RUN_NAME)
 
     def after(self, turn: Turn, saved: Saved) -> None:
-        """Renew the summary of the turn's session in the background, if it is time to. No I/O."""
+        """Renew the summary of the turn's session in the background if it is due. No I/O here."""
         if is_due(self._sessions.engine, self._sessions.limits, turn, saved):
             ref = turn.ref
             self._background.submit(ref.messages_key, lambda wanted: self._renew(ref, wanted))
@@ -91,11 +91,11 @@ class HistorySummaries:
             self._background.asubmit(ref.messages_key, lambda: self._arenew(ref))
 
     def close(self) -> None:
-        """Wait a moment for the summaries that sync turns asked for; what is not made then is dropped."""
+        """Wait up to five seconds for the summaries of sync turns, and drop the others."""
         self._background.close(CLOSE_SECONDS)
 
     async def aclose(self) -> None:
-        """Wait a moment for all summaries that were asked for; what is not made then is dropped."""
+        """Wait up to five seconds for all summaries, and drop the others."""
         await self._background.aclose(CLOSE_SECONDS)
 
     def _renew(self, ref: SessionRef, wanted: Wanted) -> None:
@@ -103,10 +103,10 @@ class HistorySummaries:
             fold = self._fold(self._sessions.run(backlog(self._sessions.engine, ref, self._sessions.limits)))
             if fold is None:
                 return
-            summary, last = fold.kept(self._chain.invoke(fold.request, _CONFIG))
+            summary, last = fold.make_summary(self._chain.invoke(fold.request, _CONFIG))
             if wanted():
                 self._sessions.run(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
-        except Exception as error:  # noqa: BLE001 - nobody is there to raise to
+        except Exception as error:  # noqa: BLE001 - there is no caller to raise to
             _report(ref, error)
 
     async def _arenew(self, ref: SessionRef) -> None:
@@ -115,13 +115,13 @@ class HistorySummaries:
             if fold is None:
                 return
             reply = await self._chain.ainvoke(fold.request, _CONFIG)
-            summary, last = fold.kept(reply)
+            summary, last = fold.make_summary(reply)
             await self._sessions.arun(self._sessions.engine.keep_summary(ref, summary, last, fold.backlog.read_at))
-        except Exception as error:  # noqa: BLE001 - nobody is there to raise to
+        except Exception as error:  # noqa: BLE001 - there is no caller to raise to
             _report(ref, error)
 
     def _fold(self, found: Backlog | None) -> _Fold | None:
-        """As many of the messages, oldest first, as there is room for; one at least."""
+        """Take as many of the messages, oldest first, as fit; at least one."""
         if found is None:
             return None
         lines, room, count = list[str](), self._room, 0
@@ -136,7 +136,7 @@ class HistorySummaries:
 
 
 def _line(message: BaseMessage | None, most: int) -> str:
-    """A message as it is summarised: who said it, what, and whether all of it was said. Empty for what is none."""
+    """Return a message as a line to summarize: role, text, and a mark if it is not whole. Empty if there is none."""
     if message is None:
         return ""
     name = {"human": "Human", "ai": "AI"}.get(message.type, message.type.capitalize())
@@ -145,11 +145,11 @@ def _line(message: BaseMessage | None, most: int) -> str:
         mark = f" {INTERRUPTED if status == 'interrupted' else BROKEN_OFF}"
     elif isinstance(message, HumanMessage) and status in ("interrupted", "failed"):
         mark = f" {FAILED if status == 'failed' else UNANSWERED}"
-    return f"{name}: {_shortened(str(message.text), most)}{mark}"
+    return f"{name}: {shorten(str(message.text), most)}{mark}"
 
 
-def _shortened(text: str, most: int) -> str:
-    """``text``, cut between words if it has more than so many characters, and without what UTF-8 has no form for."""
+def shorten(text: str, most: int) -> str:
+    """Return ``text`` without what UTF-8 has no form for, cut between words to at most ``most`` characters."""
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= most:
         return text
@@ -158,6 +158,4 @@ def _shortened(text: str, most: int) -> str:
 
 def _report(ref: SessionRef, error: Exception) -> None:
     # The class alone: a provider's message may hold what was said, or a key.
-    log.warning(
-        "The summary of session %s could not be made (%s); a later turn tries again.", ref, type(error).__name__
-    )
+    log.warning("The summary of session %s failed (%s); a later turn tries again.", ref, type(error).__name__)

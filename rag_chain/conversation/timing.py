@@ -13,10 +13,10 @@ _BEFORE_THE_ANSWER = STAGES[:3]
 
 
 class StageTimer(BaseCallbackHandler):
-    """Measures the stages of one turn; each turn needs a new one.
+    """Measures the stages of one turn; each turn needs a new timer.
 
-    ``milliseconds`` has the stages that have ended, by name, ``total`` (since the timer was made, as of the last of
-    them) and, where the model streamed, ``first_token`` (from then to the first token of the answer).
+    ``milliseconds`` has the ended stages by name, ``total`` (from the creation of the timer to the end of the last
+    stage) and, if the model streamed, ``first_token`` (from the creation of the timer to the answer's first token).
     """
 
     run_inline = True  # in the order of the events, in async runs too
@@ -46,7 +46,7 @@ class StageTimer(BaseCallbackHandler):
         self.on_chain_end(None, run_id=run_id)
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        """A model streams: the one that answers, where no earlier stage runs (one may rewrite the question)."""
+        """A model streams. While an earlier stage runs, it is not the one that answers: it rewrites the question."""
         if any(name in _BEFORE_THE_ANSWER for name, _ in self._running.values()):
             return
         if token and "first_token" not in self.milliseconds:

@@ -1,11 +1,11 @@
-"""What a turn took of its model: tokens and cost, as reported and never guessed.
+"""Tokens and cost of a turn, as reported and never guessed.
 
-Tokens are those of all model calls of the turn, the rewriting of its question among them. Where a call did not report
-them, or broke off before it could, the turn has none.
+Tokens are those of all model calls of the turn, including the one that rewrites the question. If a call reported none,
+or was cut off before it could, the turn has none.
 
-Cost is in US dollars: what the provider says that it charged (OpenRouter does), else, for OpenAI and Azure themselves,
-the list price of the tokens after langchain-community's table. Else there is none: a model that is not in the table, a
-tier with other prices, a server that only speaks OpenAI's protocol.
+Cost is in US dollars: the charge that the provider reports (OpenRouter does), or, for OpenAI and Azure themselves, the
+list price of the tokens by langchain-community's table. Otherwise there is none: for a model that the table lacks, a
+tier with other prices, or another server that speaks OpenAI's protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 
 
 class UsageMeter(BaseCallbackHandler):
-    """Adds up the model calls of one turn; each turn needs a new one."""
+    """Adds up the model calls of one turn; each turn needs a new meter."""
 
     run_inline = True  # in the order of the events, in async runs too
     ignore_chain = ignore_retriever = True  # properties in the parent
@@ -47,7 +47,7 @@ class UsageMeter(BaseCallbackHandler):
         self._calls.append((_tokens(message), _cost(message, listed=listed)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A call fails. One that was refused took nothing; what one took that broke off is not known."""
+        """A call fails. A refused call used nothing; what a call used that was cut off is unknown."""
         self._listed.pop(run_id, None)
         response = kwargs.get("response")
         # LangChain puts a refusal's body there too, as a message that is no chunk.
@@ -56,7 +56,7 @@ class UsageMeter(BaseCallbackHandler):
             self._calls.append((None, None))
 
     def report(self, message: BaseMessage | None) -> dict[str, Any]:
-        """What is known: ``usage`` (a dictionary of ``TOKENS``), ``cost`` (US dollars), ``model``, ``finish_reason``.
+        """Return what is known of ``usage`` (by ``TOKENS``), ``cost`` (US dollars), ``model`` and ``finish_reason``.
 
         Args:
             message: the answer.
@@ -72,7 +72,7 @@ class UsageMeter(BaseCallbackHandler):
         return {name: value for name, value in found.items() if value is not None}
 
     def select_note(self, message: BaseMessage | None) -> dict[str, Any]:
-        """What is to be stored beside the answer, which itself has its model, its reason to end and its own tokens."""
+        """Return what to store in the note: the message itself has its model, finish reason and own tokens."""
         known = self.report(message)
         in_message = {"usage"} if known.get("usage") == _tokens(message) else set()
         return {name: known[name] for name in ("usage", "cost") if name in known and name not in in_message}
@@ -96,7 +96,7 @@ def _cost(message: BaseMessage | None, *, listed: bool) -> float | None:
 
 
 def _charged(metadata: dict[str, Any]) -> float | None:
-    """What the provider says that it charged: where langchain-openrouter leaves it, and where langchain-openai does."""
+    """Return the charge that the provider reports, where langchain-openrouter or langchain-openai put it."""
     usage = metadata.get("token_usage")
     for value in (metadata.get("cost"), usage.get("cost") if isinstance(usage, dict) else None):
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
@@ -105,17 +105,17 @@ def _charged(metadata: dict[str, Any]) -> float | None:
 
 
 def _has_list_price(serialized: dict[str, Any], metadata: dict[str, Any]) -> bool:
-    """Whether a call goes to OpenAI or Azure themselves, and not to a server that speaks their protocol."""
+    """Whether a call goes to OpenAI or Azure themselves, and not to another server that speaks their protocol."""
     provider = metadata.get("ls_provider")
-    # Where LangChain's client takes another address from.
+    # LangChain's client reads another address from here.
     address = (serialized.get("kwargs") or {}).get("openai_api_base") or os.environ.get("OPENAI_BASE_URL")
     host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
     return provider == "azure" or (provider == "openai" and (host == "api.openai.com" or host.endswith(".openai.com")))
 
 
 def _list_price(message: AIMessage) -> float | None:
-    """The price of OpenAI's tokens after langchain-community's table; ``None`` if it does not say."""
-    # Not at the top: only who pays for a model needs it.
+    """Return the price of OpenAI's tokens by langchain-community's table; ``None`` if it has none."""
+    # Imported here, because it is slow and only needed for models with a list price.
     from langchain_community.callbacks.openai_info import (
         MODEL_COST_PER_1K_TOKENS,
         TokenType,
@@ -130,7 +130,7 @@ def _list_price(message: AIMessage) -> float | None:
     if details.get("audio"):
         return None
     name = standardize_model_name(str(metadata.get("model_name") or ""))
-    # The table's own way from a model to the price of its output fails for o1 and o3.
+    # The table's own look-up of the price of a model's output fails for o1 and o3.
     output = f"{name}-completion" if f"{name}-completion" in MODEL_COST_PER_1K_TOKENS else name
     cached = int(details.get("cache_read") or 0)
     try:

@@ -320,7 +320,7 @@ async def test_the_very_prompts(server: FaultyServer, redis_url: str, tmp_path: 
     assert all(body["stream"] for body in answers)
     # The last turn is shown the summary, the window, the sources and the question.
     question, window = "How long is it kept, 3?", _window(said)
-    query = chain.bound._chain.first.invoke({"input": question, "chat_history": window})["query"]
+    query = chain.bound._chain.steps[1].invoke({"input": question, "chat_history": window})["query"]
     request = render_request(question, query.standalone, index.get_by_ids(["d"]), said)
     assert answers[3]["messages"] == sent(ANSWER_PROMPT.format_messages(chat_history=window, request=request))
     assert "<earlier_conversation>" not in json.dumps(answers[:3])

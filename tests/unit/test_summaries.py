@@ -171,7 +171,7 @@ def test_what_is_summarised_says_what_became_of_each_turn() -> None:
         "Tool: found",
     ]
     assert fold.conversation == render_conversation("so far", lines)
-    summary, last = fold.kept(AIMessage(" notes\n"))
+    summary, last = fold.make_summary(AIMessage(" notes\n"))
     assert (summary.text, summary.covers, last.raw) == ("notes", 15, found[-1].raw)
 
 
@@ -192,7 +192,7 @@ def test_a_reply_is_kept_within_bounds_and_valid(reply: str) -> None:
     made, _ = summaries()
     fold = made._fold(Backlog("", items(HumanMessage("q")), 0, 0))
     assert fold is not None
-    text = fold.kept(AIMessage(reply))[0].text
+    text = fold.make_summary(AIMessage(reply))[0].text
     assert 0 < len(text) <= SUMMARY_CHARACTERS
     text.encode()
 

@@ -1,4 +1,4 @@
-"""``ConversationMessage``: a message as people speak of it, to and from LangChain's."""
+"""``ConversationMessage``: a simple form of LangChain's messages, converted both ways."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ConversationMessage:
     """One message of a conversation.
 
     Args:
-        role: ``user``, ``assistant``, ``system``; else the name of LangChain's type, such as ``tool``.
+        role: ``user``, ``assistant``, ``system``, or the name of LangChain's type, such as ``tool``.
         content: a text, or LangChain's content blocks.
-        timestamp: when it was said, in UTC; ``None``: unknown.
-        metadata: all else that LangChain's message holds (id, tool calls, usage and so on).
+        timestamp: when it was asked or answered, in UTC; ``None``: unknown.
+        metadata: all other fields of LangChain's message (id, tool calls, usage and so on).
     """
 
     role: str
@@ -33,7 +33,7 @@ class ConversationMessage:
 
     @classmethod
     def from_langchain(cls, message: BaseMessage) -> ConversationMessage:
-        """A LangChain message; ``to_langchain`` gives an equal one back."""
+        """Convert a LangChain message; ``to_langchain`` gives an equal one back."""
         at = note_of(message).get("at")
         return cls(
             role=_TYPES.get(message.type, message.type),
@@ -43,7 +43,7 @@ class ConversationMessage:
         )
 
     def to_langchain(self) -> BaseMessage:
-        """The message for a chain or a history.
+        """Return the message for a chain or a history.
 
         Raises:
             UsageError: there is no message of this role, or it can't hold this content and metadata.
@@ -57,5 +57,5 @@ class ConversationMessage:
             return messages_from_dict([{"type": _ROLES.get(self.role, self.role), "data": data}])[0]
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(
-                f"No message of role {self.role!r} can be made of this; use user, assistant or system and a text."
+                f"This is no message of role {self.role!r}; use user, assistant or system, and a text."
             ) from error

@@ -1,4 +1,4 @@
-"""What the turns of a session took of their models, summed over the messages that are kept, when it is asked for."""
+"""Tokens, cost and time of a session's turns, summed over the stored messages on request."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rag_chain.sessions.values.codec import note_of
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums over the turns that tell it; the others count for nothing.
+    """Sums over the turns that report the value.
 
-    ``answers`` is how many turns tell their tokens, ``priced`` how many tell their ``cost`` (US dollars, ``None`` if
+    ``answers`` counts the turns that report tokens, ``priced`` those that report ``cost`` (US dollars, ``None`` if
     none does); ``milliseconds`` by stage.
     """
 
@@ -31,7 +31,7 @@ class UsageTotals:
 
 
 def totals(messages: Iterable[BaseMessage]) -> UsageTotals:
-    """The sums over messages. The tokens of a turn stand in its note, where they are not those of its answer alone."""
+    """Return the sums over messages. A turn's tokens are in its note if they are not those of its answer alone."""
     tokens: list[dict[str, Any]] = []
     costs: list[float] = []
     milliseconds: defaultdict[str, float] = defaultdict(float)
@@ -61,5 +61,5 @@ def totals(messages: Iterable[BaseMessage]) -> UsageTotals:
 
 
 def _number(value: Any) -> float | None:
-    """A stored value, if it is a number: others may have written the message."""
+    """Return a stored value if it is a number: another program may have written the message."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None

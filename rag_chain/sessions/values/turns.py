@@ -145,6 +145,7 @@ class Turn:
     window: SessionWindow
     running: RunningTurn
     named: bool = False
+    answered: int = 0
 
     @property
     def turn_id(self) -> str:
@@ -187,7 +188,9 @@ class Turn:
             # The question was accepted without its note.
             limit = max(max_bytes, len(self.pending.question.raw)) + NOTE_BYTES
             return [reduced(with_note(question, **note_of(question), status=status, **note), limit)]
-        noted = with_note(answer, turn_id=self.turn_id, status=status, at=now_ms(), **note)
+        # Set once, so that a commit that is repeated has the same messages.
+        self.answered = self.answered or now_ms()
+        noted = with_note(answer, turn_id=self.turn_id, status=status, at=self.answered, **note)
         return [self.pending.question, reduced(noted, max_bytes)]
 
 
