@@ -137,7 +137,11 @@ class SessionWindow:
 
 @dataclass(slots=True)
 class Turn:
-    """A turn under way. ``named``: the caller chose its id; ``running``: what says that this process runs it."""
+    """A turn under way.
+
+    ``named``: the caller chose its id; ``running``: what says that this process runs it; ``answered``: when the answer
+    was first stored, in ms by this machine's clock, 0 before that.
+    """
 
     ref: SessionRef
     pending: Pending
