@@ -16,7 +16,7 @@ import numpy.typing as npt
 from langchain_core.documents import Document
 
 from rag_chain.chain.citations import without_marks
-from rag_chain.models.local.selection import stems
+from rag_chain.models.local.words import stems
 from rag_chain.models.local.units import units
 from rag_chain.prompts import REFUSAL
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -13,28 +13,38 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_chain.models.local.minilm import MiniLMEmbeddings
-from rag_chain.models.local.selection import select
-from rag_chain.models.local.units import Unit, units
-from rag_chain.prompts import REFUSAL, parse_sources, question_of
+from rag_chain.fixed_sentences import sentence
+from rag_chain.languages import language_of
+from rag_chain.models.local.answerer import Answerer
+from rag_chain.models.local.selection import Selection
+from rag_chain.models.local.units import Unit
+from rag_chain.models.local.words import Weights, stems
+from rag_chain.prompts import parse_sources, question_of
+from rag_chain.safe_text import printable
 
 MODEL_NAME = "extractive"
 ANSWERS_FROM = 0.5
 """The least ``answer_score`` of a quoted answer; below, the model says that the documents do not say."""
 
-_NOTHING = f"{REFUSAL}."
-_CLOSEST = "The closest that they hold:"
 _MOST_TITLES = 3
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
+_LEAST_WORDS = 2
+_NEGATED = re.compile(r"\b(?:not|never|cannot|no|none|neither|nicht|kein\w*|nie)\b|n['’]t\b|不|没有|未", re.IGNORECASE)
+_HEDGED = re.compile(
+    r"\b(?:if|unless|only|except|may|might|could|should|some|sometimes|usually|often|without|wenn|nur|außer|kann|könnte"
+    r"|manchmal|oft)\b|如果|只|可能",
+    re.IGNORECASE,
+)
 
 
 class ExtractiveChatModel(BaseChatModel):
     """``local:extractive``: quotes what the numbered sources of the last message say to its question.
 
-    It never says what no source says: each line of an answer is text of a source up to runs of blanks, followed by
-    the source's ``[n]``, or else the answer is that the documents do not say, with the titles of the closest ones.
-    A number in brackets within a quote gets a blank (``[ 3]``), so that it is not taken for a mark.
+    Each sentence of an answer is one of a source, without its markup, followed by the source's ``[n]``. Lists and blocks
+    of code are quoted whole with what introduces them, a table row with the names of its columns; a question for yes or
+    no gets a verdict where the quote holds it. Else the answer is that the documents do not say, with the titles of
+    the closest ones. A number in brackets within a quote gets a blank (``[ 3]``), so that it is not taken for a mark.
 
     ``response_metadata`` holds ``answer_score``, 0 to 1, how likely it is that the sources answer the question, and
     ``refused``.
@@ -44,7 +54,8 @@ class ExtractiveChatModel(BaseChatModel):
     """
 
     stop: list[str] | None = None
-    _embeddings: MiniLMEmbeddings = PrivateAttr(default_factory=MiniLMEmbeddings)
+    refuse_below: float = ANSWERS_FROM
+    _answerer: Answerer = PrivateAttr(default_factory=Answerer)
 
     @property
     def _llm_type(self) -> str:
@@ -94,43 +105,63 @@ class ExtractiveChatModel(BaseChatModel):
         for chunk in _chunks(*await asyncio.to_thread(self._answer, messages, stop)):
             yield chunk
 
+    def weigh_words(self, weights: Callable[[], Weights]) -> None:
+        """Take how much words tell from an index; by default the sources of each prompt decide."""
+        self._answerer = Answerer(weights)
+
     def _answer(self, messages: Sequence[BaseMessage], stop: list[str] | None) -> tuple[str, dict[str, Any]]:
         question, standalone = question_of(messages)
         sources = parse_sources(str(messages[-1].text)) if messages else []
-        found = [unit for source in sources for unit in units(source.number, source.text, heading_of(source.title))]
+        selected = self._answerer.select(question, standalone, sources)
+        refused = selected.score < self.refuse_below or not selected.chosen.units
         titles = {source.number: source.title for source in sources}
-        picked = select(question, standalone, found, titles, self._embeddings.embed)
-        refused = picked.score < ANSWERS_FROM
-        text = _refusal([titles[number] for number in picked.closest]) if refused else _quoted(picked.units)
+        text = refusal(question, [titles[n] for n in selected.closest]) if refused else quoted(question, selected)
         metadata = {
             "model_name": MODEL_NAME,
             "finish_reason": "stop",
-            "answer_score": round(picked.score, 4),
+            "answer_score": round(selected.score, 4),
             "refused": refused,
         }
         return _until(text, stop or self.stop or ()), metadata
 
 
-def heading_of(title: str) -> str:
-    """The innermost heading in a source's title: ``"a.md > Sessions > Expiry"`` -> ``"Expiry"``; else empty."""
-    _, arrow, heading = title.rpartition(" > ")
-    return heading if arrow else ""
-
-
-def _quoted(picked: Sequence[Unit]) -> str:
-    text = ""
+def quoted(question: str, selected: Selection) -> str:
+    """Return the chosen units as an answer, each with the number of its source."""
+    text = verdict(question, selected)
     before: Unit | None = None
-    for unit in picked:
-        if before:
-            text += " " if before.kind == unit.kind == "sentence" else "\n"
-        text += f"{_MARK_LIKE.sub('[ ', unit.text)} [{unit.number}]"
+    for unit in selected.chosen.units:
+        goes_on = before is not None and not unit.bullet and unit.kind == before.kind and unit.kind in ("sentence", "item")
+        if before is not None:
+            text += " " if goes_on else "\n"
+        if unit.kind == "code":
+            text += f"```\n{unit.text}\n```\n[{unit.number}]"
+        else:
+            bullet = f"{unit.bullet} " if unit.bullet and len(selected.chosen.units) > 1 else ""
+            text += f"{bullet}{_MARK_LIKE.sub('[ ', unit.text)} [{unit.number}]"
         before = unit
     return text
 
 
-def _refusal(titles: Sequence[str]) -> str:
-    nearest = list(dict.fromkeys(titles))[:_MOST_TITLES]
-    return f"{_NOTHING} {_CLOSEST} {'; '.join(nearest)}." if nearest else _NOTHING
+def verdict(question: str, selected: Selection) -> str:
+    """Return ``"Yes. "`` or ``"No. "`` where the best quote holds every word of a yes-or-no question, else nothing."""
+    best = selected.chosen.best
+    if selected.kind.name != "yes_no" or best is None or best.kind not in ("sentence", "item"):
+        return ""
+    asked = set(stems(question))
+    if len(asked) < _LEAST_WORDS or not asked <= set(stems(best.text)) or _HEDGED.search(best.text):
+        return ""
+    is_negative = bool(_NEGATED.search(best.text))
+    if _NEGATED.search(question):
+        return ""
+    return sentence("no" if is_negative else "yes", language_of(question)) + " "
+
+
+def refusal(question: str, titles: Sequence[str]) -> str:
+    """Return that the documents do not say, in the question's language, with the titles of the closest ones."""
+    language = language_of(question)
+    nearest = list(dict.fromkeys(printable(title) for title in titles))[:_MOST_TITLES]
+    text = sentence("refusal", language)
+    return f"{text} {sentence('closest', language)} {'; '.join(nearest)}." if nearest else text
 
 
 def _until(text: str, stop: Sequence[str]) -> str:

@@ -1,73 +1,54 @@
-"""Which units of the sources answer a question. Pure: the embedding function is handed in."""
+"""Which units of the sources answer a question, and how likely it is that any does. Pure: the encoder is handed in."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import tantivy
 
+from rag_chain.models.local.answer_weights import EVIDENCE, UNITS, Logistic
+from rag_chain.models.local.features import Measured, evidence, measure
+from rag_chain.models.local.quotes import Chosen, overview, quotes
+from rag_chain.models.local.question_kinds import QuestionKind, kind_of
 from rag_chain.models.local.units import Unit
+from rag_chain.models.local.words import Weights, stems
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
-_MOST_EMBEDDED = 32
-_MOST_QUOTED = 3
-_BORROWED = 0.25
-_LIST_LENGTH = 8
-_OVERLAP, _FIT = 0.35, 0.2
-_NEAR_BEST = 0.75
-_REPEAT = 0.85
-_EVEN = 0.46
-
-_WORDS = (
-    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    .filter(tantivy.Filter.lowercase())
-    .filter(tantivy.Filter.stopword("english"))
-    .filter(tantivy.Filter.stemmer("english"))
-    .build()
-)
-_ASKING = frozenset(
-    ["how", "what", "which", "who", "whom", "whose", "when", "where", "why", "do", "doe", "did", "can", "could"]
-)
-
-_NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand|million|half|once|twice)\b", re.I
-)
-_TIME = re.compile(
-    r"\b(?:milliseconds?|ms|seconds?|secs?|minutes?|hours?|days?|weeks?|months?|years?|centur(?:y|ies)|decades?)\b",
-    re.I,
-)
-_DATE = re.compile(
-    r"\b(?:1\d{3}|20\d{2})\b|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
-)
-_REASON = re.compile(r"\b(?:because|since|due to|so that|in order to|therefore|reason|caused?|to avoid)\b", re.I)
-_SETTING = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|(?<!\w)--?[a-z][\w-]+|\b[a-z]+_[a-z_]+\b")
-_NAME = re.compile(r"(?<=\w )[A-Z][a-z]+")
-_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
-_LINK = re.compile(r"\[([^\]]*)\]\([^)\s]*[^)]*\)|<?https?://\S+")
-_MARKUP = re.compile(r"[*`|]+|<[^<>]{1,200}>|(?<!\w)_+|_+(?!\w)")
+_MOST_EMBEDDED = 30
+_LONGEST_EMBEDDED = 400
 _POINTER = re.compile(
-    r"\W*(?:see|refer to|read|visit|check ?out|consult|click|for (?:more|further|additional|complete|full|details)"
-    r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact))\b",
+    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click|for (?:more|further|additional|complete|full|details)"
+    r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
+    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)",
     re.I,
 )
-# What a question asks for, and what an answer to it holds.
-_CUES = (
-    (re.compile(r"\bhow (?:long|soon|often)\b|\bwhat (?:time|duration)\b", re.I), _TIME),
-    (re.compile(r"\bhow (?:many|much|big|large|old|far|fast|high)\b|\bwhat (?:number|size|port|age)\b", re.I), _NUMBER),
-    (re.compile(r"\bwhen\b|\bwhat (?:year|date|day)\b", re.I), _DATE),
-    (re.compile(r"\bwhy\b|\bwhat (?:reason|cause)", re.I), _REASON),
-    (re.compile(r"\bwho(?:m|se)?\b", re.I), _NAME),
-    (re.compile(r"\b(?:which|what) (?:\w+ )?(?:setting|variable|option|parameter|flag|switch)", re.I), _SETTING),
-)  # fmt: skip
+_PRIOR = float(np.log(3))
+# The weights were fitted where half of the questions have no answer. Of the questions that people ask their own documents,
+# three in four are taken to have one.
+
+# What a kind of question prefers, in logits.
+_FITS, _DEFINES, _STRUCTURE = 1.2, 1.5, 0.8
+_COPULA = re.compile(
+    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?|describes?|defines?|contains?"
+    r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
+    re.I,
+)
+
+
+class Encoder(Protocol):
+    """What turns texts into vectors; ``MiniLMEmbeddings`` is one."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return unit vectors, ``float32[texts, dimension]``."""
+
+    def token_cosines(self, one: str, other: str) -> Vectors:
+        """Return the cosines of the tokens of two texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +56,16 @@ class Selection:
     """What was picked.
 
     Args:
-        units: to quote, best first, those that belong to a list right behind its introduction.
-        score: 0 to 1, how likely it is that they answer the question.
+        chosen: what to quote, in the order of reading.
+        score: 0 to 1, how likely it is that the sources answer the question.
         closest: numbers of the sources, the nearest first.
+        kind: of the question.
     """
 
-    units: list[Unit]
+    chosen: Chosen
     score: float
     closest: list[int]
+    kind: QuestionKind
 
 
 def select(
@@ -90,119 +73,129 @@ def select(
     standalone: str,
     found: Sequence[Unit],
     titles: Mapping[int, str],
-    embed: Callable[[Sequence[str]], Vectors],
+    encoder: Encoder,
+    weights: Weights | None = None,
 ) -> Selection:
-    """The units that answer a question.
+    """Return the units that answer a question.
 
     Args:
         question: as it was put, and ``standalone``, as it can be understood by itself.
         standalone: the question that needs no history.
         found: the units of all sources in their order; the sources best first.
         titles: of the sources, by their number.
-        embed: texts -> ``float32[texts, dimension]`` of length 1.
+        weights: of stems in the index; by default those that the units give.
     """
+    kind = kind_of(question)
+    if kind.name == "about":
+        chosen = overview(found, titles)
+        return Selection(chosen, 1.0 if chosen.units else 0.0, list(titles), kind)
+    kept = _worth_measuring(question, standalone, found)
+    if not kept:
+        return Selection(Chosen(), 0.0, list(dict.fromkeys(unit.number for unit in found)), kind)
+    considered = [found[i] for i in kept]
+    measured = _measured(question, standalone, considered, titles, encoder, weights)
+    logits = UNITS.logits(measured.features)
+    probabilities = _sigmoid(logits)
+    best = considered[int(probabilities.argmax())].number
+    text = " ".join(unit.text for unit in found if unit.number == best)
+    leans = standalone != question
+    told = evidence(measured, probabilities, kind, encoder.token_cosines(standalone, text), leans=leans)
+    score = float(_sigmoid(EVIDENCE.logits(told[None]) + _PRIOR)[0])
+    preferred = np.full(len(found), -np.inf)
+    preferred[kept] = logits + _preference(kind, considered, measured)
+    closest = list(dict.fromkeys(considered[i].number for i in np.argsort(-logits, kind="stable")))
+    return Selection(quotes(kind, found, preferred), score, closest, kind)
+
+
+def measured_units(
+    question: str,
+    standalone: str,
+    found: Sequence[Unit],
+    titles: Mapping[int, str],
+    encoder: Encoder,
+    weights: Weights | None = None,
+) -> tuple[list[Unit], Measured]:
+    """Return the units that may answer, and their measures. See ``select`` for the arguments."""
+    considered = [found[i] for i in _worth_measuring(question, standalone, found)]
+    return considered, _measured(question, standalone, considered, titles, encoder, weights)
+
+
+def _measured(
+    question: str,
+    standalone: str,
+    considered: Sequence[Unit],
+    titles: Mapping[int, str],
+    encoder: Encoder,
+    weights: Weights | None,
+) -> Measured:
     asked = list(dict.fromkeys([question, standalone]))
-    terms = dict.fromkeys(stems(standalone), _BORROWED) | dict.fromkeys(stems(question), 1.0)
-    texts = [_plain(unit.text) for unit in found]
-    words = [set(stems(text)) for text in texts]
-    about = [set(stems(f"{titles[unit.number]} {_plain(unit.context)}")) for unit in found]
-    overlap = _overlap(terms, words, about)
-    sound = [i for i in range(len(found)) if not _says_nothing(found[i], words[i], terms)]
-    if not sound:
-        return Selection([], 0.0, list(dict.fromkeys(unit.number for unit in found)))
-    # Embedding is what takes the time: of many units those that share the fewest words with the question are left out.
-    kept = sorted(sorted(sound, key=lambda i: -overlap[i])[:_MOST_EMBEDDED])
-    vectors = embed([*asked, *(f"{found[i].context}: {texts[i]}".removeprefix(": ") for i in kept)])
+    vectors = encoder.embed([*asked, *map(_embedded, considered)])
     towards = vectors[: len(asked)].sum(0)
-    towards /= np.linalg.norm(towards)
-    vectors = vectors[len(asked) :]
-    cosines = vectors @ towards
-    fitting = np.array([_fits(question, texts[i]) for i in kept])
-    scores = cosines + _OVERLAP * np.array([overlap[i] for i in kept]) + _FIT * fitting
-    closest = list(dict.fromkeys(found[kept[i]].number for i in np.argsort(-scores, kind="stable")))
-    picked = _diverse(scores, vectors, [words[i] for i in kept])
-    score = _answerable(float(cosines.max()), overlap[kept[picked[0]]])
-    return Selection(_with_list([kept[i] for i in picked], found), score, closest)
+    towards = towards / np.linalg.norm(towards)
+    units = vectors[len(asked) :]
+    return measure(question, standalone, kind_of(question), considered, titles, towards, units, weights)
 
 
-def stems(text: str) -> list[str]:
-    """The words that carry meaning, as English stems; words of other languages mostly as they are."""
-    return [stem for stem in _WORDS.analyze(text) if stem not in _ASKING]
+def _sigmoid(values: Floats) -> Floats:
+    result: Floats = 1 / (1 + np.exp(-values))
+    return result
 
 
-def _overlap(terms: dict[str, float], words: Sequence[set[str]], about: Sequence[set[str]]) -> list[float]:
-    """0 to 1 for each unit: the share of the question's words in it, rare words counting more.
+def _embedded(unit: Unit) -> str:
+    return f"{unit.context}: {unit.text}".removeprefix(": ")[:_LONGEST_EMBEDDED]
 
-    A word that only the unit's heading holds counts half.
+
+def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> list[int]:
+    """Places of the units that may answer; of many, those that share the most words with the question.
+
+    Embedding is what takes the time.
     """
-    held = Counter(word for each in words for word in each)
-    weights = {t: w * math.log(1 + (len(words) - held[t] + 0.5) / (held[t] + 0.5)) for t, w in terms.items()}
-    whole = sum(weights.values()) or 1.0
-    return [
-        sum(w * (1.0 if t in own else 0.5 if t in above else 0.0) for t, w in weights.items()) / whole
-        for own, above in zip(words, about, strict=True)
+    terms = set(stems(f"{question} {standalone}"))
+    words = [set(stems(unit.text)) for unit in found]
+    sound = [i for i, unit in enumerate(found) if not _says_nothing(unit, words[i], terms)]
+    if len(sound) <= _MOST_EMBEDDED:
+        return sound
+    local = Weights.over(words)
+    # The better a source ranks, the more of it is read.
+    order = {number: place for place, number in enumerate(dict.fromkeys(unit.number for unit in found))}
+    value = [
+        sum(local.of(t) for t in terms if t in words[i] or t in stems(found[i].context)) - 0.3 * order[found[i].number]
+        for i in sound
     ]
+    best = sorted(range(len(sound)), key=lambda j: -value[j])[:_MOST_EMBEDDED]
+    return sorted(sound[j] for j in best)
 
 
-def _plain(text: str) -> str:
-    """``text`` without the targets of links and the marks of emphasis and code: what a reader sees of it."""
-    return _MARKUP.sub("", _LINK.sub(r"\1", _IMAGE.sub("", text))).strip()
-
-
-def _fits(question: str, text: str) -> bool:
-    """The text holds what the question asks for first: a time, a number, a date, a reason, a name, a setting."""
-    asked = [(found.start(), holds) for asks, holds in _CUES if (found := asks.search(question))]
-    return bool(asked) and min(asked, key=lambda cue: cue[0])[1].search(text) is not None
-
-
-def _says_nothing(unit: Unit, words: set[str], terms: Mapping[str, float]) -> bool:
+def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
     """It asks, points elsewhere, or has hardly a word that is not in the question; what leads to a list may."""
     if unit.is_question or _POINTER.match(unit.text):
         return True
-    return not _introduces(unit) and (len(words) < 2 or words <= terms.keys())
+    if unit.kind in ("code", "row"):
+        return False
+    return not unit.introduces and (len(words) < 2 or words <= terms)
 
 
-def _answerable(cosine: float, overlap: float) -> float:
-    """The score: one half where a passage that answers is as likely as one that is only about the same things.
-
-    Args:
-        cosine: of the nearest unit with the question.
-        overlap: of the picked unit with the question; settles what is near the line.
-    """
-    return 1 / (1 + math.exp(-15 * (cosine + 0.1 * overlap - _EVEN)))
-
-
-def _diverse(scores: Floats, vectors: Vectors, words: Sequence[set[str]]) -> list[int]:
-    """The best units that are near the very best one and no near-repeat of one another, in meaning or in words."""
-    picked: list[int] = []
-    least = scores.max() - (1 - _NEAR_BEST) * abs(scores.max())
-    for candidate in np.argsort(-scores, kind="stable"):
-        if scores[candidate] < least or len(picked) == _MOST_QUOTED:
-            break
-        if not any(
-            vectors[other] @ vectors[candidate] > _REPEAT or _share(words[other], words[candidate]) > _REPEAT
-            for other in picked
-        ):
-            picked.append(int(candidate))
-    return picked
+def _preference(kind: QuestionKind, units: Sequence[Unit], measured: Measured) -> Floats:
+    """What the kind of the question adds to the logits of the units."""
+    added = np.zeros(len(units))
+    if kind.has_cue:
+        added += _FITS * (measured.fits & (measured.with_heading > 0))
+    if kind.name in ("how_to", "list"):
+        structured = [unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units]
+        added += _STRUCTURE * np.array(structured)
+    if kind.name == "definition":
+        added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
+    if kind.name != "how_to":
+        added -= np.array([1.0 * (unit.kind == "code") for unit in units])
+    return added
 
 
-def _share(one: set[str], other: set[str]) -> float:
-    """How much of the shorter one is in the other, 0 to 1."""
-    return len(one & other) / max(1, min(len(one), len(other)))
-
-
-def _with_list(picked: Sequence[int], found: Sequence[Unit]) -> list[Unit]:
-    """The picked units; the first, if it introduces a list or code, with that behind it, and no other introduction."""
-    first, *others = picked
-    whole = [first]
-    if _introduces(found[first]):
-        behind = found[first + 1 : first + 1 + _LIST_LENGTH]
-        same = takewhile(lambda unit: unit.kind != "sentence" and unit.number == found[first].number, behind)
-        whole += [first + 1 + i for i, _ in enumerate(same)]
-    whole += [other for other in others if not _introduces(found[other])]
-    return [found[place] for place in dict.fromkeys(whole)]
-
-
-def _introduces(unit: Unit) -> bool:
-    return unit.text.endswith((":", "："))
+def _defines(unit: Unit, terms: set[str]) -> bool:
+    """Whether a unit begins with what the question names, and goes on to say what it is."""
+    if not terms:
+        return False
+    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–-]|是|指)", unit.text[:120]):
+        start = unit.text[: end.start()]
+        if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
+            return bool(_COPULA.match(unit.text[end.start() :]))
+    return False

@@ -74,6 +74,22 @@ class SentenceEmbeddings(Embeddings):
                 list(pool.map(run, batches))
         return vectors if len(tokens) == len(texts) else _joined(vectors, windows)
 
+    def token_cosines(self, one: str, other: str) -> npt.NDArray[np.float32]:
+        """Return the cosines of each token of a text with each of another, ``float32[tokens, other tokens]``.
+
+        The first window of each is read. How well the best of them fit is the score of ColBERT (Khattab and Zaharia
+        2020, arXiv:2004.12832), here without its training.
+        """
+        first, second = (self._token_vectors(self._tokenizer.encode(_clean(text))) for text in (one, other))
+        cosines: npt.NDArray[np.float32] = first @ second.T
+        return cosines
+
+    def _token_vectors(self, encoding: Encoding) -> npt.NDArray[np.float32]:
+        ids = np.array([encoding.ids], np.int64)
+        hidden: Any = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0, 1:-1]
+        unit: npt.NDArray[np.float32] = hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
+        return unit
+
     def _run(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         width = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(encodings), width), np.int64)

@@ -1,132 +1,102 @@
-"""What can be quoted out of a source: its sentences, list items, table rows and lines of code."""
+"""What can be quoted out of a source: its sentences, list items, table rows, records and blocks of code."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-_HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*$")
-_UNDERLINE = re.compile(r"(=|-|~){3,}$")
-_FENCE = re.compile(r"(```|~~~)")
-_ITEM = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+")
-_TABLE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*\|?$")
-_QUOTE = re.compile(r"(?:>\s?)+")
-# A sentence ends at its mark, closing quotes and brackets included, before a blank or, in scripts without blanks,
-# at once.
-_END = re.compile(r"""[.!?…]+["'”’)\]*_]*(?=\s)|[。！？]+[”’」』）]*""")
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|Mr|Mrs|Ms|Dr|Prof|St|No|Fig|Eq|Sec|Vol|pp?|Jan|Feb|Mar|Apr|Jun|Jul|Aug"
-    r"|Sept?|Oct|Nov|Dec|Inc|Ltd|Co|Corp|U\.S|z\.B|d\.h|bzw|ca)|(?:^|[\s(.])[A-Z])\.$"
-)
-_LABEL = re.compile(r"(\*\*|__)[^*_]{1,60}\1:?")
-_BLANKS = re.compile(r"\s+")
+from rag_chain.models.local.blocks import Block, blocks, code_blocks
+from rag_chain.models.local.markup import without_markup
+from rag_chain.models.local.sentence_ends import sentences
+from rag_chain.safe_text import printable
+
+_LABEL = re.compile(r"(\*\*|__)[^*_]{1,60}\1[:.]?")
 _LONGEST = 1200
+_SHORT_ITEM = 200
+"""Characters of a list item that is quoted whole; of a longer one each sentence can be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of a source that stands for itself.
+    """A piece of a source that can be quoted by itself.
 
     Args:
         number: of the source, from 1.
-        text: as in the source, runs of blanks made one; at most 1,200 characters of it.
-        context: the heading, table header, bold label or question above it; may be empty.
+        text: what a reader is shown of it, at most 1,200 characters. Markup is left out, runs of blanks are one
+            blank; the lines of code stay as they are. A table row is ``column: cell; column: cell``.
+        context: the heading, bold label or question above it; may be empty.
         kind: ``"sentence"``, ``"item"``, ``"row"`` or ``"code"``.
+        block: counts the paragraphs, lists, tables and blocks of code of the source, from 0.
+        bullet: what stands before a list item: ``"-"``, ``"2."`` and so on.
     """
 
     number: int
     text: str
     context: str
     kind: str
+    block: int = 0
+    bullet: str = ""
 
     @property
     def is_question(self) -> bool:
-        """It asks, and so answers nothing."""
-        return self.text.rstrip("*_\"'”’) ").endswith(("?", "？"))
+        """Whether it asks, and so answers nothing."""
+        return self.kind != "code" and self.text.rstrip("*_\"'”’) ").endswith(("?", "？", "؟"))
+
+    @property
+    def introduces(self) -> bool:
+        """Whether it leads to a list, a table or code below it."""
+        return self.kind in ("sentence", "item") and self.text.rstrip("*_ ").endswith((":", "："))
 
 
-def units(number: int, text: str, heading: str = "") -> list[Unit]:
-    """The units of a source, in their order. Every text of theirs is in ``text``, up to runs of blanks.
+def units(number: int, text: str, heading: str = "", *, is_code: bool = False) -> list[Unit]:
+    """Return the units of a source, in their order.
 
     Args:
         number: of the source.
-        text: Markdown, plain text or code; nothing in it is an error.
+        text: Markdown, reStructuredText, plain text or code; nothing in it is an error.
         heading: that the text stands under.
+        is_code: whether it is a program, whose comments and docstrings are its only sentences.
     """
     found: list[Unit] = []
-    context, question, header = heading, "", ""
-    for kind, block in _blocks(text.splitlines()):
-        if kind == "heading":
-            context, question = block, ""
-        elif kind == "header":
-            header = block
-        else:
-            header = header if kind == "row" else ""
-            label = header
-            for piece in _sentences(block) if kind in ("sentence", "item") else [block]:
-                if _LABEL.fullmatch(piece):
-                    label = piece.strip("*_ ")
-                elif any(character.isalnum() for character in piece):
-                    found.append(Unit(number, piece[:_LONGEST], label or question or context, kind))
-                    if kind != "code" and found[-1].is_question:
-                        question = piece
-        if kind == "sentence" and found and not found[-1].is_question:
+    context, question = heading, ""
+    for block in code_blocks(printable(text)) if is_code else blocks(printable(text)):
+        if block.kind == "heading":
+            context, question = without_markup(block.text), ""
+            continue
+        label = ""
+        for place, (piece, above) in enumerate(_pieces(block)):
+            label = above or label
+            if not any(character.isalnum() for character in piece):
+                continue
+            bullet = block.bullet if place == 0 else ""
+            about = label or question or context
+            found.append(Unit(number, _cut(piece), about, block.kind, block.group, bullet))
+            if found[-1].is_question:
+                question = found[-1].text
+        if block.kind == "sentence" and found and not found[-1].is_question:
             question = ""
     return found
 
 
-def _blocks(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """``(kind, text)`` of each paragraph, item, row, line of code, heading and table header."""
-    kind, held = "", list[str]()
-    fenced = False
-    for place, raw in enumerate(lines):
-        line = _QUOTE.sub("", raw.strip(), count=1) if raw.lstrip().startswith(">") else raw.strip()
-        following = lines[place + 1].strip() if place + 1 < len(lines) else ""
-        own = ""
-        if _FENCE.match(line):
-            fenced, own = not fenced, "skip"
-        elif fenced:
-            own = "code"
-        elif heading := _HEADING.match(line):
-            line, own = heading[1], "heading"
-        elif _UNDERLINE.fullmatch(line):
-            if len(held) == 1 and kind == "sentence":
-                kind = "heading"
-            own = "skip"
-        elif line.startswith("|") or ("|" in line and _TABLE_RULE.fullmatch(following)):
-            rule = _TABLE_RULE.fullmatch(line)
-            own = "skip" if rule else "header" if _TABLE_RULE.fullmatch(following) else "row"
-        elif item := _ITEM.match(line):
-            yield from _joined(kind, held)
-            kind, held = "item", [line[item.end() :]]
-            continue
-        if own or not line:
-            yield from _joined(kind, held)
-            kind, held = "", []
-            if own != "skip" and line:
-                yield own, _BLANKS.sub(" ", line)
-        else:
-            kind = kind or "sentence"
-            held.append(line)
-    yield from _joined(kind, held)
+def _pieces(block: Block) -> list[tuple[str, str]]:
+    """What is quoted of a block by itself, each with the bold label that begins the block, if it is no part of it."""
+    if block.kind == "code":
+        return [(block.text, "")]
+    text = block.text
+    label = _LABEL.match(text)
+    name = without_markup(label[0]).rstrip(":.") if label else ""
+    shown = without_markup(text)
+    if block.kind == "row" or (block.kind == "item" and len(shown) <= _SHORT_ITEM):
+        return [(shown, name if name != shown else "")]
+    first, *others = list(sentences(shown)) or [""]
+    if name and first.rstrip(":.") == name and others:
+        first = f"{first} {others.pop(0)}"
+    return [(first, ""), *((other, name) for other in others)]
 
 
-def _joined(kind: str, lines: list[str]) -> Iterator[tuple[str, str]]:
-    if lines:
-        yield kind, _BLANKS.sub(" ", " ".join(lines)).strip()
-
-
-def _sentences(text: str) -> Iterator[str]:
-    start = 0
-    for end in _END.finditer(text):
-        piece = text[start : end.end()].strip()
-        if end[0].startswith(".") and _ABBREVIATION.search(text[start : end.start() + 1]):
-            continue
-        # What goes on in lower case did not end.
-        rest = text[end.end() :].lstrip()
-        if piece and not rest[:1].islower():
-            yield piece
-            start = end.end()
-    if tail := text[start:].strip():
-        yield tail
+def _cut(text: str) -> str:
+    """The text, or as many of its whole lines or words as may be quoted."""
+    if len(text) <= _LONGEST:
+        return text
+    end = max(text.rfind("\n", 0, _LONGEST), 0) or max(text.rfind(" ", 0, _LONGEST), 0) or _LONGEST
+    return text[:end]

@@ -1,0 +1,54 @@
+"""Sources and a question in, what to quote and how likely it is to answer out; for models that write it is the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from langchain_core.documents import Document
+
+from rag_chain.models.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.selection import Selection, select
+from rag_chain.models.local.units import units
+from rag_chain.models.local.words import Weights
+from rag_chain.prompts import Source, title_of
+
+
+class Answerer:
+    """Chooses quotes and scores sources.
+
+    Args:
+        weights: returns how much words tell in the index; by default the sources decide.
+
+    Raises:
+        ConfigurationError: a package of the extra ``local`` is missing.
+    """
+
+    def __init__(self, weights: Callable[[], Weights] | None = None) -> None:
+        self._encoder = MiniLMEmbeddings()
+        self._weights = weights
+
+    def select(self, question: str, standalone: str, sources: Sequence[Source]) -> Selection:
+        """Return what to quote of numbered sources, the best first."""
+        found = [unit for s in sources for unit in units(s.number, s.text, heading_of(s.title), is_code=_is_code(s.title))]
+        titles = {source.number: source.title for source in sources}
+        weights = self._weights() if self._weights else None
+        return select(question, standalone, found, titles, self._encoder, weights)
+
+    def score(self, question: str, standalone: str, documents: Sequence[Document]) -> float:
+        """Return how likely it is that documents answer a question, 0 to 1."""
+        sources = [Source(n, title_of(document), document.page_content) for n, document in enumerate(documents, 1)]
+        return self.select(question, standalone, sources).score
+
+
+def heading_of(title: str) -> str:
+    """Return the innermost heading in a source's title: ``"a.md > Sessions > Expiry"`` -> ``"Expiry"``; else empty."""
+    _, arrow, heading = title.rpartition(" > ")
+    return heading if arrow else ""
+
+
+_CODE = frozenset("py js ts tsx jsx java c h cc cpp hpp cs go rs rb php sh bash sql kt swift scala lua pl r jl".split())  # noqa: SIM905
+
+
+def _is_code(title: str) -> bool:
+    name = title.partition(" > ")[0].rpartition("/")[2]
+    return name.rpartition(".")[2].lower() in _CODE if "." in name else False

@@ -1,0 +1,377 @@
+"""The blocks of a text whose format is not known: Markdown, reStructuredText, plain text, logs, or code.
+
+A chunk is a piece of a file, so nothing says which format it has, and a block may be cut at either end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from textwrap import dedent
+
+from rag_chain.models.local.tables import directive_rows, grid_rows, pipe_rows, row_text, simple_rows
+
+_HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*$")
+_ADORNMENT = re.compile(r"([=\-~^\"'`+*#.:_])\1{2,}$")
+_FENCE = re.compile(r"(`{3,}|~{3,}|:{3,})\s*(.*)$")
+_ITEM = re.compile(r"([-*+•–◦‣]|\d{1,3}[.)]|#\.|\(?[a-z]\))\s+(?=\S)")
+_OPTION = re.compile(r"(-{1,2}\w[\w-]*(?:(?:, |[ =/|])[-<\[A-Z][^\s,=/|]*)*)(?:\s{2,}(\S.*))?$")
+_DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:+-]+)::\s*(.*)$")
+_EXPLICIT = re.compile(r"\.\.(?:\s|$)")
+_RST_OPTION = re.compile(r":[\w -]+:(?:\s|$)")
+_FIELD = re.compile(r":(?:(?:param|parameter|arg|type|raises?|returns?|rtype|keyword|var|ivar)\b\s?)?([^:`\n]*):\s+(\S.*)$")
+_SKIPPED_LINE = re.compile(
+    r"\[[^\]^]+\]:\s*\S+.*$|\([\w.:-]+\)=$|<!--.*-->$|\[!\w+\]$|</?\w+[^<>]*>$|\{[%{].*[%}]\}$|\[TOC\]$|__ \S+$"
+    r"|(?:\.\.\s*)?_[\w .-]+:(?:\s+\S+)?$|[a-z-]+::$"
+)
+_PIPE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*\|?$")
+_SIMPLE_RULE = re.compile(r"=+(?:\s+=+)+$")
+_PROMPT = re.compile(r"(?:>>>|\.\.\.|In ?\[\d*\]:|Out ?\[\d*\]:|[$%❯➜](?=\s)|(?:\(\w+\)\s)?[\w.-]+@[\w.-]+[:~][^\s]*[$#]|PS [A-Z]:\\)\s?")
+_SHELL_QUOTE = re.compile(r">\s+(?!\[!)(.*)$")
+_LOG = re.compile(
+    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\[?\d\d:\d\d:\d\d[\].,\s]|\[?(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL)\]?\s*[:|\[]"
+    r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d |Traceback \(most|File \"[^\"]+\", line \d"
+)
+_RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
+_PROSE = re.compile(r"[\"'“(«„¿¡]?[^\W\d_]")
+_PROSE_DIRECTIVES = frozenset(
+    """admonition attention caution danger deprecated deprecated-removed epigraph error hint important note pull-quote
+    seealso sidebar tip topic versionadded versionchanged versionremoved warning container only glossary
+    describe details dropdown tab tabs""".split()  # noqa: SIM905
+)
+_CODE_DIRECTIVES = frozenset("code code-block sourcecode parsed-literal doctest ipython prompt testcode productionlist".split())  # noqa: SIM905
+_TABLE_DIRECTIVES = frozenset(["list-table", "csv-table"])
+_SKIPPED_DIRECTIVES = frozenset(
+    """autoclass autofunction automodule automethod contents currentmodule default-domain figure highlight image include
+    index literalinclude meta module moduleauthor plot raw role sectionauthor tabularcolumns toctree graphviz
+    math mermaid video""".split()  # noqa: SIM905
+)
+_MOST_TERM = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a text.
+
+    Args:
+        kind: ``"heading"``, ``"sentence"`` (a paragraph), ``"item"``, ``"row"`` or ``"code"``.
+        text: without the marks of its kind.
+        bullet: of an item.
+        group: the same number for the items of a list, the rows of a table and so on.
+    """
+
+    kind: str
+    text: str
+    bullet: str = ""
+    group: int = 0
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the blocks of a text, in order."""
+    found: list[Block] = []
+    group = 0
+    for block in _Reader(dedent(text.expandtabs(4)).splitlines()).blocks():
+        # A list goes on over the code and the paragraphs within it only as long as its items follow one another.
+        if not found or block.kind in ("sentence", "code", "heading") or found[-1].kind != block.kind:
+            group += 1
+        found.append(replace(block, group=group))
+    return found
+
+
+_COMMENT = re.compile(r"\s*(?:#+|//+|--|;+|/\*+|\*+(?!/))\s?(.*?)(?:\*/)?$")
+_DOCSTRING = re.compile(r"[rbuf]*(\"\"\"|''')(.*?)\1", re.DOTALL)
+
+
+def code_blocks(text: str) -> list[Block]:
+    """Return the blocks of a program: its docstrings and comments as text, the rest as code."""
+    found: list[Block] = []
+    start = 0
+    for docstring in [*_DOCSTRING.finditer(text), None]:
+        code = text[start : docstring.start() if docstring else len(text)]
+        for paragraph in re.split(r"\n\s*\n", code):
+            lines = [line for line in paragraph.splitlines() if line.strip()]
+            comments = [_COMMENT.match(line) for line in lines]
+            if lines and all(comments):
+                found += blocks("\n".join(comment[1] for comment in comments if comment))
+            elif any(character.isalnum() for character in paragraph):
+                found.append(Block("code", dedent(paragraph).strip("\n")))
+        if docstring:
+            first, _, rest = docstring[2].partition("\n")
+            found += blocks(f"{first.strip()}\n{dedent(rest)}")
+            start = docstring.end()
+    return [replace(block, group=place) for place, block in enumerate(found)]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+class _Reader:
+    """Reads lines from the first to the last. ``at`` is the next one."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = [line.rstrip() for line in lines]
+        self._at = 0
+
+    def blocks(self) -> Iterator[Block]:
+        if self._lines and self._lines[0] == "---" and "---" in self._lines[1:40]:
+            self._at = self._lines.index("---", 1) + 1
+        leads = False
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            if not line.strip():
+                self._at += 1
+                continue
+            made = list(self._next(line, leads))
+            leads = bool(made) and made[-1].text.endswith((":", "："))
+            yield from made
+
+    def _next(self, line: str, leads: bool) -> Iterator[Block]:
+        bare = line.strip()
+        if fence := _FENCE.match(bare):
+            yield from self._fenced(fence[1], fence[2])
+        elif directive := _DIRECTIVE.match(bare):
+            yield from self._directive(directive[1], directive[2])
+        elif _EXPLICIT.match(bare):
+            self._at += 1
+            self._indented()
+        elif _SKIPPED_LINE.match(bare):
+            self._at += 1
+        elif heading := _HEADING.match(line):
+            self._at += 1
+            yield Block("heading", heading[1])
+        elif rows := self._table(bare):
+            yield from (Block("row", row_text(header, cells)) for header, cells in rows)
+        elif _ADORNMENT.fullmatch(bare):
+            self._at += 1
+        elif self._is_underlined(line):
+            self._at += 2
+            yield Block("heading", bare)
+        elif _PROMPT.match(bare) or _LOG.match(bare):
+            yield Block("code", self._until_blank())
+        elif bare.startswith(">"):
+            yield from self._quote()
+        elif _indent(line) >= 4 and not self._looks_like_prose():
+            yield Block("code", "\n".join(self._indented(_indent(line))))
+        elif option := _OPTION.match(bare):
+            yield from self._option(option[1], option[2] or "")
+        elif (field := _FIELD.match(bare)) and bare.startswith(":"):
+            self._at += 1
+            text = " ".join([field[2], *self._continued(_indent(line))])
+            yield Block("item", f"{field[1]}: {text}" if field[1] else text)
+        elif _ITEM.match(bare):
+            yield from self._item(line)
+        else:
+            yield from self._paragraph(line)
+
+    def _fenced(self, mark: str, info: str) -> Iterator[Block]:
+        self._at += 1
+        start = self._at
+        while self._at < len(self._lines) and not self._lines[self._at].strip().startswith(mark):
+            self._at += 1
+        body = self._lines[start : self._at]
+        self._at += 1
+        name = info.strip("{} ").split(" ")[0].split("}")[0].strip("{}")
+        if mark.startswith(":") or (info.startswith("{") and name in _PROSE_DIRECTIVES):
+            yield from _Reader(_without_options(body)).blocks()
+        elif not (info.startswith("{") and name in _SKIPPED_DIRECTIVES) and any(line.strip() for line in body):
+            yield Block("code", dedent("\n".join(body)).strip("\n"))
+
+    def _directive(self, name: str, argument: str) -> Iterator[Block]:
+        self._at += 1
+        body = self._indented()
+        name = name.rpartition(":")[2]
+        if name in _SKIPPED_DIRECTIVES:
+            return
+        content = _without_options(body)
+        if name in _CODE_DIRECTIVES:
+            if any(content):
+                yield Block("code", dedent("\n".join(content)).strip("\n"))
+        elif name in _TABLE_DIRECTIVES:
+            yield from (Block("row", row_text(header, cells)) for header, cells in directive_rows(name, body))
+        elif name.startswith(("version", "deprecated")):
+            verb = {"versionadded": "Added", "versionchanged": "Changed", "versionremoved": "Removed"}.get(name)
+            version, _, rest = argument.partition(" ")
+            told = f"{verb or 'Deprecated'} in version {version}"
+            text = " ".join([rest, *(line.strip() for line in content)]).strip()
+            yield Block("sentence", f"{told}: {text}" if text else f"{told}.")
+        elif name == "rubric":
+            yield Block("heading", argument)
+        elif name in _PROSE_DIRECTIVES:
+            lines = [argument, *content] if argument and name not in ("glossary", "only", "container") else content
+            yield from _Reader(dedent("\n".join(lines)).splitlines()).blocks()
+        else:  # an entry: its signature is the heading of what it says
+            if argument and content:
+                yield Block("heading", argument)
+            yield from _Reader(content).blocks()
+
+    def _table(self, bare: str) -> list[tuple[list[str], list[str]]]:
+        following = self._lines[self._at + 1].strip() if self._at + 1 < len(self._lines) else ""
+        start = self._at
+        if bare.startswith(("+-", "+=")):
+            lines = self._while(lambda line: line.startswith(("+", "|")))
+            return grid_rows(lines)
+        if bare.startswith("|") or ("|" in bare and "-" in following and _PIPE_RULE.fullmatch(following)):
+            if bare.startswith("| ") and not bare.endswith("|") and "|" not in bare[1:]:
+                return []  # a line block of reStructuredText
+            lines = self._while(lambda line: "|" in line)
+            return pipe_rows(lines)
+        if _SIMPLE_RULE.fullmatch(bare):
+            end = start + 1
+            rules = 1
+            while end < len(self._lines) and rules < 3:
+                line = self._lines[end].strip()
+                if _SIMPLE_RULE.fullmatch(line):
+                    rules += 1
+                elif not line and rules == 2 and end > start + 2:
+                    break
+                end += 1
+            if rules >= 2:
+                self._at = end
+                return simple_rows(self._lines[start:end])
+        return []
+
+    def _while(self, holds) -> list[str]:  # type: ignore[no-untyped-def]
+        start = self._at
+        while self._at < len(self._lines) and self._lines[self._at].strip() and holds(self._lines[self._at].strip()):
+            self._at += 1
+        return [line.strip() for line in self._lines[start : self._at]]
+
+    def _is_underlined(self, line: str) -> bool:
+        following = self._lines[self._at + 1].strip() if self._at + 1 < len(self._lines) else ""
+        return bool(_ADORNMENT.fullmatch(following)) and (
+            len(following) >= min(len(line.strip()), 4) and not _ITEM.match(line.strip())
+        )
+
+    def _quote(self) -> Iterator[Block]:
+        start = self._at
+        while self._at < len(self._lines) and self._lines[self._at].lstrip().startswith(">"):
+            self._at += 1
+        lines = [re.sub(r"^\s*>\s?", "", line) for line in self._lines[start : self._at]]
+        after = self._lines[self._at] if self._at < len(self._lines) else ""
+        text = " ".join(lines).strip()
+        is_shell = not _PROSE.match(text) or (
+            all(line and line[0].islower() and not line.endswith((".", "!", "?", ",", ":")) for line in lines)
+            and (bool(after.strip()) or len(text.split()) < 4)
+        )
+        if is_shell and not text.startswith(("[!", "-", "*", "#", "|", "`", ">", "1")):
+            while self._at < len(self._lines) and self._lines[self._at].strip():
+                self._at += 1
+            yield Block("code", "\n".join(self._lines[start : self._at]))
+        else:
+            yield from _Reader(lines).blocks()
+
+    def _option(self, option: str, text: str) -> Iterator[Block]:
+        indent = _indent(self._lines[self._at])
+        self._at += 1
+        rest = self._continued(indent)
+        words = " ".join([text, *rest]).strip()
+        yield Block("item", f"{option}: {words}" if words else option)
+
+    def _item(self, line: str) -> Iterator[Block]:
+        indent = _indent(line)
+        bare = line.strip()
+        mark = _ITEM.match(bare)
+        assert mark
+        self._at += 1
+        text = " ".join([bare[mark.end() :], *self._continued(indent)])
+        bullet = mark[1] if mark[1][-1] in ".)" and mark[1] != "#." else "-"
+        yield Block("item", re.sub(r"^\[[ xX]\]\s+", "", text), " " * min(indent, 6) + bullet)
+
+    def _continued(self, indent: int) -> list[str]:
+        """The lines that go on with an item: indented ones, and those right behind it that begin nothing else."""
+        lines: list[str] = []
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            bare = line.strip()
+            if not bare:
+                following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
+                if _indent(following) <= indent or not _PROSE.match(following.strip()) or _OPTION.match(following.strip()):
+                    break
+                if _indent(following) >= indent + 6 and (lines or [""])[-1].endswith(":"):
+                    break
+                self._at += 1
+                continue
+            if _starts_block(bare) or (_indent(line) <= indent and (self._lines[self._at - 1] == "" or _OPTION.match(bare))):
+                break
+            lines.append(bare)
+            self._at += 1
+        return lines
+
+    def _paragraph(self, line: str) -> Iterator[Block]:
+        indent = _indent(line)
+        lines = [line.strip()]
+        self._at += 1
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            bare = line.strip()
+            if not bare or _starts_block(bare) or self._is_underlined(line):
+                break
+            if len(lines) == 1 and _indent(line) >= indent + 2 and self._is_term(lines[0]):
+                words = " ".join(self._continued(indent))
+                yield Block("item", f"{lines[0]}: {words}" if words else lines[0])
+                return
+            lines.append(bare)
+            self._at += 1
+        if len(lines) > 1 and all(_RECORD.match(each) for each in lines):
+            yield Block("row", "; ".join(each.rstrip(";") for each in lines))
+            return
+        text = " ".join(lines)
+        literal = text.endswith("::")
+        if literal:
+            text = text[:-1] if len(text) > 2 and text[-3] != " " else text[:-2].rstrip()
+        if text.strip(": "):
+            yield Block("sentence", text)
+        if literal:
+            body = self._indented()
+            if any(body):
+                yield Block("code", dedent("\n".join(body)).strip("\n"))
+
+    @staticmethod
+    def _is_term(line: str) -> bool:
+        return len(line) <= _MOST_TERM and not line.endswith((".", "!", "?", ":", ",", "。"))
+
+    def _looks_like_prose(self) -> bool:
+        """Whether an indented paragraph is one of sentences."""
+        end = self._at
+        while end < len(self._lines) and self._lines[end].strip():
+            end += 1
+        text = " ".join(line.strip() for line in self._lines[self._at : end])
+        if _ITEM.match(text):
+            return True
+        first = text[:1]
+        return len(text.split()) >= 5 and (first.isupper() or not first.isascii()) and text.endswith(
+            (".", "!", "?", ":", "。", "！", "？", ")")
+        )
+
+    def _until_blank(self) -> str:
+        start = self._at
+        while self._at < len(self._lines) and self._lines[self._at].strip():
+            self._at += 1
+        return dedent("\n".join(self._lines[start : self._at]))
+
+    def _indented(self, least: int = 1) -> list[str]:
+        """The indented lines from here, blank ones between them included."""
+        start = self._at
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            if line.strip() and _indent(line) < least:
+                break
+            self._at += 1
+        return dedent("\n".join(self._lines[start : self._at])).strip("\n").splitlines()
+
+
+def _starts_block(bare: str) -> bool:
+    return bool(
+        _ITEM.match(bare) or _FENCE.match(bare) or _HEADING.match(bare) or _EXPLICIT.match(bare) or _PROMPT.match(bare)
+        or bare.startswith((">", "| ")) or _LOG.match(bare) or _SKIPPED_LINE.match(bare) or _ADORNMENT.fullmatch(bare)
+        or bare.startswith(("+--", "+=="))
+    )  # fmt: skip
+
+
+def _without_options(lines: Sequence[str]) -> list[str]:
+    start = 0
+    while start < len(lines) and _RST_OPTION.match(lines[start].strip()):
+        start += 1
+    return list(lines[start:])

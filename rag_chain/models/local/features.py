@@ -1,0 +1,174 @@
+"""What is measured of the units of sources and a question, before anything is chosen or refused. Pure numpy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_chain.models.local.question_kinds import QuestionKind
+from rag_chain.models.local.units import Unit
+from rag_chain.models.local.words import Weights, stems
+
+Floats = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
+
+BORROWED = 0.25
+"""Weight of a word that only the standalone question holds, where one of the question has 1."""
+
+_FROM_HEADING = 0.5
+_MARGIN_OF_ONE = 0.1  # As much as between the two best of many sources.
+_DEPENDENT = re.compile(
+    r"(?:It|They|He|She|This|That|These|Those|Its|Their|His|Her|However|But|And|Also|Then|Therefore|Thus|So|Such|Both"
+    r"|Er|Sie|Es|Dies\w*|Diese[rs]?|Il|Elle|Ils|Elles|Cela|Este|Esta|Esto|Ele|Ela|Isto|Questo|Questa|Dit|Deze)\b"
+)
+
+UNIT_FEATURES = (
+    "cosine", "cosine_of_best", "overlap", "overlap_with_heading", "overlap_with_neighbours", "cosine_of_source",
+    "cosine_below_best_source", "rank", "place", "neighbour_cosine", "fits", "length", "is_item", "is_row", "is_code",
+    "is_dependent", "source_overlap", "source_mean", "relative_overlap", "is_title",
+)  # fmt: skip
+
+EVIDENCE_FEATURES = (
+    "cosine", "source_overlap", "margin", "source_mean", "probability", "sum_of_probabilities", "fails_to_fit",
+    "best_tokens", "mean_tokens", "third_tokens", "leans",
+)  # fmt: skip
+
+
+def is_dependent(sentence: str) -> bool:
+    """Whether a sentence begins with a word that refers to the one before it."""
+    return _DEPENDENT.match(sentence) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measures of all units.
+
+    Args:
+        cosines: of the units with the question (n,).
+        overlap: share of the question's weighted words that each unit holds (n,), 0 to 1.
+        features: ``float64[n, len(UNIT_FEATURES)]``.
+        with_heading: the same, where a word that only the heading or title holds counts half.
+        fits: whether a unit holds what the question asks for first (n,).
+        source: place of each unit's source among the sources, best first (n,).
+        words: stems of each unit.
+        about: stems of each unit's heading and title.
+        terms: stem of the question -> weight.
+    """
+
+    cosines: Floats
+    overlap: Floats
+    with_heading: Floats
+    features: Floats
+    fits: npt.NDArray[np.bool_]
+    source: npt.NDArray[np.int64]
+    words: list[list[str]]
+    about: list[set[str]]
+    terms: Mapping[str, float]
+
+
+def measure(
+    question: str,
+    standalone: str,
+    kind: QuestionKind,
+    units: Sequence[Unit],
+    titles: Mapping[int, str],
+    towards: Vectors,
+    vectors: Vectors,
+    weights: Weights | None = None,
+) -> Measured:
+    """Measure units.
+
+    Args:
+        question: as it was put, and ``standalone``, as it can be understood by itself.
+        kind: of the question.
+        units: of all sources, in their order, the best source first; at least one.
+        titles: of the sources, by their number.
+        towards: the vector of the question (dimension,).
+        vectors: of the units (n, dimension).
+        weights: of stems in the index; by default those that the units give.
+    """
+    words = [stems(unit.text) for unit in units]
+    sets = [set(each) for each in words]
+    about = [set(stems(f"{titles.get(unit.number, '')} {unit.context}")) for unit in units]
+    own = dict.fromkeys(stems(question), 1.0)
+    raw = dict.fromkeys(stems(standalone), BORROWED) | own
+    local = Weights.over(words)
+    terms = {t: w * (weights.of(t) if weights else local.of(t)) for t, w in raw.items()}
+    whole = sum(terms.values()) or 1.0
+
+    def share(*held: tuple[set[str], float]) -> float:
+        return sum(w * max((much for words, much in held if t in words), default=0.0) for t, w in terms.items()) / whole
+
+    order = list(dict.fromkeys(unit.number for unit in units))
+    source = np.array([order.index(unit.number) for unit in units])
+    cosines = (vectors @ towards).astype(np.float64)
+    overlap = np.array([share((each, 1.0)) for each in sets])
+    with_heading = np.array([share((e, 1.0), (a, _FROM_HEADING)) for e, a in zip(sets, about, strict=True)])
+    n = len(units)
+    near = [[j for j in (i - 1, i + 1) if 0 <= j < n and source[j] == source[i]] for i in range(n)]
+    with_neighbours = np.array([share((sets[i], 1.0), *((sets[j], 1.0) for j in near[i])) for i in range(n)])
+    neighbour = np.array([max((cosines[j] for j in near[i]), default=0.0) for i in range(n)])
+    top = np.array([cosines[source == s].max() for s in range(len(order))])
+    mean = np.array([cosines[source == s].mean() for s in range(len(order))])
+    held = [set().union(*(sets[i] | about[i] for i in np.flatnonzero(source == s))) for s in range(len(order))]
+    source_overlap = np.array([share((each, 1.0)) for each in held])
+    first = np.array([int(np.flatnonzero(source == s)[0]) for s in range(len(order))])
+    fits = np.array([kind.fits(unit.text) for unit in units])
+    features = np.column_stack([
+        cosines,
+        cosines - cosines.max(),
+        overlap,
+        with_heading,
+        with_neighbours,
+        top[source],
+        top[source] - top.max(),
+        1 / (1 + source),
+        1 / (1 + np.arange(n) - first[source]),
+        neighbour,
+        fits if kind.has_cue else np.full(n, 0.5),
+        np.log1p([len(each) for each in words]),
+        [unit.kind == "item" for unit in units],
+        [unit.kind == "row" for unit in units],
+        [unit.kind == "code" for unit in units],
+        [is_dependent(unit.text) for unit in units],
+        source_overlap[source],
+        mean[source],
+        overlap - overlap.max(),
+        [len(each) < 3 for each in words],
+    ]).astype(np.float64)  # fmt: skip
+    return Measured(cosines, overlap, with_heading, features, fits, source, words, about, terms)
+
+
+def evidence(
+    measured: Measured, probabilities: Floats, kind: QuestionKind, token_cosines: Vectors, *, leans: bool
+) -> Floats:
+    """Measure how well the sources answer the question, ``float64[len(EVIDENCE_FEATURES)]``.
+
+    Args:
+        probabilities: that each unit is part of an answer (n,).
+        token_cosines: of the question's tokens with those of the source that holds the likeliest unit, (q, t).
+        leans: whether the question needs the conversation before it.
+    """
+    cosines, source = measured.cosines, measured.source
+    within = source == source[int(probabilities.argmax())]
+    tops = np.sort([cosines[source == s].max() for s in np.unique(source)])
+    here = set().union(*(measured.about[i] | set(measured.words[i]) for i in np.flatnonzero(within)))
+    whole = sum(measured.terms.values()) or 1.0
+    sorted_tokens = np.sort(token_cosines, axis=1)
+    return np.array([
+        cosines.max(),
+        sum(w for t, w in measured.terms.items() if t in here) / whole,
+        tops[-1] - tops[-2] if len(tops) > 1 else _MARGIN_OF_ONE,
+        cosines[within].mean(),
+        probabilities.max(),
+        np.log1p(probabilities[within].sum()),
+        kind.has_cue and not measured.fits[within].any(),
+        sorted_tokens[:, -1].mean() if sorted_tokens.size else 0.0,
+        token_cosines.mean() if token_cosines.size else 0.0,
+        sorted_tokens[:, -3:].mean() if sorted_tokens.size else 0.0,
+        leans,
+    ], dtype=np.float64)  # fmt: skip

@@ -1,0 +1,173 @@
+"""What is quoted of the units that were measured: whole lists, code with its lead-in, sentences in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_chain.models.local.features import is_dependent
+from rag_chain.models.local.question_kinds import QuestionKind
+from rag_chain.models.local.units import Unit
+from rag_chain.models.local.words import stems
+
+Floats = npt.NDArray[np.float64]
+
+_MOST_SENTENCES = 4
+_MOST_FACTS = 3
+_MOST_ITEMS = 20
+_NEAR_BEST = 2.0
+"""In logits below the best: what is quoted with it."""
+_NEAR_BEST_FACT = 2.0
+_LEAST = -1.2
+"""Logit of what may be quoted beside the best."""
+_FRAGMENT = 4
+"""Words of a list item that needs its lead-in."""
+_REPEAT = 0.8
+_OVERVIEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What to quote.
+
+    Args:
+        units: in the order in which they are quoted.
+        best: the one that answers best; ``None`` if there is none.
+    """
+
+    units: list[Unit] = field(default_factory=list)
+    best: Unit | None = None
+
+
+def quotes(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> Chosen:
+    """Return what to quote of the units of all sources.
+
+    Args:
+        found: in the order of the sources.
+        logits: how well each answers (n,); minus infinity for what is not to be quoted by itself.
+    """
+    if kind.name == "compare":
+        places, best = _compared(kind, found, logits)
+    else:
+        best = int(logits.argmax())
+        places = _around(kind, found, logits, best)
+    return Chosen([found[i] for i in _without_repeats(places, found, best)], found[best])
+
+
+def overview(found: Sequence[Unit], titles: Mapping[int, str]) -> Chosen:
+    """Return what the documents say first: the first two sentences of each, of three at most."""
+    picked: list[Unit] = []
+    documents: set[str] = set()
+    for number in dict.fromkeys(unit.number for unit in found):
+        document = titles.get(number, "").split(" > ")[0]
+        own = [u for u in found if u.number == number and u.kind == "sentence" and not u.introduces and not u.is_question]
+        long = [unit for unit in own if len(unit.text.split()) >= 5 or not unit.text.isascii()]
+        if long and document not in documents and len(documents) < _OVERVIEW:
+            documents.add(document)
+            picked += long[:2]
+    return Chosen(picked, picked[0] if picked else None)
+
+
+def _around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
+    unit = found[best]
+    lead = _lead_of(found, best)
+    if unit.introduces:
+        return [best, *_block_below(found, best)]
+    if unit.kind == "code":
+        return [*([lead] if lead is not None else []), best]
+    if unit.kind in ("item", "row"):
+        members = _members(found, best)
+        wanted = kind.name in ("list", "how_to") and unit.kind == "item"
+        if wanted or (lead is not None and np.isfinite(logits[lead]) and logits[lead] >= logits[best] - _NEAR_BEST):
+            whole = members if len(members) <= _MOST_ITEMS else _closest(members, best)
+            return [*([lead] if lead is not None else []), *whole]
+        near = [i for i in members if logits[i] >= max(logits[best] - _NEAR_BEST_FACT, _LEAST)]
+        picked = sorted({best, *sorted(near, key=lambda i: -logits[i])[: _MOST_FACTS + 1]})
+        needs_lead = lead is not None and len(unit.text.split()) <= _FRAGMENT and unit.text.isascii()
+        return [*([lead] if needs_lead and lead is not None else []), *picked]
+    return _sentences_around(kind, found, logits, best)
+
+
+def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
+    """The best sentence with the others of its source that answer too, in reading order, and what they need."""
+    fact = kind.has_cue or kind.name == "yes_no"
+    most = _MOST_FACTS if fact else _MOST_SENTENCES
+    least = max(logits[best] - (_NEAR_BEST_FACT if fact else _NEAR_BEST), _LEAST)
+    number = found[best].number
+    same = [i for i, unit in enumerate(found) if unit.number == number and unit.kind == "sentence" and logits[i] >= least]
+    picked = set(sorted(same, key=lambda i: -logits[i])[:most]) | {best}
+    # A sentence such as "It is renewed then." needs the one before it.
+    for i in sorted(picked):
+        if i and is_dependent(found[i].text) and found[i - 1].block == found[i].block and found[i - 1].number == number:
+            if not found[i - 1].is_question:
+                picked.add(i - 1)
+    whole: list[int] = []
+    for i in sorted(picked):
+        whole.append(i)
+        if found[i].introduces:
+            whole += [j for j in _block_below(found, i) if j not in picked]
+    return whole
+
+
+def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tuple[list[int], int]:
+    """The best units that speak of both things, else of each."""
+    sides = [set(stems(side)) for side in kind.compared]
+    words = [set(stems(f"{unit.text} {unit.context}")) for unit in found]
+    order = [int(i) for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
+    both = [i for i in order if all(side and side & words[i] for side in sides)][:2]
+    picked = list(both)
+    for side in sides:
+        own = [i for i in order if side and side <= words[i] and i not in picked][: 2 - len(both)]
+        picked += own
+    picked = picked or order[:1]
+    return sorted(picked), picked[0]
+
+
+def _lead_of(found: Sequence[Unit], place: int) -> int | None:
+    """The unit that introduces the list, table or code at ``place``."""
+    first = place
+    while first and found[first - 1].number == found[place].number and found[first - 1].block == found[place].block:
+        first -= 1
+    before = found[first - 1] if first else None
+    if before is None or before.number != found[place].number:
+        return None
+    is_lead = before.introduces or (found[place].kind == "code" and before.kind == "sentence")
+    return first - 1 if is_lead and not before.is_question else None
+
+
+def _block_below(found: Sequence[Unit], place: int) -> list[int]:
+    """The list, table or code that follows ``place``; nothing where sentences follow."""
+    after = place + 1
+    if after >= len(found) or found[after].number != found[place].number or found[after].kind == "sentence":
+        return []
+    return _members(found, after)[:_MOST_ITEMS]
+
+
+def _members(found: Sequence[Unit], place: int) -> list[int]:
+    unit = found[place]
+    return [i for i, other in enumerate(found) if (other.number, other.block) == (unit.number, unit.block)]
+
+
+def _closest(members: Sequence[int], best: int) -> list[int]:
+    start = max(0, members.index(best) - _MOST_ITEMS // 2)
+    return list(members[start : start + _MOST_ITEMS])
+
+
+def _without_repeats(places: Sequence[int], found: Sequence[Unit], best: int) -> list[int]:
+    """The places without those whose words another one holds nearly all; the best stays."""
+    kept: list[int] = []
+    words = {i: set(stems(found[i].text)) for i in places}
+    for i in dict.fromkeys(places):
+        others = [best] if i != best and best in words else []
+        others += [j for j in kept if j != best]
+        in_list = any(found[j].block == found[i].block and found[j].number == found[i].number for j in others)
+        if i == best or in_list or not any(_repeats(words[i], words[j]) for j in others):
+            kept.append(i)
+    return kept
+
+
+def _repeats(one: set[str], other: set[str]) -> bool:
+    return len(one & other) > _REPEAT * max(1, min(len(one), len(other)))

@@ -1,0 +1,37 @@
+"""Where sentences end, in scripts with and without blanks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# A sentence ends at its mark, closing quotes and brackets included, before a blank or, in scripts without blanks,
+# at once.
+_END = re.compile(r"""[.!?…؟۔।]+["'”’»)\]*_]*(?=\s)|[。！？｡]+[”’」』）》】]*""")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|incl|resp|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Capt|Lt|Sgt|Sr|Jr|St|No|Nr|Fig"
+    r"|Eq|Sec|Ch|Vol|Ed|ed|pp?|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Inc|Ltd|Co|Corp|U\.S|z\.\s?B|d\.\s?h"
+    r"|u\.\s?a|o\.\s?ä|i\.\s?d\.\s?R|bzw|ca|usw|sog|vgl|Abs|Art|Bd|Hrsg|St[rd]|inkl|ggf|evtl|geb|gest|Mio|Mrd|Sra?"
+    r"|Dra?|Ud|Mme|Mlle|av|apr|env|ex|p\.\s?ex|sig|dott|ecc|bijv|o\.a|т\.\s?е|т\.\s?д|г|гг|им|см|рис)|(?:^|[\s(.])[^\W\d_])\.$"
+)
+# "am 3. Oktober", "der 2. Weltkrieg": an ordinal of German.
+_ORDINAL = re.compile(r"\b(?:am|im|vom|zum|bis|der|die|das|den|dem|des|und|ab|seit)\s+\d{1,2}\.$", re.IGNORECASE)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a paragraph, in order; together they are its text up to blanks."""
+    start = 0
+    for end in _END.finditer(text):
+        piece = text[start : end.end()].strip()
+        if end[0].startswith(".") and _is_no_end(text[start : end.start() + 1]):
+            continue
+        # What goes on in lower case did not end.
+        if piece and not text[end.end() :].lstrip()[:1].islower():
+            yield piece
+            start = end.end()
+    if tail := text[start:].strip():
+        yield tail
+
+
+def _is_no_end(text: str) -> bool:
+    return bool(_ABBREVIATION.search(text) or _ORDINAL.search(text))
