@@ -14,6 +14,7 @@ from rag_chain import models, sessions
 from rag_chain.chain.context import Context, context_limit, fit, token_counter
 from rag_chain.chain.grounding import check_sentences
 from rag_chain.chain.pipeline import CheckSentences, rag_chain
+from rag_chain.chain.stages import Judge
 from rag_chain.conversation import ConversationChain
 from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
@@ -57,6 +58,8 @@ def build_chain(
     callers_own = type(model).__name__ if model else None
     name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
+    if callers_own is None:
+        _set_up_extractive(model, settings, index)
     answering = models.answering_model(settings, model, name=callers_own)
     retriever = HistoryAwareRetriever(
         index,
@@ -90,8 +93,17 @@ def build_chain(
 
     search = Search(retriever.retrieve, retriever.aretrieve)
     strict = settings.grounding == "strict"
+    quotes = model._llm_type == "extractive"
     chain = rag_chain(
-        RunnableLambda(query, aquery), search, answering, assemble, check=_make_grounding_check(settings), strict=strict
+        RunnableLambda(query, aquery),
+        search,
+        answering,
+        assemble,
+        check=_make_grounding_check(settings),
+        strict=strict,
+        judge=None if quotes else _make_judge(settings, index),
+        refuse_below=_REFUSE_BELOW[settings.refuse],
+        writes=not quotes,
     )
     store = sessions.open_sessions(settings)
     # Only with the chat model: the fallback model may not be able to write one.
@@ -105,6 +117,38 @@ def build_chain(
         },
     }
     return ConversationChain(chain, store, summaries, traced, check=checked_question)
+
+
+_REFUSE_BELOW = {"off": 0.0, "default": 0.1, "strict": 0.5}
+"""Of a model that writes: it reads the sources itself, so that only what is clear is decided before it is called."""
+
+_REFUSE_BELOW_QUOTED = {"off": 0.0, "default": 0.5, "strict": 0.75}
+
+
+def _set_up_extractive(model: BaseChatModel, settings: Settings, index: HybridIndex) -> None:
+    """Give ``local:extractive`` the threshold of the settings and the word weights of the index."""
+    if model._llm_type != "extractive":
+        return
+    from rag_chain.models.local.extractive import ExtractiveChatModel
+    from rag_chain.models.local.words import Weights
+
+    if isinstance(model, ExtractiveChatModel):
+        model.refuse_below = _REFUSE_BELOW_QUOTED[settings.refuse]
+        model.weigh_words(lambda: Weights(len(index), index.doc_freq))
+
+
+def _make_judge(settings: Settings, index: HybridIndex) -> Judge | None:
+    if settings.refuse == "off":
+        return None
+    try:
+        from rag_chain.models.local.answerer import Answerer
+        from rag_chain.models.local.words import Weights
+
+        return Answerer(lambda: Weights(len(index), index.doc_freq)).score
+    except (ConfigurationError, ModuleNotFoundError):
+        # The extra "local" is not installed: the model decides.
+        logger.info("RAG_REFUSE has no effect: it needs pip install 'rag_chain[local]'.")
+        return None
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rag_chain.languages import DEFAULT
+from rag_chain.languages import DEFAULT, language_of
+from rag_chain.safe_text import printable
+
+_MOST_TITLES = 3
 
 SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "refusal": {
@@ -162,3 +165,17 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
 def sentence(name: str, language: str = DEFAULT) -> str:
     """Return a fixed sentence in a language, in English where there is none."""
     return SENTENCES[name].get(language, SENTENCES[name][DEFAULT])
+
+
+def refusal(question: str, titles: Sequence[str]) -> str:
+    """Return that the documents do not say, in the question's language, with the titles of the closest ones."""
+    language = language_of(question)
+    nearest = list(dict.fromkeys(printable(title) for title in titles))[:_MOST_TITLES]
+    text = sentence("refusal", language)
+    return f"{text} {sentence('closest', language)} {'; '.join(nearest)}." if nearest else text
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text begins with a refusal in one of the languages."""
+    start = text.lstrip().casefold()
+    return any(start.startswith(each.casefold().rstrip(".。")) for each in SENTENCES["refusal"].values())

@@ -26,7 +26,8 @@ _WORDS = {
     "de": """der die das den dem des ein eine einen einem einer ist sind war waren was welche welcher welches wer wie
     warum wann wo woher kann können soll muss wird werden und oder nicht es dies mit von vom zum zur für auf im bei
     gibt habe hat ich du sie wir mein mir bitte danke hallo über auch noch dann""",
-    "fr": """le la les l un une des du de est sont était qui que quoi quel quelle quels quelles comment pourquoi quand où
+    "fr": """le la les l un une des du de est sont était qui que quoi quel quelle quels quelles comment pourquoi
+    quand où
     combien peut et ou pas ne ce cette ces avec pour dans sur par il elle je tu vous nous mon ma mes au aux y se qu
     bonjour merci quelles""",
     "es": """el la los las un una de del es son era qué que cuál cuáles quién cómo por para cuándo dónde cuánto cuánta

@@ -57,6 +57,19 @@ ANSWER_PROMPT = ChatPromptTemplate.from_messages(
 )
 """Variables: ``chat_history`` (list of messages) and ``request`` (see ``render_request``)."""
 
+CONVERSATION_PROMPT = ChatPromptTemplate.from_messages(
+    [
+        (
+            "system",
+            "You help a person with questions about their own documents. The last message is about this conversation "
+            "itself. Answer it from the messages above alone, in its language and in short sentences. Cite no sources.",
+        ),
+        MessagesPlaceholder("chat_history"),
+        ("human", "{input}"),
+    ]
+)
+"""Variables: ``chat_history`` (list of messages) and ``input`` (the last message)."""
+
 CONDENSE_PROMPT = ChatPromptTemplate.from_messages(
     [
         (

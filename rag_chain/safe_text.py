@@ -20,7 +20,7 @@ _LINES = re.compile("\r\n?|[\u2028\u2029\x85]")
 def printable(text: str) -> str:
     """Return ``text`` without escape sequences, control characters and bidirectional overrides.
 
-    Line ends become ``\\n``; tabs stay.
+    Line ends become newlines; tabs stay.
     """
     if text.isprintable():  # nearly all lines
         return text

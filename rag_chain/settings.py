@@ -193,6 +193,12 @@ class Settings(BaseSettings):
         validation_alias="RAG_GROUNDING",
         description="sentences that no source supports: off (not checked), flag (listed) or strict (left out)",
     )
+    refuse: Literal["strict", "default", "off"] = Field(
+        "default",
+        validation_alias="RAG_REFUSE",
+        description="when the documents seem to hold no answer, say so without the model: strict (in doubt), default "
+        "(likely none) or off (the model decides)",
+    )
     # Retrieval
     retrieval_k: int = Field(
         5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks given to the model"

@@ -6,7 +6,6 @@ it, so that the weights are fitted to what the chain finds. Two logistic regress
 cross-validation over the questions. Nothing of the data goes into the project but the weights.
 
 Example:
-
     python scripts/train_answerer.py questions.jsonl                # measures, and writes answer_weights.py
 """
 
@@ -66,11 +65,13 @@ def fit(x: Floats, y: npt.NDArray[Any], l2: float = L2) -> tuple[Floats, float]:
 
 
 def probability(x: Floats, weights: tuple[Floats, float]) -> Floats:
+    """Return what a logistic regression says of rows of features."""
     result: Floats = 1 / (1 + np.exp(-(x @ weights[0] + weights[1])))
     return result
 
 
 def auroc(scores: Floats, kind: npt.NDArray[np.bool_]) -> float:
+    """Return the chance that a score of the kind is greater than another one."""
     return float((np.sign(scores[kind][:, None] - scores[~kind][None]) + 1).mean() / 2)
 
 
@@ -80,21 +81,27 @@ def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, floa
     answerable = np.array([row.answerable for row in rows])
 
     def units_of(chosen: Callable[[int], bool]) -> tuple[Floats, float]:
-        x, y = zip(*((r.measured.features, r.gold) for i, r in enumerate(rows) if chosen(i) and r.answerable), strict=True)
+        x, y = zip(
+            *((r.measured.features, r.gold) for i, r in enumerate(rows) if chosen(i) and r.answerable), strict=True
+        )
         return fit(np.vstack(x), np.concatenate(y))
 
     by_fold = [units_of(lambda i, f=f: fold[i] != f) for f in range(FOLDS)]
     # What the second model is fitted on comes from units' models that have not seen the question.
     p = [probability(row.measured.features, by_fold[fold[i]]) for i, row in enumerate(rows)]
-    told = np.array([evidence(r.measured, q, r.kind, r.token_cosines, leans=False) for r, q in zip(rows, p, strict=True)])
+    told = np.array(
+        [evidence(r.measured, q, r.kind, r.token_cosines, leans=False) for r, q in zip(rows, p, strict=True)]
+    )
     scores = np.zeros(len(rows))
     for f in range(FOLDS):
         scores[fold == f] = probability(told[fold == f], fit(told[fold != f], answerable[fold != f]))
     print(f"units: AUROC {auroc(np.concatenate(p), np.concatenate([r.gold for r in rows]).astype(bool)):.3f}")
     print(f"answerable: AUROC {auroc(scores, answerable):.3f}")
     for line in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5):
-        print(f"  below {line}: {(scores[answerable] < line).mean():.3f} of the answerable, "
-              f"{(scores[~answerable] < line).mean():.3f} of the others")
+        print(
+            f"  below {line}: {(scores[answerable] < line).mean():.3f} of the answerable, "
+            f"{(scores[~answerable] < line).mean():.3f} of the others"
+        )
     return units_of(lambda i: True), fit(told, answerable), scores
 
 
@@ -119,6 +126,7 @@ def read(path: Path) -> list[Row]:
     from rag_chain.models.local.question_kinds import kind_of
     from rag_chain.models.local.selection import measured_units
     from rag_chain.models.local.units import units
+    from rag_chain.models.local.words import Weights
     from rag_chain.retrieval.index import HybridIndex
     from rag_chain.retrieval.retriever import HistoryAwareRetriever
 
@@ -138,7 +146,9 @@ def read(path: Path) -> list[Row]:
             documents = retriever.invoke({"input": question})
             found = [unit for number, d in enumerate(documents, 1) for unit in units(number, d.page_content)]
             titles = {number: str(d.metadata["source"]) for number, d in enumerate(documents, 1)}
-            considered, measured = measured_units(question, question, found, titles, encoder, index.word_weights())
+            considered, measured = measured_units(
+                question, question, found, titles, encoder, Weights(len(index), index.doc_freq)
+            )
             best = considered[int(measured.cosines.argmax())].number
             answers = {re.sub(r"\s", "", record["sentences"][i]) for i in record.get("answer_sentences", [])}
             gold = [
@@ -148,7 +158,16 @@ def read(path: Path) -> list[Row]:
             ]
             tokens = encoder.token_cosines(question, " ".join(u.text for u in found if u.number == best))
             rows.append(
-                Row(question, kind_of(question), considered, measured, tokens, np.array(gold), record["answerable"], len(answers))
+                Row(
+                    question,
+                    kind_of(question),
+                    considered,
+                    measured,
+                    tokens,
+                    np.array(gold),
+                    record["answerable"],
+                    len(answers),
+                )
             )
     return rows
 

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict
 
-_MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+from rag_chain.safe_text import printable
+
+_MARK = re.compile(r"\[([0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*)\]")
+_FENCED = re.compile(r"^(`{3,}).*?^\1", re.MULTILINE | re.DOTALL)
+"""A block of code, in which a number in brackets is an index."""
+
 _SNIPPET = 240
 
 
@@ -36,7 +41,7 @@ class Citation(BaseModel):
 
 def marks(answer: str) -> list[int]:
     """Return the numbers of the marks in an answer, each once, in order of first use; ``[1, 2]`` is two."""
-    numbers = (int(number) for mark in _MARK.findall(answer) for number in mark.split(","))
+    numbers = (int(number) for mark in _MARK.findall(_FENCED.sub("", answer)) for number in mark.split(","))
     return list(dict.fromkeys(numbers))
 
 
@@ -60,11 +65,11 @@ def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], li
 def citation(number: int, document: Document) -> Citation:
     """Return the citation of one chunk."""
     metadata = document.metadata
-    text = " ".join(document.page_content.split())
+    text = " ".join(printable(document.page_content).split())
     return Citation(
         number=number,
-        source=str(metadata.get("source") or metadata.get("title") or ""),
-        position=position(document),
+        source=printable(str(metadata.get("source") or metadata.get("title") or "")),
+        position=printable(position(document)),
         chunk_id=document.id,
         content_hash=metadata.get("content_hash"),
         snippet=text if len(text) <= _SNIPPET else text[: _SNIPPET - 1].rstrip() + "…",

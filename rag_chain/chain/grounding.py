@@ -16,9 +16,9 @@ import numpy.typing as npt
 from langchain_core.documents import Document
 
 from rag_chain.chain.citations import without_marks
-from rag_chain.models.local.words import stems
+from rag_chain.fixed_sentences import is_refusal
 from rag_chain.models.local.units import units
-from rag_chain.prompts import REFUSAL
+from rag_chain.models.local.words import stems
 
 SUPPORTED = 0.6
 """Least mean of two measures: the share of a sentence's words in the sources, and its greatest cosine with a part."""
@@ -60,7 +60,7 @@ def check_sentences(answer: str, documents: Sequence[Document], embed: Embed) ->
 
 
 def _refuses(claim: str) -> bool:
-    return claim.casefold().startswith(REFUSAL.casefold())
+    return is_refusal(claim)
 
 
 def _share(words: Sequence[str], held: set[str]) -> float:

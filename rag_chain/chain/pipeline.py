@@ -12,10 +12,15 @@ answer                str
 citations             list of ``Citation``: the sources that the answer names
 unknown_citations     list of int: marks in the answer that name no source
 unsupported           list of str: sentences that no source supports, if they are checked (``RAG_GROUNDING``)
+answerable            float: 0 to 1, how likely it is that the sources answer the question, where it is known
+refused               bool: whether the answer is that the documents do not say
 message               ``AIMessage``: the model's whole message, with its metadata
 ===================== ==================================================================================
 
 A stream gives these in that order: the sources come before the first token of the answer.
+
+A turn about the conversation itself (a greeting, "what did I just ask?", see ``small_talk``) is answered without a
+search and without sources.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol, cast
 
 from langchain_core.documents import Document
@@ -34,8 +40,11 @@ from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, Runn
 from rag_chain.chain.answer import Answer
 from rag_chain.chain.citations import cite, without_marks
 from rag_chain.chain.question import split_question, to_message
+from rag_chain.chain.small_talk import FIXED_KINDS, Reply, reply_to
+from rag_chain.chain.stages import AskUnlessFixed, Judge, Judging, UnlessReply, no_context, plain_query
 from rag_chain.errors import InvalidQuestionError
-from rag_chain.prompts import REFUSAL
+from rag_chain.fixed_sentences import is_refusal, refusal
+from rag_chain.prompts import CONVERSATION_PROMPT, REFUSAL, title_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +89,9 @@ def rag_chain(
     *,
     check: CheckSentences | None = None,
     strict: bool = False,
+    judge: Judge | None = None,
+    refuse_below: float = 0.0,
+    writes: bool = True,
 ) -> Runnable[dict[str, Any], Answer]:
     """Join the parts into a chain.
 
@@ -90,31 +102,51 @@ def rag_chain(
         assemble: the turn's values and its chunks -> the prompt and its sources.
         check: says which sentences of the answer the sources support; ``unsupported`` lists the others.
         strict: leave those out. The answer is then streamed in one piece, after the check.
+        judge: says how likely it is that the chunks answer the question. By default the model says so itself, as
+            ``answer_score`` in its message's ``response_metadata``, or nobody does.
+        refuse_below: if the judge's score is less, the chain says that the documents do not say, without the model.
+        writes: whether the model can write. A turn about the conversation itself is then the model's too, with a
+            prompt of its own; else it gets a fixed sentence.
 
     Raises:
         InvalidQuestionError: when called: ``input`` is no question.
     """
     retrieve = _Assign("found", retriever, of="query") | RunnableLambda(assemble, name="assemble")
-    ask = RunnableLambda(_get_prompt, name="prompt") | model.with_config(run_name="model")
+    ask = RunnableLambda(partial(_get_prompt, refuse_below, writes=writes), name="prompt") | AskUnlessFixed(
+        model.with_config(run_name="model")
+    )
     return (
         _TakeQuestion()
-        | _Assign("query", query.with_config(run_name="standalone_question"))
-        | _Assign("context", retrieve.with_config(run_name="retrieve"))
+        | _Assign("query", UnlessReply(query.with_config(run_name="standalone_question"), plain_query))
+        | _Assign("context", UnlessReply(retrieve.with_config(run_name="retrieve"), no_context))
+        | _Assign("answerable", Judging(judge))
         | _Assign("message", ask.with_config(run_name="generate"), streams=True)
         | _Citing(check, strict=strict)
     ).with_config(run_name="rag_chain")
 
 
-def _get_prompt(values: dict[str, Any]) -> PromptValue:
+def _get_prompt(refuse_below: float, values: dict[str, Any], *, writes: bool) -> PromptValue | AIMessage:
+    """Return the prompt for the model, or the message that is the answer without it."""
+    reply: Reply | None = values.get("reply")
+    if reply is not None:
+        if writes and reply.kind not in FIXED_KINDS:
+            history = values.get("chat_history", [])
+            return CONVERSATION_PROMPT.invoke({"chat_history": history, "input": values["input"]})
+        return AIMessage(reply.text, response_metadata={"finish_reason": "stop", "refused": False})
     context: Assembled = values["context"]
+    score = values.get("answerable")
+    if score is not None and score < refuse_below:
+        metadata = {"finish_reason": "stop", "refused": True, "answer_score": round(score, 4)}
+        titles = [title_of(document) for document in context.documents]
+        return AIMessage(refusal(values["input"], titles), response_metadata=metadata)
     return ChatPromptValue(messages=context.messages)
 
 
 def _split_input(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace a question that is no plain text by its text and its other content blocks."""
+    """Replace a question that is no plain text by its text and its other content blocks; find a reply to it."""
     question = values.get("input")
     if isinstance(question, str):
-        return values
+        return {**values, "reply": reply_to(question, values.get("chat_history", []), values.get("summary", ""))}
     message = to_message(question)
     if message is None:
         raise InvalidQuestionError("The question must be a text, a HumanMessage or a list of content blocks.")
@@ -211,13 +243,18 @@ class _Collector:
         self.context: list[Document] = []
         self.text = ""
         self._message: BaseMessage | None = None
+        self._score: float | None = None
+        self.needs_check = True
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Answer]:
+        if chunk.get("reply") is not None:  # it is no claim about documents
+            self.needs_check = self._strict = False
         if "query" in chunk:
             yield Answer(standalone_question=chunk["query"].standalone)
         if "context" in chunk:
             self.context = chunk["context"].documents
             yield Answer(context=self.context, cut=chunk["context"].cut)
+        self._score = chunk.get("answerable", self._score)
         if "message" in chunk:
             message: BaseMessage = chunk["message"]
             # A model that does not stream gives one whole message, which can't be added to.
@@ -240,8 +277,14 @@ class _Collector:
         if unknown:
             logger.warning("The answer cites sources that do not exist: %s of %d.", unknown, len(self.context))
         unsupported = [without_marks(sentence) for sentence, is_supported in checked or [] if not is_supported]
-        support = {} if checked is None else {"unsupported": unsupported}
-        yield Answer(citations=citations, unknown_citations=unknown, **support, message=message)
+        support: dict[str, Any] = {} if checked is None else {"unsupported": unsupported}
+        said = message.response_metadata
+        score = self._score if self._score is not None else said.get("answer_score")
+        judged: dict[str, Any] = {} if score is None else {"answerable": round(float(score), 4)}
+        refused = bool(said.get("refused", is_refusal(self.text)))
+        yield Answer(
+            citations=citations, unknown_citations=unknown, **support, **judged, refused=refused, message=message
+        )
 
 
 class _Citing(Runnable[dict[str, Any], Answer]):
@@ -269,7 +312,8 @@ class _Citing(Runnable[dict[str, Any], Answer]):
         collector = _Collector(strict=self._strict)
         for chunk in input:
             yield from collector.take(chunk)
-        yield from collector.end(self._check(collector.text, collector.context) if self._check else None)
+        check = self._check if collector.needs_check else None
+        yield from collector.end(check(collector.text, collector.context) if check else None)
 
     async def atransform(
         self, input: AsyncIterator[dict[str, Any]], config: RunnableConfig | None = None, **kwargs: Any
@@ -278,7 +322,7 @@ class _Citing(Runnable[dict[str, Any], Answer]):
         async for chunk in input:
             for answer in collector.take(chunk):
                 yield answer
-        check = self._check
+        check = self._check if collector.needs_check else None
         checked = await asyncio.to_thread(check, collector.text, collector.context) if check else None
         for answer in collector.end(checked):
             yield answer

@@ -31,7 +31,8 @@ def ask(
 
     Returns:
         The turn as ``rag-chain chat --json`` prints it: session_id, turn_id, question, standalone_question, answer,
-        citations, persistence, milliseconds by stage; where they are known, model, finish_reason, usage, cost.
+        citations, persistence, milliseconds by stage, refused; where they are known, answerable (0 to 1), model,
+        finish_reason, usage, cost.
     """
     answer = Answer()
     ids = {"session_id": session_id} | ({"user_id": user_id} if user_id else {})
@@ -49,7 +50,11 @@ def ask(
         "citations": [citation.model_dump() for citation in answer["citations"]],
         "persistence": answer["persistence"],
         "milliseconds": answer["milliseconds"],
-        **{name: answer[name] for name in ("model", "finish_reason", "usage", "cost") if name in answer},
+        **{
+            name: answer[name]
+            for name in ("answerable", "refused", "model", "finish_reason", "usage", "cost")
+            if name in answer
+        },
     }
 
 

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from rag_chain.chain.citations import marks
 from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, render_request
+from rag_chain.safe_text import printable
 
 SESSIONS = Document(
     "# Expiry\n\nA session is kept for 3600 seconds, which is one hour, after its last use. Every read renews it.\n"
@@ -83,7 +84,7 @@ def test_the_first_quote_answers(model: ExtractiveChatModel, question: str, expe
 
 @pytest.mark.parametrize(
     "question",
-    ["What is the capital of France?", "How do I bake bread?", "Wie hoch ist der Eiffelturm?", "why?", "?", "😀"],
+    ["What is the capital of France?", "How do I bake bread?", "why?", "?", "😀"],
 )
 def test_what_no_source_tells_is_refused_and_the_closest_are_named(model: ExtractiveChatModel, question: str) -> None:
     answer = model.invoke(prompt(question))
@@ -128,15 +129,56 @@ def test_an_introduction_brings_its_list(model: ExtractiveChatModel) -> None:
     answer = str(model.invoke(prompt("Which steps start it?")).text)
     assert answer.splitlines()[:3] == [
         "Steps to start it: [4]",
-        "Open the valve of the reactor. [4]",
-        "Light the burner. [4]",
+        "1. Open the valve of the reactor. [4]",
+        "2. Light the burner. [4]",
     ]
 
 
 def test_a_bracketed_number_in_a_quote_is_no_mark(model: ExtractiveChatModel) -> None:
+    documents = [Document("The mode of the reactor is set by the number [3] in its name.")]
+    answer = str(model.invoke(prompt("What sets the mode of the reactor?", documents)).text)
+    assert "the number [ 3] in its name. [1]" in answer
+    assert marks(answer) == [1]
+
+
+def test_code_is_quoted_as_it_is(model: ExtractiveChatModel) -> None:
     answer = str(model.invoke(prompt("What is the command line of reactor mode start?")).text)
-    assert "reactor --mode=[ 3] start [4]" in answer
-    assert 3 not in marks(answer)
+    assert "```\nreactor --mode=[3] start\n```\n[4]" in answer
+    assert marks(answer) == [4]
+
+
+@pytest.mark.parametrize(
+    ("question", "start"),
+    [
+        ("Was the pump mended in 1987?", "Yes. The pump in hall 3 was mended in 1987"),
+        ("Was the pump mended in 1990?", "The pump in hall 3 was mended in 1987"),
+    ],
+)
+def test_a_verdict_stands_only_where_the_quote_holds_it(model: ExtractiveChatModel, question: str, start: str) -> None:
+    assert str(model.invoke(prompt(question)).text).startswith(start)
+
+
+def test_two_things_are_compared_by_what_tells_them_apart(model: ExtractiveChatModel) -> None:
+    answer = str(model.invoke(prompt("Compare hall 3 and hall 4")).text)
+    assert "pump: hall 3; litres a minute: 40 [3]" in answer
+    assert "pump: hall 4; litres a minute: 55 [3]" in answer
+
+
+def test_what_the_documents_are_about_is_what_they_say_first(model: ExtractiveChatModel) -> None:
+    answer = model.invoke(prompt("What are these documents about?"))
+    assert marks(str(answer.text)) == [1, 2, 3]
+    assert "A session is kept for 3600 seconds" in answer.text
+
+
+def test_a_refusal_is_in_the_language_of_the_question(model: ExtractiveChatModel) -> None:
+    answer = model.invoke(prompt("Wie hoch ist der Eiffelturm in Paris?"))
+    assert str(answer.text).startswith("Die Dokumente sagen dazu nichts. Am nächsten kommen:")
+
+
+def test_control_characters_of_a_source_are_not_quoted(model: ExtractiveChatModel) -> None:
+    evil = Document("The pump\x1b[31m is red\x07 and \u202eheavy\u202c.", metadata={"source": "e\x1b]0;x\x07vil.md"})
+    for question in ("Which colour has the pump?", "What is the capital of France?"):
+        assert not set(str(model.invoke(prompt(question, [evil])).text)) & set("\x1b\x07\u202e\u202c")
 
 
 def test_the_standalone_question_says_what_is_meant(model: ExtractiveChatModel) -> None:
@@ -213,12 +255,14 @@ _TEXTS = st.lists(st.tuples(_PIECES | st.text(max_size=12), _GLUE), max_size=14)
 @given(
     st.lists(_TEXTS, max_size=4), st.sampled_from(["How long is a session kept?", "the pump in hall 4", "why?", "3600"])
 )
-def test_every_quote_is_in_the_source_that_it_names(texts: list[str], question: str) -> None:
+def test_every_word_of_an_answer_is_in_a_source(texts: list[str], question: str) -> None:
     documents = [Document(text, metadata={"source": f"{n}.md"}) for n, text in enumerate(texts)]
     answer = ExtractiveChatModel().invoke(prompt(question, documents))
     if answer.response_metadata["refused"]:
         assert str(answer.text).startswith("The documents do not say.")
         return
-    for text, number in quotes(str(answer.text)):
-        source = re.sub(r"^\s*>\s?", "", texts[number - 1], flags=re.MULTILINE)
-        assert flat(text) in flat(source)
+    known = {marks_of: re.sub(r"\W+", "", printable(text)) for marks_of, text in enumerate(texts, 1)}
+    for number in marks(str(answer.text)):
+        assert 1 <= number <= len(texts)
+    for word in re.findall(r"[^\W\d_]{2,}", re.sub(r"^(Yes|No)\. ", "", str(answer.text))):
+        assert any(word in text for text in known.values())

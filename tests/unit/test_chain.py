@@ -81,6 +81,7 @@ def test_the_answer_has_all_keys(chain: Any, model: Recorder) -> None:
         "answer",
         "citations",
         "unknown_citations",
+        "refused",
         "message",
     ]
     assert out["standalone_question"] == "How long? alone"
@@ -222,3 +223,49 @@ def test_a_strict_answer_without_support_is_a_refusal() -> None:
         strict=True,
     )
     assert chain.invoke({"input": "q"})["answer"] == "The documents do not say."
+
+
+@pytest.mark.parametrize("message", ["Hello!", "Thank you!"])
+async def test_a_greeting_needs_no_search_and_no_model(model: Recorder, message: str) -> None:
+    def fail(value: Any) -> Any:
+        raise AssertionError("searched")
+
+    chain = rag_chain(RunnableLambda(fail), RunnableLambda(fail), model.runnable(), everything)
+    turn = {"input": message, "chat_history": HISTORY}
+    answers = [chain.invoke(turn), await chain.ainvoke(turn), sum(chain.stream(turn), Answer())]
+    answers.append(sum([part async for part in chain.astream(turn)], Answer()))
+    for answer in answers:
+        assert answer["answer"]
+        assert (answer["context"], answer["citations"], answer["refused"]) == ([], [], False)
+        assert answer["message"].text == answer["answer"]
+    assert model.asked == []
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_turn_about_the_conversation_is_for_a_model_that_writes(model: Recorder, writes: bool) -> None:
+    chain = rag_chain(RunnableLambda(str), RunnableLambda(str), model.runnable(), everything, writes=writes)
+    answer = chain.invoke({"input": "What did I just ask?", "chat_history": HISTORY})
+    if writes:
+        assert [message.text for message in model.asked][1:] == ["What is kept?", "Sessions.", "What did I just ask?"]
+        assert "<sources>" not in "".join(str(message.text) for message in model.asked)
+    else:
+        assert answer["answer"] == "You asked: What is kept?"
+
+
+async def test_what_the_judge_doubts_is_refused_before_the_model(model: Recorder) -> None:
+    def judged(score: float) -> Any:
+        return rag_chain(
+            RunnableLambda(lambda v: SimpleNamespace(standalone=v["input"])),
+            RunnableLambda(lambda query: DOCUMENTS),
+            model.runnable(),
+            everything,
+            judge=lambda question, standalone, documents: score,
+            refuse_below=0.5,
+        )
+
+    for answer in (judged(0.25).invoke(INPUT), await judged(0.25).ainvoke(INPUT)):
+        assert answer["answer"] == "The documents do not say. Closest matches: a.md; b.pdf."
+        assert (answer["refused"], answer["answerable"], answer["citations"]) == (True, 0.25, [])
+    assert model.asked == []
+    answer = judged(0.75).invoke(INPUT)
+    assert (answer["answer"], answer["refused"], answer["answerable"]) == ("".join(REPLY), False, 0.75)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_chain.models.local.units import units
+from rag_chain.safe_text import printable
 
 MARKDOWN = """\
 # Sessions
@@ -46,12 +48,10 @@ def test_markdown_is_taken_apart() -> None:
         ("sentence", "It is renewed, e.g. by a read, and costs 0.5 ms (approx. 2 KB).", "Sessions"),
         ("sentence", "Dr. Who wrote 3.14!", "Sessions"),
         ("item", "first item goes on", "Setext heading"),
-        ("item", "Second item.", "TTL."),
-        ("item", "With two sentences.", "TTL."),
+        ("item", "TTL. Second item. With two sentences.", "TTL"),
         ("item", "numbered", "Setext heading"),
-        ("row", "| RAG_SESSION_TTL | seconds |", "| name | unit |"),
-        ("code", "window = messages[-20:]", "Setext heading"),
-        ("code", "print(window)", "Setext heading"),
+        ("row", "name: RAG_SESSION_TTL; unit: seconds", "Setext heading"),
+        ("code", "window = messages[-20:]\n\nprint(window)", "Setext heading"),
         ("sentence", "quoted words here", "Setext heading"),
         ("sentence", "Does it expire?", "Setext heading"),
         ("sentence", "Yes, it does.", "Does it expire?"),
@@ -87,8 +87,98 @@ _LINES = st.lists(
 
 
 @given(_LINES)
-def test_units_are_in_the_text_word_for_word_and_never_an_error(lines: list[str]) -> None:
+def test_units_hold_words_of_the_text_and_are_never_an_error(lines: list[str]) -> None:
     text = "\n".join(lines)
-    flat = re.sub(r"\s+", " ", re.sub(r"^\s*>\s?", "", text, flags=re.MULTILINE))
-    for unit in units(1, text):
-        assert unit.text in flat or re.sub(r"[>\s]", "", unit.text) in re.sub(r"[>\s]", "", text)
+    flat = re.sub(r"\W+", "", unescape(printable(text)))
+    for is_code in (False, True):
+        for unit in units(1, text, is_code=is_code):
+            assert all(word in flat for word in re.findall(r"[a-zA-Z]{3,}", unit.text))
+
+
+RST = """\
+.. _the-anchor:
+
+.. note:: Mind the *gap*.
+
+.. function:: run(speed)
+
+   Runs the :class:`Engine` at ``speed``.
+
+   .. versionchanged:: 3.3
+      The speed is optional.
+
+Example::
+
+   >>> run(3)
+
+===== =======
+name  meaning
+===== =======
+a     first
+b     second
+===== =======
+
+-v, --verbose       say more about
+                    what happens
+
+term
+   What it means.
+
+$ pip install it
+Collecting it
+
+> npm install
+added 3 packages
+"""
+
+
+def test_restructuredtext_is_taken_apart() -> None:
+    assert [(u.kind, u.text) for u in units(1, RST)] == [
+        ("sentence", "Mind the gap."),
+        ("sentence", "Runs the `Engine` at `speed`."),
+        ("sentence", "Changed in version 3.3: The speed is optional."),
+        ("sentence", "Example:"),
+        ("code", ">>> run(3)"),
+        ("row", "name: a; meaning: first"),
+        ("row", "name: b; meaning: second"),
+        ("item", "-v, --verbose: say more about what happens"),
+        ("item", "term: What it means."),
+        ("code", "$ pip install it\nCollecting it"),
+        ("code", "> npm install\nadded 3 packages"),
+    ]
+
+
+def test_the_lines_of_a_record_are_one_row() -> None:
+    assert [(u.kind, u.text) for u in units(1, "name: hall 4\nlitres: 55\n\nname: hall 5\nlitres: 60")] == [
+        ("row", "name: hall 4; litres: 55"),
+        ("row", "name: hall 5; litres: 60"),
+    ]
+
+
+def test_of_code_the_comments_and_docstrings_are_sentences() -> None:
+    text = 'def run():\n    """Run it. Twice."""\n    return 1\n\n# The speed is fixed.\n\nx = 1'
+    assert [(u.kind, u.text) for u in units(1, text, is_code=True)] == [
+        ("code", "def run():"),
+        ("sentence", "Run it."),
+        ("sentence", "Twice."),
+        ("code", "return 1"),
+        ("sentence", "The speed is fixed."),
+        ("code", "x = 1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("See [the guide](a.md#x) and ![badge](b.svg) **now**.", "See the guide and now."),
+        ("Call :func:`~os.path.join` or :ref:`that page <anchor>`.", "Call `os.path.join` or that page."),
+        ("`Python <https://python.org>`_ has ``x[1]``.", "Python has `x[1]`."),
+        (
+            "A <b>bold</b> <path> stays; 2 * 3 * 4 and snake_case_name too.",
+            "A bold <path> stays; 2 * 3 * 4 and snake_case_name too.",
+        ),
+        ("Fish &amp; chips {#anchor}", "Fish & chips"),
+    ],
+)
+def test_markup_is_left_out(text: str, shown: str) -> None:
+    assert [u.text for u in units(1, text)] == [shown]

@@ -28,6 +28,7 @@ class Logistic:
         result: Floats = features @ np.array(list(self.weights.values())) + self.bias
         return result
 
+
 UNITS = Logistic(
     {
         "cosine": -0.7417,

@@ -1,4 +1,4 @@
-"""Sources and a question in, what to quote and how likely it is to answer out; for models that write it is the judge."""
+"""Chooses what to quote of sources, and says how likely it is that they answer; the judge of models that write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Answerer:
 
     def select(self, question: str, standalone: str, sources: Sequence[Source]) -> Selection:
         """Return what to quote of numbered sources, the best first."""
-        found = [unit for s in sources for unit in units(s.number, s.text, heading_of(s.title), is_code=_is_code(s.title))]
+        found = [
+            unit for s in sources for unit in units(s.number, s.text, heading_of(s.title), is_code=_is_code(s.title))
+        ]
         titles = {source.number: source.title for source in sources}
         weights = self._weights() if self._weights else None
         return select(question, standalone, found, titles, self._encoder, weights)

@@ -6,7 +6,7 @@ A chunk is a piece of a file, so nothing says which format it has, and a block m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import dedent
 
@@ -20,17 +20,23 @@ _OPTION = re.compile(r"(-{1,2}\w[\w-]*(?:(?:, |[ =/|])[-<\[A-Z][^\s,=/|]*)*)(?:\
 _DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:+-]+)::\s*(.*)$")
 _EXPLICIT = re.compile(r"\.\.(?:\s|$)")
 _RST_OPTION = re.compile(r":[\w -]+:(?:\s|$)")
-_FIELD = re.compile(r":(?:(?:param|parameter|arg|type|raises?|returns?|rtype|keyword|var|ivar)\b\s?)?([^:`\n]*):\s+(\S.*)$")
+_FIELD = re.compile(
+    r":(?:(?:param|parameter|arg|type|raises?|returns?|rtype|keyword|var|ivar)\b\s?)?([^:`\n]*):\s+(\S.*)$"
+)
 _SKIPPED_LINE = re.compile(
     r"\[[^\]^]+\]:\s*\S+.*$|\([\w.:-]+\)=$|<!--.*-->$|\[!\w+\]$|</?\w+[^<>]*>$|\{[%{].*[%}]\}$|\[TOC\]$|__ \S+$"
     r"|(?:\.\.\s*)?_[\w .-]+:(?:\s+\S+)?$|[a-z-]+::$"
 )
 _PIPE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*\|?$")
 _SIMPLE_RULE = re.compile(r"=+(?:\s+=+)+$")
-_PROMPT = re.compile(r"(?:>>>|\.\.\.|In ?\[\d*\]:|Out ?\[\d*\]:|[$%❯➜](?=\s)|(?:\(\w+\)\s)?[\w.-]+@[\w.-]+[:~][^\s]*[$#]|PS [A-Z]:\\)\s?")
+_PROMPT = re.compile(
+    r"(?:>>>|\.\.\.|In ?\[\d*\]:|Out ?\[\d*\]:|[$%❯➜](?=\s)|(?:\(\w+\)\s)?[\w.-]+@[\w.-]+[:~][^\s]*[$#]"
+    r"|PS [A-Z]:\\)\s?"
+)
 _SHELL_QUOTE = re.compile(r">\s+(?!\[!)(.*)$")
 _LOG = re.compile(
-    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\[?\d\d:\d\d:\d\d[\].,\s]|\[?(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL)\]?\s*[:|\[]"
+    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\[?\d\d:\d\d:\d\d[\].,\s]|\[?(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE"
+    r"|FATAL)\]?\s*[:|\[]"
     r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d |Traceback \(most|File \"[^\"]+\", line \d"
 )
 _RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
@@ -40,7 +46,9 @@ _PROSE_DIRECTIVES = frozenset(
     seealso sidebar tip topic versionadded versionchanged versionremoved warning container only glossary
     describe details dropdown tab tabs""".split()  # noqa: SIM905
 )
-_CODE_DIRECTIVES = frozenset("code code-block sourcecode parsed-literal doctest ipython prompt testcode productionlist".split())  # noqa: SIM905
+_CODE_DIRECTIVES = frozenset(
+    ["code", "code-block", "sourcecode", "parsed-literal", "doctest", "ipython", "prompt", "testcode", "productionlist"]
+)
 _TABLE_DIRECTIVES = frozenset(["list-table", "csv-table"])
 _SKIPPED_DIRECTIVES = frozenset(
     """autoclass autofunction automodule automethod contents currentmodule default-domain figure highlight image include
@@ -232,7 +240,7 @@ class _Reader:
                 return simple_rows(self._lines[start:end])
         return []
 
-    def _while(self, holds) -> list[str]:  # type: ignore[no-untyped-def]
+    def _while(self, holds: Callable[[str], bool]) -> list[str]:
         start = self._at
         while self._at < len(self._lines) and self._lines[self._at].strip() and holds(self._lines[self._at].strip()):
             self._at += 1
@@ -253,7 +261,7 @@ class _Reader:
         text = " ".join(lines).strip()
         is_shell = not _PROSE.match(text) or (
             all(line and line[0].islower() and not line.endswith((".", "!", "?", ",", ":")) for line in lines)
-            and (bool(after.strip()) or len(text.split()) < 4)
+            and (bool(after.strip()) or len(text.split()) < 3)
         )
         if is_shell and not text.startswith(("[!", "-", "*", "#", "|", "`", ">", "1")):
             while self._at < len(self._lines) and self._lines[self._at].strip():
@@ -273,7 +281,8 @@ class _Reader:
         indent = _indent(line)
         bare = line.strip()
         mark = _ITEM.match(bare)
-        assert mark
+        if mark is None:  # the caller has seen one
+            return
         self._at += 1
         text = " ".join([bare[mark.end() :], *self._continued(indent)])
         bullet = mark[1] if mark[1][-1] in ".)" and mark[1] != "#." else "-"
@@ -287,13 +296,19 @@ class _Reader:
             bare = line.strip()
             if not bare:
                 following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
-                if _indent(following) <= indent or not _PROSE.match(following.strip()) or _OPTION.match(following.strip()):
+                if (
+                    _indent(following) <= indent
+                    or not _PROSE.match(following.strip())
+                    or _OPTION.match(following.strip())
+                ):
                     break
                 if _indent(following) >= indent + 6 and (lines or [""])[-1].endswith(":"):
                     break
                 self._at += 1
                 continue
-            if _starts_block(bare) or (_indent(line) <= indent and (self._lines[self._at - 1] == "" or _OPTION.match(bare))):
+            if _starts_block(bare) or (
+                _indent(line) <= indent and (self._lines[self._at - 1] == "" or _OPTION.match(bare))
+            ):
                 break
             lines.append(bare)
             self._at += 1
@@ -341,8 +356,10 @@ class _Reader:
         if _ITEM.match(text):
             return True
         first = text[:1]
-        return len(text.split()) >= 5 and (first.isupper() or not first.isascii()) and text.endswith(
-            (".", "!", "?", ":", "。", "！", "？", ")")
+        return (
+            len(text.split()) >= 5
+            and (first.isupper() or not first.isascii())
+            and text.endswith((".", "!", "?", ":", "。", "！", "？", ")"))
         )
 
     def _until_blank(self) -> str:

@@ -13,20 +13,18 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_chain.fixed_sentences import sentence
+from rag_chain.fixed_sentences import refusal, sentence
 from rag_chain.languages import language_of
 from rag_chain.models.local.answerer import Answerer
 from rag_chain.models.local.selection import Selection
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems
 from rag_chain.prompts import parse_sources, question_of
-from rag_chain.safe_text import printable
 
 MODEL_NAME = "extractive"
 ANSWERS_FROM = 0.5
 """The least ``answer_score`` of a quoted answer; below, the model says that the documents do not say."""
 
-_MOST_TITLES = 3
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
 _LEAST_WORDS = 2
@@ -41,10 +39,10 @@ _HEDGED = re.compile(
 class ExtractiveChatModel(BaseChatModel):
     """``local:extractive``: quotes what the numbered sources of the last message say to its question.
 
-    Each sentence of an answer is one of a source, without its markup, followed by the source's ``[n]``. Lists and blocks
-    of code are quoted whole with what introduces them, a table row with the names of its columns; a question for yes or
-    no gets a verdict where the quote holds it. Else the answer is that the documents do not say, with the titles of
-    the closest ones. A number in brackets within a quote gets a blank (``[ 3]``), so that it is not taken for a mark.
+    Each sentence of an answer is one of a source, without its markup, followed by the source's ``[n]``. Lists and
+    blocks of code are quoted whole with what introduces them, a table row with the names of its columns; a question
+    for yes or no gets a verdict where the quote holds it. Else the answer is that the documents do not say, with the
+    titles of the closest ones. A number in brackets within a quote gets a blank (``[ 3]``), so that it is no mark.
 
     ``response_metadata`` holds ``answer_score``, 0 to 1, how likely it is that the sources answer the question, and
     ``refused``.
@@ -130,7 +128,9 @@ def quoted(question: str, selected: Selection) -> str:
     text = verdict(question, selected)
     before: Unit | None = None
     for unit in selected.chosen.units:
-        goes_on = before is not None and not unit.bullet and unit.kind == before.kind and unit.kind in ("sentence", "item")
+        goes_on = (
+            before is not None and not unit.bullet and unit.kind == before.kind and unit.kind in ("sentence", "item")
+        )
         if before is not None:
             text += " " if goes_on else "\n"
         if unit.kind == "code":
@@ -154,14 +154,6 @@ def verdict(question: str, selected: Selection) -> str:
     if _NEGATED.search(question):
         return ""
     return sentence("no" if is_negative else "yes", language_of(question)) + " "
-
-
-def refusal(question: str, titles: Sequence[str]) -> str:
-    """Return that the documents do not say, in the question's language, with the titles of the closest ones."""
-    language = language_of(question)
-    nearest = list(dict.fromkeys(printable(title) for title in titles))[:_MOST_TITLES]
-    text = sentence("refusal", language)
-    return f"{text} {sentence('closest', language)} {'; '.join(nearest)}." if nearest else text
 
 
 def _until(text: str, stop: Sequence[str]) -> str:

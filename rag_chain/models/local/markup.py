@@ -15,10 +15,14 @@ _REFERENCE = re.compile(r"(?<!`)`([^`<>]+?)(?:\s*<[^<>`]+>)?`__?(?!\w)")
 _TARGET = re.compile(r"^(.+?)\s*<[^<>]+>$")
 _LITERAL = re.compile(r"``([^`]+)``")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
-_EMPHASIS = re.compile(r"(?<![\w*\\])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])|(?<![\w_\\])_(?=[^\s_])([^_\n]+?)_(?!\w)")
+_EMPHASIS = re.compile(
+    r"(?<![\w*\\])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])|(?<![\w_\\])_(?=[^\s_])([^_\n]+?)_(?!\w)"
+)
 _TAG = re.compile(
-    r"</?(?:a|abbr|b|big|blockquote|br|center|cite|code|dd|del|details|div|dl|dt|em|font|h[1-6]|hr|i|img|input|ins|kbd"
-    r"|li|mark|ol|p|picture|pre|q|s|samp|small|source|span|strike|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead"
+    r"</?(?:a|abbr|b|big|blockquote|br|center|cite|code|dd|del|details|div|dl|dt|em|font|h[1-6]|hr|i|img|input"
+    r"|ins|kbd"
+    r"|li|mark|ol|p|picture|pre|q|s|samp|small|source|span|strike|strong|sub|summary|sup|table|tbody|td|tfoot"
+    r"|th|thead"
     r"|tr|tt|u|ul|var|video)\b[^<>]*/?>|<!--.*?-->",
     re.IGNORECASE | re.DOTALL,
 )

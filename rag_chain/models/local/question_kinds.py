@@ -19,7 +19,8 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _DATE = re.compile(
-    r"\b(?:1\d{3}|20\d{2})\b|\b(?:January|February|March|April|May|June|July|August|September|October|November|December"
+    r"\b(?:1\d{3}|20\d{2})\b|\b(?:January|February|March|April|May|June|July|August|September|October|November"
+    r"|December"
     r"|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|century|Jahrhundert)\b|\b\d{1,2}:\d\d\b"
     r"|\b(?:when|after|before|until|once|as soon as|during|since|wenn|nachdem|bevor|sobald|seit)\b|\d+ ?[年月日]",
 )
@@ -29,33 +30,41 @@ _SINCE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"\b(?:because|since|due to|so that|in order to|therefore|reasons?|caused?|causes|to (?:avoid|prevent|keep|make|allow)"
+    r"\b(?:because|since|due to|so that|in order to|therefore|reasons?|caused?|causes|to (?:avoid|prevent|keep"
+    r"|make|allow)"
     r"|as a result|otherwise|weil|da|damit|denn|deshalb|daher|um)\b|因为|由于|以便|所以|为了",
     re.IGNORECASE,
 )
 _SETTING = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|(?<!\w)--?[a-z][\w-]+|\b[a-z]+_[a-z_]+\b|`[^`]+`")
 _NAME = re.compile(r"(?<=\w[ ,])[A-Z][a-z]+|[\u4e00-\u9fff\u30a0-\u30ff]{2,}|\b[A-Z]{2,}\b")
-_PLACE = re.compile(r"\b(?:in|at|on|from|near|under|of|inside|within|to|bei|im|auf|aus|nach)\s+(?:the\s+)?[`A-Z~/.]|[/~]\w+|[在于]")
+_PLACE = re.compile(
+    r"\b(?:in|at|on|from|near|under|of|inside|within|to|bei|im|auf|aus|nach)\s+(?:the\s+)?[`A-Z~/.]|[/~]\w+|[在于]"
+)
 
 # What a question asks for, and what an answer to it holds.
 _CUES = (
-    (re.compile(r"\bhow (?:long|soon|often)\b|\bwhat (?:time|duration)\b|\bwie (?:lange|oft)\b|多久|多长时间", re.I), _TIME),
+    (re.compile(r"\bhow (?:long|soon|often)\b|\bwhat (?:time|duration)\b|\bwie (?:lange|oft)\b|多久"
+    r"|多长时间", re.I), _TIME),
     (
         re.compile(
-            r"\bhow (?:many|much|big|large|old|far|fast|high|tall|deep|wide|heavy)\b|\bwhat (?:number|size|port|age)\b"
+            r"\bhow (?:many|much|big|large|old|far|fast|high|tall|deep|wide|heavy)\b|\bwhat (?:number|size|port"
+            r"|age)\b"
             r"|\bwie(?:viele?| viele?| hoch| groß| alt| schwer| schnell| weit)\b|多少|几[个次种位]|多[大高远]",
             re.I,
         ),
         _NUMBER,
     ),
-    (re.compile(r"\bsince when\b|\b(?:since|in) (?:which|what) (?:version|release|year)\b|\bseit wann\b|从什么时候", re.I), _SINCE),
-    (re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|day|month|century)\b|\bwann\b|什么时候|何时|哪[一]?年", re.I), _DATE),
+    (re.compile(r"\bsince when\b|\b(?:since|in) (?:which|what) (?:version|release|year)\b|\bseit wann\b"
+    r"|从什么时候", re.I), _SINCE),
+    (re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|day|month|century)\b|\bwann\b|什么时候|何时"
+    r"|哪[一]?年", re.I), _DATE),
     (re.compile(r"\bwhy\b|\bwhat (?:reason|cause)|\bwarum\b|\bweshalb\b|\bwieso\b|为什么|为何", re.I), _REASON),
     (re.compile(r"\bwho(?:m|se)?\b|\bwer\b|\bwen\b|\bwem\b|谁", re.I), _NAME),
     (re.compile(r"\bwhere\b|\bwo\b|\bwoher\b|\bwohin\b|哪里|哪儿|何处", re.I), _PLACE),
     (
         re.compile(
-            r"\b(?:which|what) (?:\w+ )?(?:setting|variable|option|parameter|flag|switch|command|function|method|argument)"
+            r"\b(?:which|what) (?:\w+ )?(?:setting|variable|option|parameter|flag|switch|command|function"
+            r"|method|argument)"
             r"|\bwelche[rs]?n? (?:\w+ )?(?:Einstellung|Variable|Option|Schalter|Befehl)",
             re.I,
         ),
@@ -63,35 +72,49 @@ _CUES = (
     ),
 )  # fmt: skip
 
-_DOCUMENT = r"(?:docs?|documents?|documentation|texts?|pages?|files?|books?|papers?|manuals?|articles?|guides?|pdfs?|reports?|sources?)"
+_DOCUMENT = (
+    r"(?:docs?|documents?|documentation|texts?|pages?|files?|books?|papers?|manuals?|articles?|guides?"
+    r"|pdfs?|reports?|sources?)"
+)
 _ABOUT = re.compile(
-    rf"\bwhat (?:is|are|'s|does|do) (?:this|these|the|my|your) (?:\w+ )?{_DOCUMENT} (?:about|cover|contain|say|talk about|describe)"
+    rf"\bwhat (?:is|are|'s|does|do) (?:this|these|the|my|your) (?:\w+ )?{_DOCUMENT} (?:about|cover|contain|say"
+    rf"|talk about|describe)"
     rf"|\bwhat (?:is|are) (?:in )?(?:this|these|the|my) (?:\w+ )?{_DOCUMENT}(?: all)?(?: about)?\s*\??$"
-    rf"|\b(?:summari[sz]e|give (?:me )?an? (?:overview|summary) of|overview of) (?:this|these|the|my|all)?\s*(?:\w+ )?{_DOCUMENT}\b"
+    rf"|\b(?:summari[sz]e|give (?:me )?an? (?:overview|summary) of|overview of) (?:this|these|the|my"
+    rf"|all)?\s*(?:\w+ )?{_DOCUMENT}\b"
     r"|\bwhat (?:is|are) (?:this|these|it all|all this) about\b|\bwhat topics\b"
-    r"|\bworum geht es\b|\bwovon handel[nt]\b|\bde quoi parle|\bde qué trata|这(?:个|份|些|篇)?(?:文档|文件|文章|资料).{0,6}(?:什么|讲|关于|内容)",
+    r"|\bworum geht es\b|\bwovon handel[nt]\b|\bde quoi parle|\bde qué trata|这(?:个|份|些|篇)?(?:文档|文件|文章"
+    r"|资料).{0,6}(?:什么|讲|关于|内容)",
     re.I,
 )
 _LIST = re.compile(
-    r"^\W*(?:please )?(?:list|enumerate|name)\b|\b(?:what|which) are (?:the|all|some)\b|\bwhich (?:\w+ )?(?:steps|options|settings"
-    r"|commands|formats|types|kinds|files|features|values|ways|methods|functions|fields|columns|rules|reasons|requirements)\b"
-    r"|\bwhat (?:\w+ )?(?:steps|options|settings|commands|formats|types|kinds|features|values|ways|methods|functions|fields|rules"
-    r"|reasons|requirements|advantages|benefits|differences|symptoms|ingredients)\b|\bsteps\b|\b(?:zähle|liste|nenne)\b|\bwelche\b"
+    r"^\W*(?:please )?(?:list|enumerate|name)\b|\b(?:what|which) are (?:the|all|some)\b"
+    r"|\bwhich (?:\w+ )?(?:steps|options|settings"
+    r"|commands|formats|types|kinds|files|features|values|ways|methods|functions|fields|columns|rules|reasons"
+    r"|requirements)\b"
+    r"|\bwhat (?:\w+ )?(?:steps|options|settings|commands|formats|types|kinds|features|values|ways|methods"
+    r"|functions|fields|rules"
+    r"|reasons|requirements|advantages|benefits|differences|symptoms|ingredients)\b|\bsteps\b|\b(?:zähle|liste"
+    r"|nenne)\b|\bwelche\b"
     r"|列出|列举|有哪些|哪些",
     re.I,
 )
 _HOW_TO = re.compile(
-    r"\bhow (?:do|can|should|would|could|must|to|does one)\b|\bwie (?:kann|muss|soll|mache|installier|starte|richte)\w*\b"
+    r"\bhow (?:do|can|should|would|could|must|to|does one)\b|\bwie (?:kann|muss|soll|mache|installier|starte"
+    r"|richte)\w*\b"
     r"|\bshow me\b|\bexample\b|\bcommand\b|\bcode\b|\bBeispiel\b|\bBefehl\b|怎么|怎样|如何|示例|命令",
     re.I,
 )
+_CODE = re.compile(r"\b(?:example|command|code|snippet|Beispiel|Befehl)\b|示例|命令", re.I)
 _DEFINITION = re.compile(
-    r"^\W*(?:(?:so |and |but )?what(?:'s| is| are| was| were| does)|define|explain|who (?:is|was|are|were)|was (?:ist|sind|bedeutet)"
+    r"^\W*(?:(?:so |and |but )?what(?:'s| is| are| was| were| does)|define|explain|who (?:is|was|are|were)"
+    r"|was (?:ist|sind|bedeutet)"
     r"|wer (?:ist|war)|qu'est-ce qu|qué es|che cos'è|o que é|wat is|что такое)\b|是什么|什么是|とは",
     re.I,
 )
 _YES_NO = re.compile(
-    r"^\W*(?:and |but |so |ok |then )*(?:is|are|was|were|does|do|did|can|could|has|have|had|will|would|should|may|must"
+    r"^\W*(?:and |but |so |ok |then )*(?:is|are|was|were|does|do|did|can|could|has|have|had|will|would|should"
+    r"|may|must"
     r"|isn't|aren't|doesn't|don't|can't|ist|sind|kann|können|hat|haben|gibt|darf|muss|wird|war)\b",
     re.I,
 )
@@ -114,16 +137,23 @@ class QuestionKind:
         name: ``"about"`` (the documents as a whole), ``"compare"``, ``"list"``, ``"how_to"``, ``"yes_no"``,
             ``"definition"`` or ``"fact"``.
         compared: the two things, for ``"compare"``.
+        wants_code: whether it asks for a command, code or an example.
     """
 
     name: str
     compared: tuple[str, ...] = ()
+    wants_code: bool = False
     _holds: re.Pattern[str] | None = None
 
     @property
     def has_cue(self) -> bool:
         """Whether the question says what an answer must hold: a time, a number, a date, a reason, a name."""
         return self._holds is not None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether one sentence with a duration, a number, a version or a setting is the whole answer."""
+        return self._holds in (_TIME, _NUMBER, _SINCE, _SETTING)
 
     def fits(self, text: str) -> bool:
         """Whether a text holds what the question asks for first."""
@@ -140,11 +170,11 @@ def kind_of(question: str) -> QuestionKind:
         if found := pattern.search(question):
             return QuestionKind("compare", (found["a"].strip(), found["b"].strip()))
     if _LIST.search(question):
-        return QuestionKind("list", (), holds)
+        return QuestionKind("list", _holds=holds)
     if _YES_NO.match(question) and not _EITHER.search(question):
         return QuestionKind("yes_no")
     if _HOW_TO.search(question):
-        return QuestionKind("how_to", (), holds)
+        return QuestionKind("how_to", wants_code=bool(_CODE.search(question)), _holds=holds)
     if _DEFINITION.search(question) and not holds:
         return QuestionKind("definition")
-    return QuestionKind("fact", (), holds)
+    return QuestionKind("fact", _holds=holds)

@@ -21,6 +21,7 @@ _MOST_ITEMS = 20
 _NEAR_BEST = 2.0
 """In logits below the best: what is quoted with it."""
 _NEAR_BEST_FACT = 2.0
+_NEAR_BEST_ROW = 0.3
 _LEAST = -1.2
 """Logit of what may be quoted beside the best."""
 _FRAGMENT = 4
@@ -63,7 +64,9 @@ def overview(found: Sequence[Unit], titles: Mapping[int, str]) -> Chosen:
     documents: set[str] = set()
     for number in dict.fromkeys(unit.number for unit in found):
         document = titles.get(number, "").split(" > ")[0]
-        own = [u for u in found if u.number == number and u.kind == "sentence" and not u.introduces and not u.is_question]
+        own = [
+            u for u in found if u.number == number and u.kind == "sentence" and not u.introduces and not u.is_question
+        ]
         long = [unit for unit in own if len(unit.text.split()) >= 5 or not unit.text.isascii()]
         if long and document not in documents and len(documents) < _OVERVIEW:
             documents.add(document)
@@ -84,7 +87,9 @@ def _around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int
         if wanted or (lead is not None and np.isfinite(logits[lead]) and logits[lead] >= logits[best] - _NEAR_BEST):
             whole = members if len(members) <= _MOST_ITEMS else _closest(members, best)
             return [*([lead] if lead is not None else []), *whole]
-        near = [i for i in members if logits[i] >= max(logits[best] - _NEAR_BEST_FACT, _LEAST)]
+        if unit.kind == "row" and kind.name != "list":
+            return [best]
+        near = [i for i in members if logits[i] >= max(logits[best] - _NEAR_BEST_ROW, _LEAST)]
         picked = sorted({best, *sorted(near, key=lambda i: -logits[i])[: _MOST_FACTS + 1]})
         needs_lead = lead is not None and len(unit.text.split()) <= _FRAGMENT and unit.text.isascii()
         return [*([lead] if needs_lead and lead is not None else []), *picked]
@@ -97,13 +102,17 @@ def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats,
     most = _MOST_FACTS if fact else _MOST_SENTENCES
     least = max(logits[best] - (_NEAR_BEST_FACT if fact else _NEAR_BEST), _LEAST)
     number = found[best].number
-    same = [i for i, unit in enumerate(found) if unit.number == number and unit.kind == "sentence" and logits[i] >= least]
+    own = [i for i, unit in enumerate(found) if unit.number == number and unit.kind == "sentence"]
+    same = [i for i in own if logits[i] >= least and not found[i].introduces]
+    if kind.is_exact and kind.fits(found[best].text):
+        same = [i for i in same if kind.fits(found[i].text)]
     picked = set(sorted(same, key=lambda i: -logits[i])[:most]) | {best}
     # A sentence such as "It is renewed then." needs the one before it.
     for i in sorted(picked):
-        if i and is_dependent(found[i].text) and found[i - 1].block == found[i].block and found[i - 1].number == number:
-            if not found[i - 1].is_question:
-                picked.add(i - 1)
+        before = found[i - 1] if i else None
+        is_same = before is not None and (before.number, before.block) == (number, found[i].block)
+        if before is not None and is_same and is_dependent(found[i].text) and not before.is_question:
+            picked.add(i - 1)
     whole: list[int] = []
     for i in sorted(picked):
         whole.append(i)
@@ -114,13 +123,15 @@ def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats,
 
 def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tuple[list[int], int]:
     """The best units that speak of both things, else of each."""
-    sides = [set(stems(side)) for side in kind.compared]
+    both = [set(stems(side)) for side in kind.compared]
+    # What tells the two apart: of "hall 3" and "hall 4" it is the number.
+    sides = [own - set().union(*(other for other in both if other is not own)) or own for own in both]
     words = [set(stems(f"{unit.text} {unit.context}")) for unit in found]
     order = [int(i) for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
-    both = [i for i in order if all(side and side & words[i] for side in sides)][:2]
-    picked = list(both)
+    joint = [i for i in order if all(side and side & words[i] for side in sides)][:2]
+    picked = list(joint)
     for side in sides:
-        own = [i for i in order if side and side <= words[i] and i not in picked][: 2 - len(both)]
+        own = [i for i in order if side and side <= words[i] and i not in picked][: 2 - len(joint)]
         picked += own
     picked = picked or order[:1]
     return sorted(picked), picked[0]
@@ -134,8 +145,7 @@ def _lead_of(found: Sequence[Unit], place: int) -> int | None:
     before = found[first - 1] if first else None
     if before is None or before.number != found[place].number:
         return None
-    is_lead = before.introduces or (found[place].kind == "code" and before.kind == "sentence")
-    return first - 1 if is_lead and not before.is_question else None
+    return first - 1 if before.introduces else None
 
 
 def _block_below(found: Sequence[Unit], place: int) -> list[int]:

@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rag_chain.models.local.answer_weights import EVIDENCE, UNITS, Logistic
+from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
-from rag_chain.models.local.quotes import Chosen, overview, quotes
 from rag_chain.models.local.question_kinds import QuestionKind, kind_of
+from rag_chain.models.local.quotes import Chosen, overview, quotes
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems
 
@@ -23,19 +23,22 @@ Floats = npt.NDArray[np.float64]
 _MOST_EMBEDDED = 30
 _LONGEST_EMBEDDED = 400
 _POINTER = re.compile(
-    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click|for (?:more|further|additional|complete|full|details)"
+    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click|for (?:more|further"
+    r"|additional|complete|full|details)"
     r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
     r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)",
     re.I,
 )
 _PRIOR = float(np.log(3))
-# The weights were fitted where half of the questions have no answer. Of the questions that people ask their own documents,
+# The weights were fitted where half of the questions have no answer. Of those that people ask their own documents,
 # three in four are taken to have one.
 
 # What a kind of question prefers, in logits.
-_FITS, _DEFINES, _STRUCTURE = 1.2, 1.5, 0.8
+_FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 2.5
+_SAME_QUESTION = 0.6
 _COPULA = re.compile(
-    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?|describes?|defines?|contains?"
+    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
+    r"|describes?|defines?|contains?"
     r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
     re.I,
 )
@@ -85,7 +88,7 @@ def select(
         titles: of the sources, by their number.
         weights: of stems in the index; by default those that the units give.
     """
-    kind = kind_of(question)
+    kind = _kind(question, standalone)
     if kind.name == "about":
         chosen = overview(found, titles)
         return Selection(chosen, 1.0 if chosen.units else 0.0, list(titles), kind)
@@ -133,7 +136,13 @@ def _measured(
     towards = vectors[: len(asked)].sum(0)
     towards = towards / np.linalg.norm(towards)
     units = vectors[len(asked) :]
-    return measure(question, standalone, kind_of(question), considered, titles, towards, units, weights)
+    return measure(question, standalone, _kind(question, standalone), considered, titles, towards, units, weights)
+
+
+def _kind(question: str, standalone: str) -> QuestionKind:
+    """Return the kind of a question; "and in hall 4?" has that of the question that it goes on with."""
+    kind = kind_of(question)
+    return kind_of(standalone) if kind == QuestionKind("fact") else kind
 
 
 def _sigmoid(values: Floats) -> Floats:
@@ -180,9 +189,21 @@ def _preference(kind: QuestionKind, units: Sequence[Unit], measured: Measured) -
     added = np.zeros(len(units))
     if kind.has_cue:
         added += _FITS * (measured.fits & (measured.with_heading > 0))
-    if kind.name in ("how_to", "list"):
-        structured = [unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units]
+    if kind.wants_code:
+        added += _CODE * np.array([unit.kind == "code" for unit in units])
+    elif kind.name in ("how_to", "list"):
+        structured = [
+            unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units
+        ]
         added += _STRUCTURE * np.array(structured)
+    # What stands below the same question, as in a list of questions and answers.
+    whole = sum(measured.terms.values()) or 1.0
+    for place, unit in enumerate(units):
+        if unit.context.endswith(("?", "？", "؟")):
+            held = set(stems(unit.context))
+            added[place] += _ANSWERS * (
+                sum(w for t, w in measured.terms.items() if t in held) >= _SAME_QUESTION * whole
+            )
     if kind.name == "definition":
         added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
     if kind.name != "how_to":

@@ -12,7 +12,8 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|incl|resp|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Capt|Lt|Sgt|Sr|Jr|St|No|Nr|Fig"
     r"|Eq|Sec|Ch|Vol|Ed|ed|pp?|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Inc|Ltd|Co|Corp|U\.S|z\.\s?B|d\.\s?h"
     r"|u\.\s?a|o\.\s?ä|i\.\s?d\.\s?R|bzw|ca|usw|sog|vgl|Abs|Art|Bd|Hrsg|St[rd]|inkl|ggf|evtl|geb|gest|Mio|Mrd|Sra?"
-    r"|Dra?|Ud|Mme|Mlle|av|apr|env|ex|p\.\s?ex|sig|dott|ecc|bijv|o\.a|т\.\s?е|т\.\s?д|г|гг|им|см|рис)|(?:^|[\s(.])[^\W\d_])\.$"
+    r"|Dra?|Ud|Mme|Mlle|av|apr|env|ex|p\.\s?ex|sig|dott|ecc|bijv|o\.a|т\.\s?е|т\.\s?д|г|гг|им|см|рис)|(?:^"
+    r"|[\s(.])[^\W\d_])\.$"
 )
 # "am 3. Oktober", "der 2. Weltkrieg": an ordinal of German.
 _ORDINAL = re.compile(r"\b(?:am|im|vom|zum|bis|der|die|das|den|dem|des|und|ab|seit)\s+\d{1,2}\.$", re.IGNORECASE)

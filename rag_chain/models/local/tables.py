@@ -36,7 +36,10 @@ def pipe_rows(lines: Sequence[str]) -> Rows:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.replace(r"\|", "|").strip() for cell in re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))]
+    return [
+        cell.replace(r"\|", "|").strip()
+        for cell in re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+    ]
 
 
 def grid_rows(lines: Sequence[str]) -> Rows:
