@@ -15,7 +15,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,14 @@ def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, floa
     fold = np.random.default_rng(0).integers(0, FOLDS, len(rows))
     answerable = np.array([row.answerable for row in rows])
 
-    def units_of(chosen: Callable[[int], bool]) -> tuple[Floats, float]:
+    def units_of(left_out: int | None) -> tuple[Floats, float]:
         x, y = zip(
-            *((r.measured.features, r.gold) for i, r in enumerate(rows) if chosen(i) and r.answerable), strict=True
+            *((r.measured.features, r.gold) for i, r in enumerate(rows) if fold[i] != left_out and r.answerable),
+            strict=True,
         )
         return fit(np.vstack(x), np.concatenate(y))
 
-    by_fold = [units_of(lambda i, f=f: fold[i] != f) for f in range(FOLDS)]
+    by_fold = [units_of(f) for f in range(FOLDS)]
     # What the second model is fitted on comes from units' models that have not seen the question.
     p = [probability(row.measured.features, by_fold[fold[i]]) for i, row in enumerate(rows)]
     told = np.array(
@@ -102,7 +103,7 @@ def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, floa
             f"  below {line}: {(scores[answerable] < line).mean():.3f} of the answerable, "
             f"{(scores[~answerable] < line).mean():.3f} of the others"
         )
-    return units_of(lambda i: True), fit(told, answerable), scores
+    return units_of(None), fit(told, answerable), scores
 
 
 def write(path: Path, units: tuple[Floats, float], told: tuple[Floats, float]) -> None:
