@@ -35,6 +35,7 @@ _PRIOR = float(np.log(3))
 
 # What a kind of question prefers, in logits.
 _FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 2.5
+_ROW = 2.0
 _SAME_QUESTION = 0.6
 _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
@@ -189,6 +190,8 @@ def _preference(kind: QuestionKind, units: Sequence[Unit], measured: Measured) -
     added = np.zeros(len(units))
     if kind.has_cue:
         added += _FITS * (measured.fits & (measured.with_heading > 0))
+    # The encoder has read few rows; the words of a row tell more.
+    added += _ROW * measured.overlap * np.array([unit.kind == "row" for unit in units])
     if kind.wants_code:
         added += _CODE * np.array([unit.kind == "code" for unit in units])
     elif kind.name in ("how_to", "list"):
