@@ -13,7 +13,7 @@ _ROLE = re.compile(r":(?:[a-zA-Z]\w*:)?[a-zA-Z][\w+-]*:`[~!]?([^`]+)`")
 _MYST_ROLE = re.compile(r"\{[a-z][\w:+-]*\}`[~!]?([^`]+)`")
 _REFERENCE = re.compile(r"(?<!`)`([^`<>]+?)(?:\s*<[^<>`]+>)?`__?(?!\w)")
 _TARGET = re.compile(r"^(.+?)\s*<[^<>]+>$")
-_LITERAL = re.compile(r"``([^`]+)``")
+_LITERAL = re.compile(r"(?<!`)``(?=\S)([^`]+?)(?<=\S)``(?!`)")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 _EMPHASIS = re.compile(
     r"(?<![\w*\\])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])|(?<![\w_\\])_(?=[^\s_])([^_\n]+?)_(?!\w)"

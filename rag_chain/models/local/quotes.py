@@ -15,14 +15,14 @@ from rag_chain.models.local.words import stems
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_SENTENCES = 4
+_MOST_SENTENCES = 5
 _MOST_FACTS = 3
 _MOST_ITEMS = 20
-_NEAR_BEST = 2.0
+_NEAR_BEST = 2.5
 """In logits below the best: what is quoted with it."""
-_NEAR_BEST_FACT = 2.0
+_NEAR_BEST_FACT = 2.5
 _NEAR_BEST_ROW = 0.3
-_LEAST = -1.2
+_LEAST = -1.6
 """Logit of what may be quoted beside the best."""
 _FRAGMENT = 4
 """Words of a list item that needs its lead-in."""
