@@ -135,7 +135,8 @@ def _get_prompt(refuse_below: float, values: dict[str, Any], *, writes: bool) ->
         return AIMessage(reply.text, response_metadata={"finish_reason": "stop", "refused": False})
     context: Assembled = values["context"]
     score = values.get("answerable")
-    if score is not None and score < refuse_below:
+    leans = values["query"].standalone != values["input"]  # such a question says too little to be judged
+    if score is not None and score < refuse_below and not leans:
         metadata = {"finish_reason": "stop", "refused": True, "answer_score": round(score, 4)}
         titles = [title_of(document) for document in context.documents]
         return AIMessage(refusal(values["input"], titles), response_metadata=metadata)

@@ -28,6 +28,7 @@ ANSWERS_FROM = 0.5
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
 _LEAST_WORDS = 2
+_LEANING = 0.5
 _NEGATED = re.compile(r"\b(?:not|never|cannot|no|none|neither|nicht|kein\w*|nie)\b|n['’]t\b|不|没有|未", re.IGNORECASE)
 _HEDGED = re.compile(
     r"\b(?:if|unless|only|except|may|might|could|should|some|sometimes|usually|often|without|wenn|nur|außer|kann|könnte"
@@ -111,7 +112,9 @@ class ExtractiveChatModel(BaseChatModel):
         question, standalone = question_of(messages)
         sources = parse_sources(str(messages[-1].text)) if messages else []
         selected = self._answerer.select(question, standalone, sources)
-        refused = selected.score < self.refuse_below or not selected.chosen.units
+        # A question that needs the conversation says too little to be judged as strictly.
+        least = self.refuse_below * (_LEANING if standalone != question else 1)
+        refused = selected.score < least or not selected.chosen.units
         titles = {source.number: source.title for source in sources}
         text = refusal(question, [titles[n] for n in selected.closest]) if refused else quoted(question, selected)
         metadata = {

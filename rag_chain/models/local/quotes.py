@@ -43,17 +43,17 @@ class Chosen:
     best: Unit | None = None
 
 
-def quotes(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> Chosen:
+def quotes(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> Chosen:
     """Return what to quote of the units of all sources.
 
     Args:
         found: in the order of the sources.
-        logits: how well each answers (n,); minus infinity for what is not to be quoted by itself.
+        logits: how likely each is part of an answer (n,); minus infinity for what is not to be quoted by itself.
+        best: place of the one that answers best.
     """
     if kind.name == "compare":
         places, best = _compared(kind, found, logits)
     else:
-        best = int(logits.argmax())
         places = _around(kind, found, logits, best)
     return Chosen([found[i] for i in _without_repeats(places, found, best)], found[best])
 
@@ -100,8 +100,9 @@ def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats,
     """The best sentence with the others of its source that answer too, in reading order, and what they need."""
     fact = kind.has_cue or kind.name == "yes_no"
     most = _MOST_FACTS if fact else _MOST_SENTENCES
-    least = max(logits[best] - (_NEAR_BEST_FACT if fact else _NEAR_BEST), _LEAST)
     number = found[best].number
+    top = max(logits[i] for i, unit in enumerate(found) if unit.number == number)
+    least = max(top - (_NEAR_BEST_FACT if fact else _NEAR_BEST), _LEAST)
     own = [i for i, unit in enumerate(found) if unit.number == number and unit.kind == "sentence"]
     same = [i for i in own if logits[i] >= least and not found[i].introduces]
     if kind.is_exact and kind.fits(found[best].text):

@@ -34,8 +34,9 @@ _PRIOR = float(np.log(3))
 # three in four are taken to have one.
 
 # What a kind of question prefers, in logits.
-_FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 2.5
+_FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 6.0
 _ROW = 2.0
+_WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
 _SAME_QUESTION = 0.6
 _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
@@ -106,9 +107,13 @@ def select(
     told = evidence(measured, probabilities, kind, encoder.token_cosines(standalone, text), leans=leans)
     score = float(_sigmoid(EVIDENCE.logits(told[None]) + _PRIOR)[0])
     preferred = np.full(len(found), -np.inf)
-    preferred[kept] = logits + _preference(kind, considered, measured)
+    preference = _preference(kind, considered, measured)
+    preferred[kept] = logits + preference
     closest = list(dict.fromkeys(considered[i].number for i in np.argsort(-logits, kind="stable")))
-    return Selection(quotes(kind, found, preferred), score, closest, kind)
+    # Sources on one subject are alike, so that the sentence itself must say which of them is the best.
+    own = np.full(len(found), -np.inf)
+    own[kept] = preference + _WHOLE * logits + _OWN_WORDS * measured.overlap + _OWN_COSINE * measured.cosines
+    return Selection(quotes(kind, found, preferred, int(own.argmax())), score, closest, kind)
 
 
 def measured_units(
