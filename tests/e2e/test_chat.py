@@ -27,6 +27,8 @@ KEYS = {
     "milliseconds",
     "model",
     "finish_reason",
+    "answerable",
+    "refused",
 }
 
 

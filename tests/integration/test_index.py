@@ -341,7 +341,7 @@ def test_a_second_writer_says_that_it_has_to_wait(
 
 
 def test_no_index(folder: Path) -> None:
-    with pytest.raises(IndexNotFoundError, match=r"ingest\.py"):
+    with pytest.raises(IndexNotFoundError, match=r"rag-chain ingest"):
         HybridIndex.open(folder, model(), embedding_model=MODEL)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local import minilm, weights
-from rag_chain.models.local.minilm import DIMENSION, MAX_TOKENS, MAX_WINDOWS, MiniLMEmbeddings
+from rag_chain.models.local.minilm import MAX_TOKENS, MiniLMEmbeddings
+from rag_chain.models.local.sentences import DIMENSION, MAX_WINDOWS
 from rag_chain.operations import workers
 
 _REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[

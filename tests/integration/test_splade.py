@@ -28,7 +28,7 @@ def dot(one: SparseVector, other: SparseVector) -> float:
 def test_weights_are_those_of_the_float_model(model: SpladeEncoder) -> None:
     weights = named(model.encode(["how much protein should a female eat"])[0])
     expected = {"protein": 2.52, "female": 2.15, "much": 2.06, "eat": 1.91, "food": 1.16, "woman": 0.39}
-    assert {word: weights[word] for word in expected} == pytest.approx(expected, abs=0.03)
+    assert {word: weights[word] for word in expected} == pytest.approx(expected, abs=0.06)
     assert 18 <= len(weights) <= 24
 
 

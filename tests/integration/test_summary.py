@@ -370,7 +370,7 @@ def test_a_failure_is_told_to_the_log_and_tried_again(process: Open, caplog: pyt
     writer.error = ValueError("the key is secret-1234")
     with caplog.at_level(logging.WARNING, "rag_chain"):
         assert [told["persistence"] for told in say(chain, "1", "2", "3")] == ["durable"] * 3
-    assert "The summary of session 's1' could not be made (ValueError); a later turn tries again." in caplog.text
+    assert "The summary of session 's1' failed (ValueError); a later turn tries again." in caplog.text
     assert "secret-1234" not in caplog.text
     writer.error = None
     say(chain, "4")
