@@ -18,6 +18,7 @@ from rag_chain.sessions.values.forks import renew_after_fork
 
 FIRST_SECONDS, LAST_SECONDS = 0.25, 5.0
 log = logging.getLogger("rag_chain.sessions")
+_JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
 
 
 class Breaker:
@@ -113,7 +114,7 @@ class Breaker:
         longest = FIRST_SECONDS
         complaint = ""
         # Jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-        while not stopped.wait(random.uniform(longest / 2, longest)):  # noqa: S311 - no secret
+        while not stopped.wait(_JITTER.uniform(longest / 2, longest)):
             longest = min(longest * 2, LAST_SECONDS)
             try:
                 self._probe()

@@ -26,6 +26,7 @@ from rag_chain.sessions.values.clock import now_ms, read_boot_id, steady_ms
 PAGE_BYTES = 4096
 LOCK_SECONDS = 5.0
 _LONGEST_WAIT = 0.01
+_JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
 """Between two attempts to get the lock. SQLite's own waiting grows to 0.1 s, so that one of many writers starves."""
 
 
@@ -179,7 +180,7 @@ def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Curso
         except sqlite3.OperationalError as error:
             if not ("locked" in str(error) or "busy" in str(error)) or time.monotonic() >= deadline:
                 raise
-            time.sleep(random.uniform(_LONGEST_WAIT / 10, _LONGEST_WAIT))  # noqa: S311 - no secret
+            time.sleep(_JITTER.uniform(_LONGEST_WAIT / 10, _LONGEST_WAIT))
 
 
 def _split(script: str) -> Iterator[str]:

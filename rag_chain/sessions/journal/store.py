@@ -10,7 +10,7 @@ from rag_chain.sessions.journal.entry_table import MESSAGES, Entry
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.journal.session_table import JournalSession, merge_sessions
-from rag_chain.sessions.values.clock import now_ms, steady_ms
+from rag_chain.sessions.values.clock import steady_ms, wall_offset_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef
@@ -157,7 +157,7 @@ class LocalStore:
         end = len(items) - offset
         first = 0 if count < 0 else max(0, end - count)
         total = self._total(cached, session)
-        to_wall = now_ms() - steady_ms()
+        to_wall = wall_offset_ms()
         created = None if session.created is None else session.created + to_wall
         return SessionState(
             exists=cached is not None or session.created is not None,
@@ -205,7 +205,7 @@ class LocalStore:
         for session, active in (one for page in pages for one in page):
             found[session] = max(active, found.get(session, 0))
         if self._stands_in:
-            to_wall = now_ms() - steady_ms()
+            to_wall = wall_offset_ms()
             for cached in self._cache.list_user(prefix, user_id):
                 session, active = cached.ref.session_id, cached.read_at + to_wall
                 if before is None or (active, session) < before:

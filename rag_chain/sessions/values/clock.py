@@ -23,6 +23,23 @@ def steady_ms() -> int:
     return time.clock_gettime_ns(_STEADY) // 1_000_000
 
 
+_TOLERANCE_MS = 10
+_offset_ms = 0
+
+
+def wall_offset_ms() -> int:
+    """Return what turns a time of the steady clock into one of the wall clock, as that is set now (ms).
+
+    The two clocks can't be read at one instant. A smaller change than that explains keeps the last value, so that a time
+    that is shown twice is the same.
+    """
+    global _offset_ms
+    offset = now_ms() - steady_ms()
+    if abs(offset - _offset_ms) > _TOLERANCE_MS:
+        _offset_ms = offset
+    return _offset_ms
+
+
 @cache
 def read_boot_id() -> str:
     """What names this start of the machine, or empty where the system does not tell."""
