@@ -30,8 +30,8 @@ _offset_ms = 0
 def wall_offset_ms() -> int:
     """Return what turns a time of the steady clock into one of the wall clock, as that is set now (ms).
 
-    The two clocks can't be read at one instant. A smaller change than that explains keeps the last value, so that a time
-    that is shown twice is the same.
+    The two clocks are not read at one instant. A smaller change than that explains keeps the last value, so that a
+    time that is shown twice is the same.
     """
     global _offset_ms
     offset = now_ms() - steady_ms()
