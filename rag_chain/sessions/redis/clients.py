@@ -23,7 +23,7 @@ from rag_chain.errors import UsageError
 from rag_chain.sessions.redis.connect import connect, sentinels_of
 from rag_chain.sessions.redis.slots import AsyncSlots, Limit, Slots
 from rag_chain.sessions.redis.urls import RedisUrl, parse
-from rag_chain.sessions.values.flow import Args, Work
+from rag_chain.sessions.values.flow import Args
 from rag_chain.sessions.values.forks import renew_after_fork
 
 CONNECTIONS = 50
@@ -51,11 +51,9 @@ class SyncClient:
                 self._redis = self._redis or self._make()
         return self._redis
 
-    def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+    def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
-        if meanwhile is not None:
-            meanwhile()
         with self._slots:
             try:
                 reply = self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
@@ -84,15 +82,13 @@ class AsyncClient:
         self._guard = _close_at_end(client) if closed_with_loop else None
         self._has_begun = False
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
         if not self._has_begun:
             self._has_begun = True
             if self._guard is not None:
                 await anext(self._guard)
-        if meanwhile is not None:
-            meanwhile()
         async with self._slots:
             try:
                 reply = await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
@@ -126,9 +122,9 @@ class ThreadClient:
     def __init__(self, client: SyncClient) -> None:
         self._client = client
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """See ``SyncClient.call``."""
-        return await asyncio.to_thread(self._client.call, script, keys, args, meanwhile)
+        return await asyncio.to_thread(self._client.call, script, keys, args)
 
 
 def _undecoded(reply: Any) -> Any:

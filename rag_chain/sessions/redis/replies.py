@@ -32,8 +32,8 @@ def pack_begin(limits: Limits, claim: Claim, pending: Pending | None, member: st
     return (*args, "summary") if limits.summaries else args
 
 
-def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[SessionWindow, bool, bool]:
-    """The reply of ``begin.lua``; whether what the reader holds is right, and whether it is all there is."""
+def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[SessionWindow, bool]:
+    """Parse the reply of ``begin.lua``: the window, and whether what the reader holds is right."""
     line, raw_items, raw_pending, *summary = (reply, [], []) if isinstance(reply, bytes) else reply
     began, now, created, deletion, lost, total, matched, life, dropped = map(int, line.split())
     items = [Item(raw) for raw in reversed(raw_items)]
@@ -52,7 +52,7 @@ def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[Se
         knowledge="lost" if lost else "whole",
         summary=_parse_summary(summary[0]) if summary else None,
     )
-    return found, bool(matched), not raw_items
+    return found, bool(matched)
 
 
 def parse_state(reply: Any) -> SessionState:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import BaseMessage
-
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.overview import describe
@@ -17,12 +15,11 @@ from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, p
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.flow import Args, Call, Flow, Work
+from rag_chain.sessions.values.flow import Args, Call, Flow
 from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import Moment, Pending, Saved, SessionState, SessionWindow, Summary
 from rag_chain.sessions.values.versions import exclude, find_turn
-from rag_chain.sessions.values.window import shown_of
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
@@ -207,15 +204,10 @@ class RedisStore:
         """What is there, whether ``held`` is right, and when every message was last checked (steady, ms)."""
         whole = held is not None and steady_ms() - held.checked >= self.whole_check_ms
         args = pack_begin(self._limits, Claim(held, whole), pending, ref.session_id, alone=alone, ttl_ms=ttl_ms)
-        shown: list[BaseMessage] = []
-        # Most often the cached window is right: what is shown of it is worked out while the server checks it.
-        meanwhile = (lambda: shown.__setitem__(slice(None), shown_of(held.items))) if held and pending else None
-        reply = yield from self._call("begin", ref, args, meanwhile)
-        window, matched, is_all = parse_window(reply, self._limits.window, held)
+        reply = yield from self._call("begin", ref, args)
+        window, matched = parse_window(reply, self._limits.window, held)
         if window.began and self._index is not None:
             yield from self._index.add(ref)
-        if meanwhile and matched and is_all:
-            window.shown = shown
         checked = held.checked if matched and held is not None and not whole else steady_ms()
         return window, matched, checked
 
@@ -262,7 +254,6 @@ class RedisStore:
             life=life,
             trimmed=plan.dropped - plan.lost,
             knowledge="lost" if plan.lost else "whole",
-            shown=None,
             summary=summary,
         )
 
@@ -278,7 +269,7 @@ class RedisStore:
         summary = Summary(held.summary.text, plan.dropped + place)
         return summary if (yield from self.keep_summary(ref, summary, last, 0)) else None
 
-    def _call(self, script: str, ref: SessionRef, args: Args, meanwhile: Work = None) -> Flow[Any]:
+    def _call(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
         if script in _READS_DELETION:
             keys += (ref.deletion_key,)
@@ -287,7 +278,7 @@ class RedisStore:
         if self._index is None and script in _INDEXED:
             keys += (ref.index_key,)
         try:
-            return (yield Call(script, keys, args, meanwhile))
+            return (yield Call(script, keys, args))
         except FOREIGN as error:
             raise translate(error, self.address, ref.messages_key) from error
 

@@ -15,35 +15,29 @@ from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 Args = tuple[str | bytes | int, ...]
-Work = Callable[[], object] | None
 
 
 class SyncClient(Protocol):
     """Runs scripts on the server with blocking calls."""
 
-    def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+    def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run a script and return its reply."""
 
 
 class AsyncClient(Protocol):
     """Runs scripts on the server from one event loop."""
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args, meanwhile: Work = None) -> Any:
+    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run a script and return its reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded.
-
-    ``meanwhile``: work that may be done while the reply is under way; it is done before the reply is given, and
-    may be done twice.
-    """
+    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded."""
 
     script: str
     keys: tuple[str, ...]
     args: Args = ()
-    meanwhile: Work = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +66,7 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
             try:
                 result: Any = None
                 if isinstance(effect, Call):
-                    result = client().call(effect.script, effect.keys, effect.args, effect.meanwhile)
+                    result = client().call(effect.script, effect.keys, effect.args)
                 elif isinstance(effect, Disk):
                     result = effect.work()
                 else:
@@ -95,7 +89,7 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
                 result: Any = None
                 cancelled = task.cancelling()
                 if isinstance(effect, Call):
-                    result = await client().call(effect.script, effect.keys, effect.args, effect.meanwhile)
+                    result = await client().call(effect.script, effect.keys, effect.args)
                 elif isinstance(effect, Disk):
                     result = await asyncio.to_thread(effect.work)
                 else:

@@ -117,7 +117,6 @@ class SessionWindow:
         life: what the server calls this life of the session, which a loss ends; 0: none.
         trimmed: messages that left the session in good order.
         local: it is what this machine alone knows.
-        shown: what the chain is shown of ``items``, where that was worked out already.
     """
 
     items: list[Item]
@@ -131,7 +130,6 @@ class SessionWindow:
     began: bool = False
     knowledge: Knowledge = "whole"
     local: bool = False
-    shown: list[BaseMessage] | None = None
     summary: Summary | None = None
 
 
@@ -150,6 +148,7 @@ class Turn:
     running: RunningTurn
     named: bool = False
     answered: int = 0
+    _messages: list[BaseMessage] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def turn_id(self) -> str:
@@ -167,10 +166,11 @@ class Turn:
     @property
     def messages(self) -> list[BaseMessage]:
         """What the chain is shown before the question: nothing of this turn itself, which may be asked again."""
-        window = self.window
-        if self.named and (earlier := find_turn(window.items, self.turn_id)):
-            return shown_of(exclude(window.items, earlier))
-        return shown_of(window.items) if window.shown is None else window.shown
+        if self._messages is None:  # worked out once: the trace and the chain both want it
+            items = self.window.items
+            earlier = find_turn(items, self.turn_id) if self.named else []
+            self._messages = shown_of(exclude(items, earlier) if earlier else items)
+        return self._messages
 
     @property
     def summary(self) -> str:
