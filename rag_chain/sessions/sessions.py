@@ -248,7 +248,14 @@ def _compose(settings: Settings) -> Parts:
     local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
     server = breaker = None
     if server_url is not None:
-        store = RedisStore(address, memory, limits, one_slot=not clients.is_cluster)
+        store = RedisStore(
+            address,
+            memory,
+            limits,
+            one_slot=not clients.is_cluster,
+            # Well before the call's own timeout, and often enough to find that the other turn's process has died.
+            wait_seconds=min(0.5, float(server_url.options.get("socket_timeout", settings.redis_timeout)) / 2),
+        )
         recovery = Recovery(store, memory, local.journals, connections.run)
         probe = partial(_probe, connections, server_url, settings)
         breaker = Breaker(probe, recovery.replay, address)

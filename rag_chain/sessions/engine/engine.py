@@ -21,9 +21,9 @@ from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
-from rag_chain.sessions.values.clock import now_ms
+from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
-from rag_chain.sessions.values.flow import Disk, Flow, Pause
+from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef, check_id, make_turn_id
 from rag_chain.sessions.values.owner import RunningTurn, get_owner, is_dead, is_running
 from rag_chain.sessions.values.turns import (
@@ -40,7 +40,6 @@ from rag_chain.sessions.values.turns import (
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
-QUEUE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +99,14 @@ class Engine:
         alone = self._turn_order != "free"
         running = RunningTurn(ref.messages_key, turn)
         try:
-            waited = 0.0
+            deadline = steady_ms() + self._turn_timeout * 1000
             while True:
                 window = yield from self._read_window(ref, pending, alone=alone)
                 if window.began:
                     return Turn(ref, pending, _moment_of(window), window, running, named=turn_id is not None)
-                if self._turn_order == "reject" or waited >= self._turn_timeout:
+                if self._turn_order == "reject" or steady_ms() >= deadline:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
-                yield Pause(QUEUE_SECONDS)
-                waited += QUEUE_SECONDS
+                yield from self._serve(lambda store: store.wait(ref))
         except BaseException:
             running.end()
             raise

@@ -12,7 +12,7 @@ from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.journal.session_table import JournalSession, merge_sessions
 from rag_chain.sessions.values.clock import steady_ms, wall_offset_ms
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.flow import Disk, Flow
+from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import (
@@ -28,6 +28,8 @@ from rag_chain.sessions.values.turns import (
 from rag_chain.sessions.values.versions import find_turn, gives_way, is_answered, put_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
+QUEUE_SECONDS = 0.05
+
 
 class LocalStore:
     """Flows over the journals and, where a server is away, what memory holds of its sessions.
@@ -42,6 +44,10 @@ class LocalStore:
         self._limits = limits
         self._sessions = sessions
         self._stands_in = spare.waits
+
+    def wait(self, ref: SessionRef) -> Flow[None]:
+        """Wait a moment for the end of another turn of the session."""
+        yield Pause(QUEUE_SECONDS)
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
         """Read the window; with ``pending`` also keep the question, unless ``alone`` and another turn runs."""

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import inspect
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -31,6 +32,8 @@ CONNECTIONS = 50
 WAIT_SECONDS = 20.0
 """How long a call waits for one of them, by default; the option ``timeout`` of the URL changes it."""
 CALL_SECONDS = 1.0
+POLL_SECONDS = 0.05
+"""How long a caller waits for another turn's end where too many already wait for one on the server."""
 GIVEN_ADDRESS = "the given client"
 
 
@@ -40,6 +43,7 @@ class SyncClient:
     def __init__(self, make: Callable[[], Any], limit: Limit) -> None:
         self._make = make
         self._slots = Slots(limit)
+        self._waits = threading.Semaphore(max(1, limit.size // 2))
         self._lock = threading.Lock()
         self._redis: Any = None
 
@@ -61,6 +65,19 @@ class SyncClient:
                 reply = self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
         return _undecoded(reply)
 
+    def wait(self, key: str, seconds: float) -> None:
+        """Wait on the server for an element of a list.
+
+        A wait holds a connection but no slot: those who wait must not keep the turn that they wait for from ending.
+        """
+        if not self._waits.acquire(blocking=False):
+            time.sleep(POLL_SECONDS)
+            return
+        try:
+            self.redis.blpop([key], seconds)
+        finally:
+            self._waits.release()
+
     def close(self) -> None:
         """Close the connections; no other thread may be in a call."""
         if self._redis is not None:
@@ -79,22 +96,35 @@ class AsyncClient:
     def __init__(self, client: Any, limit: Limit, *, closed_with_loop: bool) -> None:
         self.redis = client
         self._slots = AsyncSlots(limit)
+        self._waits = asyncio.Semaphore(max(1, limit.size // 2))
         self._guard = _close_at_end(client) if closed_with_loop else None
         self._has_begun = False
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
         source, sha = load_script(script)
-        if not self._has_begun:
-            self._has_begun = True
-            if self._guard is not None:
-                await anext(self._guard)
+        await self._begin()
         async with self._slots:
             try:
                 reply = await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
             except NoScriptError:
                 reply = await self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
         return _undecoded(reply)
+
+    async def wait(self, key: str, seconds: float) -> None:
+        """See ``SyncClient.wait``."""
+        await self._begin()
+        if self._waits.locked():
+            await asyncio.sleep(POLL_SECONDS)
+            return
+        async with self._waits:
+            await self.redis.blpop([key], seconds)
+
+    async def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            if self._guard is not None:
+                await anext(self._guard)
 
     async def aclose(self) -> None:
         """Close the connections; no other task may be in a call."""
@@ -125,6 +155,10 @@ class ThreadClient:
     async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """See ``SyncClient.call``."""
         return await asyncio.to_thread(self._client.call, script, keys, args)
+
+    async def wait(self, key: str, seconds: float) -> None:
+        """See ``SyncClient.wait``."""
+        await asyncio.to_thread(self._client.wait, key, seconds)
 
 
 def _undecoded(reply: Any) -> Any:

@@ -15,7 +15,7 @@ from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, p
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.flow import Args, Call, Flow
+from rag_chain.sessions.values.flow import Args, Call, Flow, Wait
 from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import Moment, Pending, Saved, SessionState, SessionWindow, Summary
@@ -40,14 +40,18 @@ class RedisStore:
     Args:
         address: the server without credentials, for messages.
         one_slot: whether a script may touch the user's index together with the session; not in a cluster.
+        wait_seconds: how long a wait for another turn's end may take in one call.
     """
 
-    def __init__(self, address: str, cache: WindowCache, limits: Limits, *, one_slot: bool) -> None:
+    def __init__(
+        self, address: str, cache: WindowCache, limits: Limits, *, one_slot: bool, wait_seconds: float = 0.5
+    ) -> None:
         self.address = address
         self._cache = cache
         self._limits = limits
         self._index = None if one_slot else ClusterIndex(address, limits)
         self.whole_check_ms = 1000
+        self._wait_seconds = wait_seconds
         self.has_seen_loss = False
         """Whether the server has lost a session, so that it may lack others that this process holds."""
 
@@ -61,6 +65,16 @@ class RedisStore:
             self.has_seen_loss = True
         self._remember(ref, window, checked, sent)
         return window
+
+    def wait(self, ref: SessionRef) -> Flow[None]:
+        """Wait until a turn of the session ends, for a short time: the process that answers it may die.
+
+        The scripts wake one of those who wait when a turn ends that another one has waited for.
+        """
+        try:
+            yield Wait(ref.wake_key, self._wait_seconds)
+        except FOREIGN as error:
+            raise translate(error, self.address, ref.wake_key) from error
 
     def peek(self, ref: SessionRef) -> Flow[None]:
         """Bring a session that is not there into memory, without writing anything."""

@@ -45,6 +45,8 @@ MAX_MESSAGE_BYTES = 1_000_000
 _COMMON: dict[type[BaseMessage], Set[str]] = {kind: kind.model_fields.keys() for kind in (HumanMessage, AIMessage)}
 _LONG_INTEGER = re.compile(rb"\d{19}")
 _CALLS = ("tool_calls", "invalid_tool_calls")
+_PARSED = (*_CALLS, "usage_metadata")
+"""Fields of an answer that LangChain checks when it reads the message back."""
 _RAW_CALLS = ("tool_calls", "function_call")
 """Keys of ``additional_kwargs`` in which providers' own forms of tool calls are kept."""
 
@@ -210,11 +212,9 @@ def parse(raw: bytes) -> BaseMessage | None:
 
 def _is_simple(message: BaseMessage) -> bool:
     """Whether a message is sure to be read back, so that it need not be tried."""
-    fields = (*_CALLS, "usage_metadata")
+    fields = message.__dict__  # looking for a field that a class lacks is slow
     return (
-        type(message) in _COMMON
-        and isinstance(message.content, str)
-        and not any(getattr(message, name, None) for name in fields)
+        type(message) in _COMMON and isinstance(message.content, str) and not any(fields.get(name) for name in _PARSED)
     )
 
 

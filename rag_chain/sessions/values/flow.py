@@ -23,12 +23,18 @@ class SyncClient(Protocol):
     def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run a script and return its reply."""
 
+    def wait(self, key: str, seconds: float) -> None:
+        """Wait until the list has an element, and take it, but not longer than so many seconds."""
+
 
 class AsyncClient(Protocol):
     """Runs scripts on the server from one event loop."""
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
         """Run a script and return its reply."""
+
+    async def wait(self, key: str, seconds: float) -> None:
+        """Wait until the list has an element, and take it, but not longer than so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,15 @@ class Pause:
     seconds: float
 
 
-Effect = Call | Disk | Pause
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait on the server until the list ``key`` has an element, and take it, for so many seconds at most."""
+
+    key: str
+    seconds: float
+
+
+Effect = Call | Disk | Pause | Wait
 Flow = Generator[Effect, Any, T]
 
 
@@ -69,6 +83,8 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
                     result = client().call(effect.script, effect.keys, effect.args)
                 elif isinstance(effect, Disk):
                     result = effect.work()
+                elif isinstance(effect, Wait):
+                    client().wait(effect.key, effect.seconds)
                 else:
                     time.sleep(effect.seconds)
             except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
@@ -92,6 +108,8 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
                     result = await client().call(effect.script, effect.keys, effect.args)
                 elif isinstance(effect, Disk):
                     result = await asyncio.to_thread(effect.work)
+                elif isinstance(effect, Wait):
+                    await client().wait(effect.key, effect.seconds)
                 else:
                     await asyncio.sleep(effect.seconds)
                 if task.cancelling() > cancelled:

@@ -47,11 +47,10 @@ for i = 4, #ARGV do
   length = redis.call('LPUSH', KEYS[1], ARGV[i])
 end
 local marks = string.format('%d:%d:%d', now, before, length + dropped)
-local kept = 1
-for one in string.gmatch(meta[5] or '', '%S+') do
-  kept = kept + 1
-  if kept <= 16 then
-    marks = marks .. ' ' .. one
+if meta[5] then
+  marks = marks .. ' ' .. meta[5]
+  if #marks > 640 then
+    marks = string.match(string.sub(marks, 1, 640), '^(.*) ')
   end
 end
 changes[#changes + 1], changes[#changes + 2] = 'marks', marks

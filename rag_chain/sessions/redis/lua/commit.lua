@@ -17,8 +17,8 @@
 -- stands: it was committed before and the reply got lost, or the caller asked again without need. Otherwise, failed or
 -- a question alone, it leaves the list and the new one is appended. versions.py has the same rule.
 --
--- The field `marks` says of the newest 16 changes 'ms:total before:total after', newest first. With it a deletion that
--- arrives late leaves what came after it (delete.lua), and an evicted list is noticed (begin.lua).
+-- The field `marks` says of the newest changes 'ms:total before:total after', newest first, in 640 bytes. With it a
+-- deletion that arrives late leaves what came after it (delete.lua), and an evicted list is noticed (begin.lua).
 
 local known, begun, age, ttl, max, base, again =
   string.match(ARGV[1], '(%d+) (%d+) (%d+) (-?%d+) (%d+) (%d+) (%d)')
@@ -116,11 +116,10 @@ local before = length + dropped
 local new = length == 0
 length = redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
 local marks = string.format('%d:%d:%d', now, before, length + dropped)
-local kept = 1
-for one in string.gmatch(meta[5] or '', '%S+') do
-  kept = kept + 1
-  if kept <= 16 then
-    marks = marks .. ' ' .. one
+if meta[5] then
+  marks = marks .. ' ' .. meta[5]
+  if #marks > 640 then
+    marks = string.match(string.sub(marks, 1, 640), '^(.*) ')
   end
 end
 changes[#changes + 1], changes[#changes + 2] = 'marks', marks
