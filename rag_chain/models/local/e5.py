@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import unicodedata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.loading import Once, cut_into_windows
 from rag_chain.models.local.sentences import SentenceEmbeddings
 from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
 
@@ -60,19 +60,6 @@ def is_installed() -> bool:
     return all(find_spec(name) for name in ("onnxruntime", "tokenizers")) and _MODEL.is_installed()
 
 
-_lock = threading.Lock()
-_loaded: tuple[Tokenizer, InferenceSession, dict[int, str]] | None = None
-
-
-def _load() -> tuple[Tokenizer, InferenceSession, dict[int, str]]:
-    """Return tokenizer, model and map of characters, loaded once a process."""
-    global _loaded
-    with _lock:
-        if _loaded is None:
-            _loaded = _read()
-        return _loaded
-
-
 def _read() -> tuple[Tokenizer, InferenceSession, dict[int, str]]:
     try:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -88,6 +75,8 @@ def _read() -> tuple[Tokenizer, InferenceSession, dict[int, str]]:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", special_tokens=[(begin, packed.begin), (end, packed.end)]
     )
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.no_padding()
-    return tokenizer, open_graph(_MODEL, "e5_graph"), packed.characters
+    return cut_into_windows(tokenizer, MAX_TOKENS), open_graph(_MODEL, "e5_graph"), packed.characters
+
+
+_load = Once(_read)
+"""Returns the tokenizer, the model and the map of characters."""

@@ -6,10 +6,9 @@ checked, so that an index is not filled with the vectors of some other model.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
-from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.loading import Once, read_tokenizer
 from rag_chain.models.local.sentences import SentenceEmbeddings
 from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
 
@@ -54,25 +53,9 @@ class MiniLMEmbeddings(SentenceEmbeddings):
         super().__init__(*_load())
 
 
-_lock = threading.Lock()
-_loaded: tuple[Tokenizer, InferenceSession] | None = None
-
-
-def _load() -> tuple[Tokenizer, InferenceSession]:
-    """The tokenizer and the model, once a process."""
-    global _loaded
-    with _lock:
-        if _loaded is None:
-            _loaded = _read()
-        return _loaded
-
-
 def _read() -> tuple[Tokenizer, InferenceSession]:
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"local:minilm needs the package {error.name}: {INSTALL_LOCAL}.") from error
-    tokenizer = Tokenizer.from_file(str(_TOKENIZER.path()))
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.no_padding()
-    return tokenizer, open_graph(_MODEL, "minilm_graph")
+    return read_tokenizer(_TOKENIZER, MAX_TOKENS), open_graph(_MODEL, "minilm_graph")
+
+
+_load = Once(_read)
+"""Returns the tokenizer and the model."""

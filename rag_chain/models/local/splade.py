@@ -7,7 +7,6 @@ score is the dot product. The model is of uncased English.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.loading import Once, read_tokenizer
 from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
 from rag_chain.operations.workers import cores
 
@@ -94,25 +94,9 @@ def check_installed() -> None:
         raise ConfigurationError(f"local:splade needs onnxruntime and tokenizers: {INSTALL_LOCAL}.")
 
 
-_lock = threading.Lock()
-_loaded: tuple[Tokenizer, InferenceSession] | None = None
-
-
-def _load() -> tuple[Tokenizer, InferenceSession]:
-    """The tokenizer and the model, once a process."""
-    global _loaded
-    with _lock:
-        if _loaded is None:
-            _loaded = _read()
-        return _loaded
-
-
 def _read() -> tuple[Tokenizer, InferenceSession]:
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"local:splade needs the package {error.name}: {INSTALL_LOCAL}.") from error
-    tokenizer = Tokenizer.from_file(str(_TOKENIZER.path()))
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.no_padding()
-    return tokenizer, open_graph(_MODEL, "splade_graph")
+    return read_tokenizer(_TOKENIZER, MAX_TOKENS), open_graph(_MODEL, "splade_graph")
+
+
+_load = Once(_read)
+"""Returns the tokenizer and the model."""
