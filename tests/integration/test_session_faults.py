@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,11 @@ from talking import config, contents, echo_chain, is_back, journal_rows, message
 from rag_chain.errors import HistoryAuthError, HistoryDataError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
 from rag_chain.sessions.redis.clients import SyncClient
+from rag_chain.sessions.values.clock import now_ms, steady_ms
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.flow import Args
+from rag_chain.sessions.values.owner import get_owner
+from rag_chain.sessions.values.turns import Moment, Pending
 
 Open = Callable[..., Sessions]
 
@@ -260,6 +267,28 @@ def test_a_deletion_during_the_outage_wins_over_what_waits(own_server: RedisServ
     assert contents(stock(own_server.url, "s2")) == turns("kept")
 
 
+def test_a_deletion_that_takes_long_to_replay_does_not_take_what_came_after_it(
+    own_server: RedisServer, process: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = process()
+    say(sessions, "1")
+    own_server.kill()
+    sessions.delete(sessions.ref("s1"))
+    say(sessions, "2")
+    sessions.engine._server.breaker.stop()
+    call = SyncClient.call
+
+    def call_late(client: SyncClient, script: str, keys: tuple[str, ...], args: Args) -> Any:
+        if script == "delete":
+            time.sleep(0.2)
+        return call(client, script, keys, args)
+
+    monkeypatch.setattr(SyncClient, "call", call_late)
+    own_server.start()
+    assert sessions.engine._server.recovery.replay()
+    assert contents(stock(own_server.url)) == turns("2")
+
+
 def test_a_session_deleted_elsewhere_during_the_outage_stays_deleted(
     own_server: RedisServer, process: Open, journal: Path
 ) -> None:
@@ -273,6 +302,102 @@ def test_a_session_deleted_elsewhere_during_the_outage_stays_deleted(
     sessions.engine._server.recovery.replay()
     assert stock(own_server.url) == []
     assert journal_rows(journal) == 0
+
+
+def stay_away(sessions: Sessions) -> None:
+    """Keep a process from finding out that the server is back."""
+
+    def probe() -> None:
+        raise HistoryUnavailableError("still away, as far as this process knows.")
+
+    sessions.engine._server.breaker._probe = probe
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_no_process_overtakes_what_another_one_of_this_machine_journaled(
+    own_server: RedisServer, process: Open, journal: Path, asynchronous: bool
+) -> None:
+    one, other = process(), process()
+    say(other, "0")
+    say(one, "0", session_id="another")
+    stay_away(one)
+    own_server.kill()
+    assert say(one, "1") == ["journaled"]
+    own_server.start()
+    if asynchronous:
+        question = {"input": "2"}
+        assert asyncio.run(echo_chain(other).ainvoke(question, config()))["persistence"] == "durable"
+    else:
+        assert say(other, "2") == ["durable"]
+    assert say(one, "3") == ["journaled"]
+    assert messages(other) == turns("0", "1", "2", "3")
+    assert contents(stock(own_server.url)) == turns("0", "1", "2", "3")
+    assert journal_rows(journal) == 0
+
+
+def test_what_is_about_to_be_replayed_by_another_process_is_not_overtaken(
+    own_server: RedisServer, process: Open, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = process(), process()
+    say(other, "0")
+    stay_away(one)
+    own_server.kill()
+    say(one, "1")
+    own_server.start()
+    outbox = other.engine._local.journals.disk.outbox
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "take_lease", lambda: False)
+        assert say(other, "2") == ["journaled"]
+        assert say(other, "elsewhere", session_id="s2") == ["durable"]
+    assert say(other, "3") == ["durable"]
+    assert contents(stock(own_server.url)) == turns("0", "1", "2", "3")
+
+
+def test_a_right_that_is_taken_away_in_the_middle_of_a_turn_does_not_cost_the_answer(
+    own_server: RedisServer, process: Open, journal: Path
+) -> None:
+    with own_server.client() as client:
+        client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
+        url = own_server.url.replace("redis://", "redis://app:secret@")
+        sessions = process(redis_url=url)
+        say(sessions, "0")
+        begun = sessions.begin(sessions.ref("s1"), HumanMessage("1"))
+        client.acl_setuser("app", commands=["-lpush"])
+        assert sessions.commit(begun, AIMessage("re: 1"), "complete").persistence == "journaled"
+        assert journal_rows(journal) == 1
+        client.acl_setuser("app", commands=["+@all"])
+    assert say(sessions, "2") == ["durable"]
+    assert contents(stock(own_server.url)) == turns("0", "1", "2")
+
+
+def test_a_replay_ends_though_others_go_on_talking(
+    own_server: RedisServer, process: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = process()
+    say(sessions, "0")
+    own_server.kill()
+    say(sessions, "1", "2")
+    sessions.engine._server.breaker.stop()
+    recovery = sessions.engine._server.recovery
+    replayed: list[str] = []
+    replay_entry = recovery._replay_entry
+
+    def replay_and_talk(entry: Any, offsets: Any) -> Any:
+        replayed.append(entry.name)
+        local = sessions.engine._local
+        ref = sessions.ref("talk")
+        pending = Pending(f"t{len(replayed)}", get_owner(), now_ms(), Item.of(HumanMessage("more")))
+        sessions.run(local.begin(ref, pending))
+        sessions.run(local.commit(ref, pending.turn_id, Moment(0, 0, steady_ms()), [pending.question]))
+        return replay_entry(entry, offsets)
+
+    own_server.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "_replay_entry", replay_and_talk)
+        assert recovery.replay()
+    assert len(replayed) == 2
+    assert recovery.replay()
+    assert len(stock(own_server.url, "talk")) == 2
 
 
 def test_only_one_process_replays(own_server: RedisServer, process: Open, journal: Path) -> None:

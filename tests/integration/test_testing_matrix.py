@@ -19,8 +19,7 @@ def results(history: str, faults: list[str], shape: Shape, folder: Path, **more:
 
 def test_no_turn_of_rag_chain_is_lost_while_servers_and_connections_fail(tmp_path: Path) -> None:
     faults = ["kill", "half-reply"]
-    # No session is used by two processes: after an outage their turns may change places, see docs/reliability.md.
-    found = results("rag_chain", faults, Shape(turns=60, seed=2, pause=0.01, shared=0), tmp_path)
+    found = results("rag_chain", faults, Shape(turns=60, seed=2, pause=0.01), tmp_path)
     assert [one.fault for one in found] == faults
     for one in found:
         assert one.verdict.findings == []

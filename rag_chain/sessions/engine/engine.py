@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import (
+    HistoryError,
     HistoryUnavailableError,
     HistoryWriteError,
     InvalidQuestionError,
@@ -40,6 +42,7 @@ from rag_chain.sessions.values.turns import (
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
+log = logging.getLogger("rag_chain.sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Engine:
                     return Turn(ref, pending, _moment_of(window), window, running, named=turn_id is not None)
                 if self._turn_order == "reject" or steady_ms() >= deadline:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
-                yield from self._serve(lambda store: store.wait(ref))
+                yield from self._serve(lambda store: store.wait(ref), ref)
         except BaseException:
             running.end()
             raise
@@ -122,7 +125,9 @@ class Engine:
             base = 0 if turn.window.local else turn.window.total
             saved: Saved = yield from self._serve(
                 lambda store: store.commit(turn.ref, turn.turn_id, turn.moment, items, base, again=turn.named),
+                turn.ref,
                 write=True,
+                must_keep=True,
             )
             if turn.window.local and self._local is not None and saved.persistence == "durable":
                 yield from self._local.forget_pending(turn.ref, turn.turn_id)
@@ -153,7 +158,7 @@ class Engine:
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
         """Append messages as they are stored."""
         unique, moment = make_turn_id(), Moment()
-        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, items), write=True)
+        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, items), ref, write=True)
         return saved
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
@@ -168,7 +173,7 @@ class Engine:
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
         """Set the time to live of a session; whether there is one."""
-        existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms))
+        existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms), ref)
         return existed
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0, *, renew: bool = True) -> Flow[SessionState]:
@@ -180,7 +185,9 @@ class Engine:
         Raises:
             HistoryUnavailableError: the server is away and nothing is known here of the session.
         """
-        state: SessionState = yield from self._serve(lambda store: store.inspect(ref, offset, count, renew=renew), ref)
+        state: SessionState = yield from self._serve(
+            lambda store: store.inspect(ref, offset, count, renew=renew), ref, reads=True
+        )
         if state.store == "redis":
             if self._local is not None:
                 state.waiting = yield from self._local.count_waiting(ref)
@@ -242,19 +249,36 @@ class Engine:
         return page
 
     def _read_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
-        window: SessionWindow = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
+        window: SessionWindow = yield from self._serve(
+            lambda store: store.begin(ref, pending, alone=alone), ref, reads=True
+        )
         over = ((one.turn_id, one.given_up()) for one in window.pending if self._is_over(ref, one, window.now))
         dead = [(turn_id, item) for turn_id, item in over if item is not None]
         if not dead:
             return window
         yield from self._serve(lambda store: store.settle(ref, dead))
-        window = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref)
+        window = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref, reads=True)
         return window
 
-    def _serve(self, ask: Ask[T], ref: SessionRef | None = None, *, write: bool = False) -> Flow[T]:
+    def _serve(
+        self,
+        ask: Ask[T],
+        ref: SessionRef | None = None,
+        *,
+        reads: bool = False,
+        write: bool = False,
+        must_keep: bool = False,
+    ) -> Flow[T]:
         """Have the server do it, or this machine while the server is away.
 
-        ``ref``: the session whose messages are needed for it.
+        What waits on this machine of the session goes to the server first, so that nothing overtakes it.
+
+        Args:
+            ask: what to do, given a store.
+            ref: the session that it is about.
+            reads: whether the session's messages are needed for it.
+            write: whether it is lost where it can't be done.
+            must_keep: whether this machine keeps it where the server refuses it.
         """
         server, local = self._server, self._local
         if server is None:
@@ -265,25 +289,28 @@ class Engine:
         if breaker.closed is None:
             # The first call asks for a sign of life.
             yield Disk(breaker.check)
-        if breaker.closed:
-            try:
+        try:
+            if breaker.closed and (ref is None or not recovery.may_wait() or (yield from recovery.bring(ref))):
                 result = yield from ask(server.store)
-            except HistoryUnavailableError as error:
-                breaker.open(error)
-            else:
                 if server.store.has_seen_loss:
                     server.store.has_seen_loss = False
                     recovery.restore_soon()
                 recovery.look()
                 return result
-        if breaker.readable and ref is not None:
+        except HistoryUnavailableError as error:
+            breaker.open(error)
+        except HistoryError as error:
+            if not must_keep:
+                raise
+            log.error("%s The turn is kept on this machine until that is mended.", error)
+        if reads and ref is not None and (breaker.closed or breaker.readable):
             try:
                 yield from server.store.peek(ref)
             except HistoryUnavailableError:
                 breaker.readable = False
         result = yield from ask(local)
         if breaker.closed:
-            # The server came back while this was being kept here.
+            # The server came back while this was being kept here, or what waited could not go to it yet.
             recovery.replay_soon()
         return result
 

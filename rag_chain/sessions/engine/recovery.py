@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rag_chain.errors import HistoryError, HistoryUnavailableError, HistoryWriteError
@@ -15,8 +16,9 @@ from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import steady_ms
-from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.forks import renew_after_fork
+from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Saved
 from rag_chain.sessions.values.window_cache import WindowCache
 
@@ -54,10 +56,10 @@ class Recovery:
         self._lock = threading.Lock()
 
     def replay(self) -> bool:
-        """Replay all that waits.
+        """Replay all that waits now; what comes meanwhile waits for the next time.
 
         Returns:
-            Whether nothing waits any more but what the server refused; false while another process replays.
+            False while another process replays.
 
         Raises:
             HistoryUnavailableError: the server is away again; what it does not have yet is still kept.
@@ -66,6 +68,36 @@ class Recovery:
             self._journals.report_elsewhere()
             # What memory keeps is younger than what the disk keeps, so it waits for that.
             return all(self._replay(journal) for journal in self._journals.in_use)
+
+    def may_wait(self) -> bool:
+        """Whether anything may wait, as far as that is known without reading a journal."""
+        return not all(journal.outbox.is_surely_empty for journal in self._journals.all)
+
+    def bring(self, ref: SessionRef) -> Flow[bool]:
+        """Replay what waits of one session, which what comes now must not overtake.
+
+        Returns:
+            Whether nothing of it waits any more but what the server refused.
+
+        Raises:
+            HistoryUnavailableError: the server is away.
+        """
+        if not (yield from self._waits(ref)):
+            return True
+        yield Disk(self.replay)
+        return not (yield from self._waits(ref))
+
+    def _waits(self, ref: SessionRef) -> Flow[bool]:
+        for journal in self._journals.all:
+            if journal.outbox.is_surely_empty:
+                continue
+            try:
+                numbers = yield Disk(partial(journal.outbox.list_ids, ref))
+            except HistoryWriteError:
+                continue  # a damaged journal must not keep the server from serving
+            if any((id(journal), number) not in self._refused for number in numbers):
+                return True
+        return False
 
     def look(self) -> None:
         """Replay in the background what other processes left behind, looking every 30 s at most."""
@@ -124,7 +156,10 @@ class Recovery:
 
     def _drain(self, journal: Journal) -> bool:
         last, replayed, deleted = 0, 0, 0
-        while entries := journal.list_waiting(after=last):
+        offsets: dict[str, int] = {}
+        # Those who talk without a pause would otherwise keep it from ever ending.
+        newest = journal.outbox.newest
+        while last < newest and (entries := journal.list_waiting(after=last)):
             if not self._take_lease(journal):
                 return False
             done: list[int] = []
@@ -134,7 +169,7 @@ class Recovery:
                     mark = (id(journal), entry.id)
                     if mark not in self._replayed:
                         try:
-                            result = self._run(self._replay_entry(entry))
+                            result = self._run(self._replay_entry(entry, offsets))
                         except HistoryUnavailableError:
                             raise
                         except HistoryError as error:
@@ -167,17 +202,27 @@ class Recovery:
         else:
             self._replayed.difference_update((id(journal), number) for number in numbers)
 
-    def _replay_entry(self, entry: Entry) -> Flow[Any]:
+    def _replay_entry(self, entry: Entry, offsets: dict[str, int]) -> Flow[Any]:
+        """Replay one entry. ``offsets``: of the clocks in this replay.
+
+        All times of a session go by one reading of the server's clock: with one reading each, a deletion that took long
+        to send would come after a turn that was asked after it.
+        """
         remote, ref = self._remote, entry.ref
-        if entry.kind in ("turn", "given_up"):
-            return remote.commit(ref, entry.name, entry.moment, entry.items, entry.base, again=True)
-        if entry.kind == "append":
-            return remote.append(ref, entry.name, entry.moment, entry.items, entry.base, late=True)
         if entry.kind == "create":
-            return remote.create(ref, entry.body.decode())
+            return (yield from remote.create(ref, entry.body.decode()))
         if entry.kind == "extend":
-            return remote.extend(ref, max(1000, int(entry.body) - (steady_ms() - entry.moment.steady_ms)))
-        return remote.delete(ref, moment=entry.moment, keep_session=entry.kind == "clear")
+            left = int(entry.body) - (steady_ms() - entry.moment.steady_ms)
+            return (yield from remote.extend(ref, max(1000, left)))
+        clock = "" if remote.has_one_clock else ref.messages_key
+        if clock not in offsets:
+            offsets[clock] = yield from remote.read_clock(ref)
+        moment = entry.moment.on_server(offsets[clock])
+        if entry.kind in ("turn", "given_up"):
+            return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
+        if entry.kind == "append":
+            return (yield from remote.append(ref, entry.name, moment, entry.items, entry.base, late=True))
+        return (yield from remote.delete(ref, moment=moment, keep_session=entry.kind == "clear"))
 
     def _complain(self, journal: Journal, entry: Entry, error: HistoryError) -> None:
         mark = (id(journal), entry.id)

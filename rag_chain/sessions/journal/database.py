@@ -25,6 +25,7 @@ from rag_chain.sessions.values.clock import now_ms, read_boot_id, steady_ms
 
 PAGE_BYTES = 4096
 LOCK_SECONDS = 5.0
+SETTLED_NS = 100_000_000
 _LONGEST_WAIT = 0.01
 _JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
 """Between two attempts to get the lock. SQLite's own waiting grows to 0.1 s, so that one of many writers starves."""
@@ -41,6 +42,7 @@ class Database:
 
     def __init__(self, path: Path | None, limit: int, on_connect: Callable[[sqlite3.Connection], None]) -> None:
         self.path = path and path.expanduser()
+        self._newest_first = () if self.path is None else (self.path.with_name(f"{self.path.name}-wal"), self.path)
         self._limit = limit
         self._on_connect = on_connect
         self._lock = threading.RLock()
@@ -52,6 +54,26 @@ class Database:
     def used(self) -> bool:
         """Whether there can be anything in it; no file is made to find out."""
         return self._connection is not None or (self.path is not None and self.path.exists())
+
+    def mark(self) -> tuple[int, int] | None:
+        """What another change by any process alters; ``None``: there is nothing.
+
+        It takes two microseconds, so that each turn can look: the kernel has the size and time of the newest file.
+        """
+        if self.path is None:
+            connection = self._connection
+            return None if connection is None else (connection.total_changes, 0)
+        for path in self._newest_first:
+            try:
+                found = path.stat()
+            except OSError:
+                continue
+            return found.st_size, found.st_mtime_ns
+        return None
+
+    def is_settled(self, mark: tuple[int, int]) -> bool:
+        """Whether a change from now on is sure to alter the mark: times of files have a tick of some milliseconds."""
+        return self.path is None or time.time_ns() - mark[1] > SETTLED_NS
 
     def now(self) -> int:
         """The time by the database's clock (ms); right inside a transaction."""

@@ -23,6 +23,7 @@ class Outbox:
         self._entries = entries
         self._store = store
         self._prefix = prefix
+        self._empty_at: tuple[int, int] | None = None
 
     def list_entries(self, after: int, limit: int) -> list[Entry]:
         """Those behind ``after``, in order: all but the questions of turns that are under way."""
@@ -33,6 +34,33 @@ class Outbox:
                 (self._store, after, limit),
             ).fetchall()
         return [self._entries.parse(row[:8], make_known_ref(self._prefix, row[8], row[9] or None)) for row in rows]
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest entry; 0 if there is none."""
+        with self._database.transaction(write=False) as db:
+            found = db.execute("SELECT max(id) FROM entries WHERE store = ?", (self._store,)).fetchone()
+        return int(found[0] or 0)
+
+    @property
+    def is_surely_empty(self) -> bool:
+        """Whether nothing waits, as far as that is known without reading: false may mean either."""
+        mark = self._database.mark()
+        return mark is None or mark == self._empty_at
+
+    def list_ids(self, ref: SessionRef) -> list[int]:
+        """The numbers of a session's entries."""
+        mark = self._database.mark()
+        with self._database.transaction(write=False) as db:
+            rows = db.execute(
+                "SELECT id FROM entries WHERE store = ? AND key = ? AND kind != 'pending'",
+                (self._store, ref.messages_key),
+            ).fetchall()
+            waits = db.execute(
+                "SELECT EXISTS (SELECT 1 FROM entries WHERE store = ? AND kind != 'pending')", (self._store,)
+            ).fetchone()[0]
+        self._empty_at = None if waits or mark is None or not self._database.is_settled(mark) else mark
+        return [row[0] for row in rows]
 
     def count(self, ref: SessionRef | None = None) -> int:
         """How many there are, of one session or all."""

@@ -30,6 +30,8 @@ class JournalPair:
     def __init__(self, disk: Journal | None, spare: Journal) -> None:
         self.disk = disk
         self.spare = spare
+        self.all = tuple(one for one in (disk, spare) if one is not None)
+        """Those that there are, the older entries' first, whether they are in use or not."""
         self._disk_again = 0.0
         self._complained = False
         self._told_elsewhere = False
@@ -37,7 +39,7 @@ class JournalPair:
     @property
     def in_use(self) -> list[Journal]:
         """Those in use, the older entries' first. Looks at the disk, so it is not for the event loop."""
-        return [one for one in (self.disk, self.spare) if one is not None and one.used]
+        return [one for one in self.all if one.used]
 
     def write(self, work: Callable[[Journal], T]) -> Flow[T]:
         """Do it in the journal on disk; where that fails, say so once and do it in memory."""

@@ -47,6 +47,7 @@ class RedisStore:
         self, address: str, cache: WindowCache, limits: Limits, *, one_slot: bool, wait_seconds: float = 0.5
     ) -> None:
         self.address = address
+        self.has_one_clock = one_slot
         self._cache = cache
         self._limits = limits
         self._index = None if one_slot else ClusterIndex(address, limits)
@@ -136,15 +137,21 @@ class RedisStore:
         """Delete the session, or only its messages; whether there was anything.
 
         Args:
-            moment: when it was asked for, if that was earlier: what came after stays.
+            moment: when it was asked for by the server's clock, if that was earlier: what came after stays.
         """
-        age = "" if moment is None else max(0, steady_ms() - moment.steady_ms)
-        args = (age, self._limits.listed_ms, int(keep_session), ref.session_id)
+        at = "" if moment is None else moment.server_ms
+        args = (at, self._limits.listed_ms, int(keep_session), ref.session_id)
         existed = yield from self._call("delete", ref, args)
         self._cache.drop(ref)
         if not keep_session and self._index is not None:
             yield from self._index.remove(ref)
         return bool(existed)
+
+    def read_clock(self, ref: SessionRef) -> Flow[int]:
+        """Return what turns a time of this machine's steady clock into one of the server that has the session (ms)."""
+        sent = steady_ms()
+        server = yield from self._call("clock", ref, ())
+        return int(server) - (sent + steady_ms()) // 2
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
         """Make an empty session; whether it is new."""

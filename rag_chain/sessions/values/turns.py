@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -45,6 +45,10 @@ class Moment:
     deletion: int = 0
     server_ms: int = 0
     steady_ms: int = field(default_factory=steady_ms)
+
+    def on_server(self, offset: int) -> Moment:
+        """The same moment by the server's clock, which is ``offset`` ms ahead of the steady clock."""
+        return self if self.server_ms else replace(self, server_ms=max(1, self.steady_ms + offset))
 
     def dump(self) -> str:
         """For the scripts: the deletion, the server's time, and the age for where there is none."""

@@ -2,7 +2,7 @@
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
 -- KEYS[4] what waiting turns wait on   KEYS[5] the user's index (not in a cluster)
--- ARGV[1] '' for a deletion of now; of one that was kept while the server was away, its age in ms
+-- ARGV[1] '' for a deletion of now; of one that was kept while the server was away, when that was, by this server (ms)
 -- ARGV[2] how long the mark stays (ms)
 -- ARGV[3] 1: the session stays, only its messages go   ARGV[4] member
 --
@@ -21,7 +21,7 @@ local at
 if ARGV[1] == '' then
   at = math.max(now, deletion + 1, tonumber(meta[4] or 0) + 1)
 else
-  at = now - tonumber(ARGV[1])
+  at = math.min(now, tonumber(ARGV[1]))
   if deletion >= at then
     return 0
   end
