@@ -7,6 +7,7 @@ that was kept meanwhile has been replayed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -26,7 +27,7 @@ class Breaker:
 
     Args:
         probe: calls the server, bounded in time; raises HistoryUnavailableError while it is away.
-        recover: replays what was kept; whether nothing is left.
+        recover: replays what was kept until then; false while another process does.
         address: the server without credentials, for the log.
     """
 
@@ -120,6 +121,8 @@ class Breaker:
                 self._probe()
                 if self._recover():
                     self._close()
+                    with contextlib.suppress(HistoryError):
+                        self._recover()  # what was kept during the first replay
                     return
             except HistoryUnavailableError:
                 continue
