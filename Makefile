@@ -35,10 +35,10 @@ check: $(STAMP) ## Lint, format, spelling and types
 	$(BIN)/mypy
 
 test: check ## All checks, then the tests (some minutes), with coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --cov=rag_chain
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --cov=rag_chain
 
 test-all: check ## The long tests too: many kills at random moments, real models, whole demonstrations
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=rag_chain
+	$(BIN)/python -m pytest -n 3 --dist loadfile --cov=rag_chain
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.3,<9'

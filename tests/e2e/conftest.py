@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -19,11 +20,15 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def index_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of README and docs, made by the script, which all tests share and none writes."""
-    folder = tmp_path_factory.mktemp("shared") / "index"
-    done = run_script("ingest.py", "docs", "README.md", "--json", env={"RAG_INDEX_DIR": str(folder)})
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["failed"] == []
+    """An index of README and docs, made by the script, which all tests of all workers share and none writes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-index"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            done = run_script("ingest.py", "docs", "README.md", "--json", env={"RAG_INDEX_DIR": str(folder)})
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["failed"] == []
     return folder
 
 
