@@ -82,12 +82,14 @@ class Recovery:
         Raises:
             HistoryUnavailableError: the server is away.
         """
-        if not (yield from self._waits(ref)):
+        if not (yield from self._list_waiting(ref)):
             return True
         yield Disk(self.replay)
-        return not (yield from self._waits(ref))
+        # A change that the server refuses is tried again at each turn, because the reason may be gone.
+        return (yield from self._list_waiting(ref)) <= self._refused
 
-    def _waits(self, ref: SessionRef) -> Flow[bool]:
+    def _list_waiting(self, ref: SessionRef) -> Flow[set[tuple[int, int]]]:
+        found: set[tuple[int, int]] = set()
         for journal in self._journals.all:
             if journal.outbox.is_surely_empty:
                 continue
@@ -95,9 +97,8 @@ class Recovery:
                 numbers = yield Disk(partial(journal.outbox.list_ids, ref))
             except HistoryWriteError:
                 continue  # a damaged journal must not keep the server from serving
-            if any((id(journal), number) not in self._refused for number in numbers):
-                return True
-        return False
+            found.update((id(journal), number) for number in numbers)
+        return found
 
     def look(self) -> None:
         """Replay in the background what other processes left behind, looking every 30 s at most."""
