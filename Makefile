@@ -34,10 +34,12 @@ check: $(STAMP) ## Lint, format, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-test: check ## All checks, then the tests (some minutes), with coverage
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --cov=rag_chain
+# Coverage is measured where tests are short: it makes them half as slow again.
+test: check ## All checks, then the tests (some minutes), with the coverage of unit and contract tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" tests/integration tests/e2e
 
-test-all: check ## The long tests too: many kills at random moments, real models, whole demonstrations
+test-all: check ## The long tests too: kills at random moments, real models, whole demonstrations; coverage of all
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov=rag_chain
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_chain import Settings
@@ -37,6 +37,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=30)
 @given(before=ODD, after=ODD)
 def test_no_secret_is_shown_however_odd_the_url(form: str, before: str, after: str) -> None:
     url = form.format(before + MARK + after)
