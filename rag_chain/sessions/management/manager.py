@@ -1,4 +1,4 @@
-"""``RedisSessionManager``: sessions by name, for people and programs that look after them.
+"""``RedisSessionManager``: create, list, read, export and delete sessions by id.
 
 Each method has an async twin with an ``a`` before its name; both drive one flow of ``_Flows``.
 """
@@ -28,13 +28,13 @@ MAX_PAGE = 1000
 
 
 class RedisSessionManager:
-    """Makes, lists, reads, carries and erases sessions, in whichever store the settings name.
+    """Creates, lists, reads, exports, imports and deletes the sessions of one store.
 
-    Every method raises ``InvalidIdError`` for an id that can't be used and ``HistoryError`` where the store fails.
+    Every method raises ``InvalidIdError`` for an invalid id and ``HistoryError`` if the store fails.
 
     Args:
-        settings: by default from the environment.
-        sessions: what ``open_sessions`` gave, instead of opening it by the settings.
+        settings: default: from the environment and ``.env``.
+        sessions: the result of ``open_sessions``; default: opened by ``settings``.
     """
 
     def __init__(self, settings: Settings | None = None, *, sessions: Sessions | None = None) -> None:
@@ -44,10 +44,15 @@ class RedisSessionManager:
     def create_session(
         self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
     ) -> str:
-        """Make an empty session; without an id it gets one. Returns its id.
+        """Create an empty session and return its id.
+
+        Args:
+            session_id: default: a new random id.
+            user_id: the session's user; ``None``: a session without a user.
+            metadata: stored with the session; must have a form in JSON.
 
         Raises:
-            UsageError: there is such a session, or the metadata is no JSON.
+            UsageError: the session exists, or the metadata has no form in JSON.
         """
         return self._sessions.run(self._flows.create(session_id, user_id, metadata))
 
@@ -58,11 +63,11 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.create(session_id, user_id, metadata))
 
     def get_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
-        """A session that must exist.
+        """Return times, size and metadata of a session.
 
         Raises:
-            SessionExpiredError: its time to live ran out.
-            SessionNotFoundError: there never was one, or it was deleted.
+            SessionExpiredError: its time to live is over.
+            SessionNotFoundError: it was never created, or was deleted.
         """
         return self._sessions.run(self._flows.get(session_id, user_id))
 
@@ -79,10 +84,17 @@ class RedisSessionManager:
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ConversationMessage:
-        """Append one message, stamped with the time; the session is made if there is none.
+        """Append one message with the present time; create the session if it does not exist.
+
+        Args:
+            session_id: of the session.
+            role: ``user``, ``assistant`` or ``system``.
+            content: text, or content blocks as in LangChain's messages.
+            user_id: the session's user.
+            metadata: stored with the message; must have a form in JSON.
 
         Raises:
-            UsageError: there is no such role, or the content can't be stored.
+            UsageError: the role is unknown, or the content can't be stored.
         """
         return self._sessions.run(self._flows.add(session_id, user_id, role, content, metadata))
 
@@ -101,7 +113,14 @@ class RedisSessionManager:
     def get_conversation_history(
         self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
     ) -> list[ConversationMessage]:
-        """Messages, oldest first: ``limit`` of those older than the newest ``offset``; ``None``: all."""
+        """Return messages, oldest first.
+
+        Args:
+            session_id: of the session.
+            user_id: the session's user.
+            limit: at most so many messages, the newest; ``None``: all.
+            offset: leave out so many of the newest messages.
+        """
         return self._sessions.run(self._flows.history(session_id, user_id, limit, offset))
 
     async def aget_conversation_history(
@@ -111,7 +130,7 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.history(session_id, user_id, limit, offset))
 
     def format_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
-        """The newest messages as text, one ``Role: text`` a message, for a prompt."""
+        """Return the newest ``limit`` messages as text for a prompt, each as ``Role: text``."""
         return self._sessions.run(self._flows.context(session_id, user_id, limit))
 
     async def aformat_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
@@ -119,7 +138,11 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.context(session_id, user_id, limit))
 
     def get_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
-        """What a session holds; it must exist, as for ``get_session``. Reads all of it."""
+        """Return counts, bytes, tokens, cost and state of a session; reads all of its messages.
+
+        Raises:
+            SessionExpiredError, SessionNotFoundError: as ``get_session``.
+        """
         return self._sessions.run(self._flows.stats(session_id, user_id))
 
     async def aget_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
@@ -127,13 +150,18 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.stats(session_id, user_id))
 
     def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
-        """A page of a user's sessions (``None``: those without a user), the most recently active first.
+        """Return a page of a user's sessions, the most recently active first.
 
         Sessions idle for longer than 30 days, or twice RAG_SESSION_TTL if that is more, are left out. While Redis is
-        away the page has the sessions that this machine knows, and ``complete`` is false.
+        unavailable the page has the sessions of this machine, and ``complete`` is false.
+
+        Args:
+            user_id: ``None``: the sessions without a user.
+            cursor: that of the page before; ``None``: the first page.
+            limit: sessions per page, 1 to 1,000.
 
         Raises:
-            UsageError: the cursor or the limit can't be used.
+            UsageError: the cursor or the limit is invalid.
         """
         return self._sessions.run(self._flows.page(user_id, cursor, limit))
 
@@ -144,15 +172,15 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
 
     def list_journal(self) -> list[JournalStore]:
-        """What this machine's journal keeps, by the server that it waits for; without one, it stays here."""
+        """Return the numbers of sessions and entries in this machine's journal, by server."""
         return self._sessions.run(self._sessions.engine.list_journal())
 
     async def alist_journal(self) -> list[JournalStore]:
-        """As ``list_journal``."""
+        """Async twin of ``list_journal``."""
         return await self._sessions.arun(self._sessions.engine.list_journal())
 
     def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Whether there is such a session."""
+        """Return whether the session exists."""
         return self._sessions.run(self._flows.exists(session_id, user_id))
 
     async def asession_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -160,9 +188,14 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.exists(session_id, user_id))
 
     def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
-        """Keep a session for so many seconds from now (default RAG_SESSION_TTL); whether there is one.
+        """Set the time to live of a session and return whether the session exists.
 
         Later use renews the time to live and does not shorten it.
+
+        Args:
+            session_id: of the session.
+            seconds: from now; default: RAG_SESSION_TTL.
+            user_id: the session's user.
         """
         return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
 
@@ -171,7 +204,7 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.extend(session_id, user_id, seconds))
 
     def clear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Remove a session's messages and keep the session; whether there was anything."""
+        """Delete a session's messages, not the session, and return whether there was anything."""
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=True))
 
     async def aclear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -179,7 +212,7 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=True))
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Erase a session from Redis, memory and journal; whether there was one."""
+        """Delete a session from Redis, memory and journal, and return whether it existed."""
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=False))
 
     async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -187,7 +220,11 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
 
     def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
-        """A session that must exist as JSON Lines, see ``transfer.py``."""
+        """Return a session as JSON Lines without loss; ``transfer.py`` describes the format.
+
+        Raises:
+            SessionExpiredError, SessionNotFoundError: as ``get_session``.
+        """
         return self._sessions.run(self._flows.export(session_id, user_id))
 
     async def aexport_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
@@ -197,10 +234,10 @@ class RedisSessionManager:
     def import_session(
         self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
-        """Make a session of exported lines, under its own ids or under others.
+        """Create a session from exported lines, under the exported ids or under others.
 
         Raises:
-            UsageError: the lines are no export, are cut off, or there is such a session.
+            UsageError: the lines are not an export or are cut off, or the session exists.
         """
         return self._sessions.run(self._flows.load(lines, session_id, user_id))
 
@@ -211,7 +248,7 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.load(lines, session_id, user_id))
 
     def close(self) -> None:
-        """Close what the sessions hold open; other users of the same settings open it again."""
+        """End this use of the connections and the journal; the last use of the same settings closes them."""
         self._sessions.close()
 
     async def aclose(self) -> None:
