@@ -19,6 +19,7 @@ from rag_chain.errors import ConfigurationError
 
 QueryStrategy = Literal["fusion", "condense", "last"]
 TurnOrder = Literal["free", "queue", "reject"]
+WAIT_FORM = r"^(replicas:[1-9][0-9]?|fsync)?$"
 
 _OPENAI_CHAT, _OPENAI_EMBEDDING = "gpt-4.1-mini", "text-embedding-3-small"
 
@@ -88,6 +89,12 @@ class Settings(BaseSettings):
     )
     redis_timeout: float = Field(
         1.0, gt=0, le=60, validation_alias="RAG_REDIS_TIMEOUT", description="seconds that a call to Redis may take"
+    )
+    redis_wait: str = Field(
+        "",
+        pattern=WAIT_FORM,
+        validation_alias="RAG_REDIS_WAIT",
+        description="what a turn must have reached to be durable: replicas:1 (or more), or fsync; empty: the server",
     )
     turn_order: TurnOrder = Field(
         "free",

@@ -33,7 +33,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> str:
         """Read until ``text`` appears; return everything since the last wait."""
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 60
         while text not in self.seen:
             ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"waited for {text!r}, saw {self.seen[-2000:]!r}"
@@ -50,6 +50,6 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the end and return the exit code."""
-        code = self.process.wait(300)
+        code = self.process.wait(60)
         os.close(self.master)
         return code

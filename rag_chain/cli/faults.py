@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from rag_chain.cli.command_line import console, errors, exit_codes, print_json
 from rag_chain.errors import ConfigurationError, UsageError
+from rag_chain.settings import WAIT_FORM
 
 HELP = """Break servers, network, disks and processes under a chat, and count the turns that are lost.
 
@@ -45,6 +47,9 @@ def faults(
     turns: Annotated[int, typer.Option(help="Turns of each fault's workload.")] = 290,
     seed: Annotated[int, typer.Option(help="Of every choice that the workload makes.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds that a call of rag_chain to Redis may take.")] = 1.0,
+    wait: Annotated[
+        str, typer.Option(help="RAG_REDIS_WAIT of rag_chain: fsync, or replicas:1 where the servers have replicas.")
+    ] = "",
     redis_url: Annotated[
         str, typer.Option(help="A server of yours, in place of own ones: no fault that harms a server runs on it.")
     ] = "",
@@ -68,16 +73,16 @@ def faults(
                 console.print(Text(f"{one.name:{width}}  {one.about}"))
             return
         histories, names = _chosen(history, faults)
-        _check_usage(turns, timeout, plot, keep)
+        _check_usage(turns, timeout, wait, plot, keep)
         found: dict[str, list[dict[str, Any]]] = {}
         for chat in histories:
-            found[chat] = _run(chat, names, turns, seed, timeout, redis_url, keep)
+            found[chat] = _run(chat, names, turns, seed, timeout, wait, redis_url, keep)
         if plot is not None:
             draw(plot, found)
             errors.print(Text(f"Wrote {plot}."))
     if as_json:
         totals = {name: {"totals": totals_of(rows), "rows": rows} for name, rows in found.items()}
-        print_json({"turns": turns, "seed": seed, "timeout": timeout, "histories": totals})
+        print_json({"turns": turns, "seed": seed, "timeout": timeout, "wait": wait, "histories": totals})
     else:
         for name, rows in found.items():
             console.print(table_of(name, rows), soft_wrap=False)
@@ -87,7 +92,7 @@ def faults(
 
 
 def _run(
-    history: str, names: list[str], turns: int, seed: int, timeout: float, url: str, keep: Path | None
+    history: str, names: list[str], turns: int, seed: int, timeout: float, wait: str, url: str, keep: Path | None
 ) -> list[dict[str, Any]]:
     from rag_chain.testing.matrix import own_folder, run_matrix
     from rag_chain.testing.plan import Shape
@@ -96,7 +101,7 @@ def _run(
     rows = []
     with own_folder(keep) as folder:
         shape = Shape(turns=turns, seed=seed, label=label)
-        for result in run_matrix(history, names, shape, folder, url=url, timeout=timeout):
+        for result in run_matrix(history, names, shape, folder, url=url, timeout=timeout, wait=wait):
             row = result.as_dict()
             verdict = row["verdict"]
             said = f"skipped: {result.skipped}" if result.skipped else (
@@ -130,11 +135,13 @@ def _chosen(history: str, faults: str) -> tuple[list[str], list[str]]:
     return histories, names
 
 
-def _check_usage(turns: int, timeout: float, plot: Path | None, keep: Path | None) -> None:
+def _check_usage(turns: int, timeout: float, wait: str, plot: Path | None, keep: Path | None) -> None:
     if not MIN_TURNS <= turns <= MAX_TURNS:
         raise UsageError(f"--turns must be {MIN_TURNS} to {MAX_TURNS:,}, not {turns}.")
     if not 0 < timeout <= 60:
         raise UsageError(f"--timeout must be above 0 and at most 60 seconds, not {timeout:g}.")
+    if not re.fullmatch(WAIT_FORM, wait):
+        raise UsageError(f"--wait must be fsync or replicas:N, not {wait!r}.")
     if plot is not None and (plot.suffix not in (".svg", ".png") or not plot.resolve().parent.is_dir()):
         raise UsageError(f"--plot must name a file .svg or .png in a folder that exists, not {plot}.")
     if plot is not None:

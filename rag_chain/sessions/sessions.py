@@ -168,7 +168,7 @@ class _Opened:
             settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
             settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
             settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
-            settings.history_summary, settings.max_message_bytes,
+            settings.history_summary, settings.max_message_bytes, settings.redis_wait,
         )  # fmt: skip
         with self._lock:
             parts = self._parts.get(identity)
@@ -235,7 +235,7 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
 def _compose(settings: Settings) -> Parts:
     url = settings.redis_url.get_secret_value().strip()
     server_url = parse(url) if url else None
-    clients = clients_of(server_url, settings.redis_timeout) if server_url else no_clients()
+    clients = clients_of(server_url, settings.redis_timeout, settings.redis_wait) if server_url else no_clients()
     connections = Connections(clients, are_owned=True)
     prefix, address = check_prefix(settings.key_prefix), clients.address
     summaries = settings.history_summary == "on"
@@ -307,6 +307,6 @@ def _probe(connections: Connections, url: RedisUrl, settings: Settings) -> None:
 
 def _write_nothing(address: str, prefix: str) -> Flow[None]:
     try:
-        yield Call("probe", (f"meta:{{{prefix}}}",))
+        yield Call("probe", (f"meta:{{{prefix}}}",), confirm=True)
     except FOREIGN as error:
         raise translate(error, address, prefix) from error

@@ -73,7 +73,7 @@ class RagChainChat(Chat):
     def __init__(self, place: Place, model: BaseChatModel) -> None:
         settings = Settings(
             redis_url=place.url, journal_path=place.journal, session_ttl=place.ttl, redis_timeout=place.timeout,
-            history_max=0, _env_file=None,
+            redis_wait=place.wait, history_max=0, _env_file=None,
         )  # fmt: skip
         self._sessions = open_sessions(settings)
         self._manager = RedisSessionManager(sessions=self._sessions)

@@ -11,12 +11,14 @@ class Place:
     """Where a stack keeps its sessions.
 
     ``timeout``: seconds that a call to Redis may take, where the stack has such a setting. ``ttl`` is in seconds.
+    ``wait``: what a turn must have reached to be durable, see ``RAG_REDIS_WAIT``.
     """
 
     url: str
     journal: str
     ttl: int = 3600
     timeout: float = 1.0
+    wait: str = ""
 
 
 @dataclass(slots=True)

@@ -58,7 +58,14 @@ class Result:
 
 
 def run_matrix(
-    history: str, faults: Sequence[str], shape: Shape, folder: Path, *, url: str = "", timeout: float = 1.0
+    history: str,
+    faults: Sequence[str],
+    shape: Shape,
+    folder: Path,
+    *,
+    url: str = "",
+    timeout: float = 1.0,
+    wait: str = "",
 ) -> Iterator[Result]:
     """Run faults one after the other, each over servers of its own.
 
@@ -66,6 +73,8 @@ def run_matrix(
         folder: for files; each run's operations stay there as ``HISTORY-FAULT.jsonl``.
         url: a server to use instead of own ones.
         timeout: seconds that a call to Redis may take, for stacks that have such a setting.
+        wait: what a turn must have reached to be durable, as ``RAG_REDIS_WAIT`` has it; of a server without replicas
+            no replicas are asked for.
 
     Raises:
         NotOwnServerError: ``url`` is given and a fault would touch the server.
@@ -84,7 +93,7 @@ def run_matrix(
             if reason:
                 yield Result(one.name, one.about, history, 0, shape.seed, skipped=reason)
             else:
-                yield run_fault(one, history, shape, folder, crew, disk=disk, url=url, timeout=timeout)
+                yield run_fault(one, history, shape, folder, crew, disk=disk, url=url, timeout=timeout, wait=wait)
     finally:
         crew.close()
 
@@ -112,6 +121,7 @@ def run_fault(
     disk: Path | None = None,
     url: str = "",
     timeout: float = 1.0,
+    wait: str = "",
     pace: Pace = Pace(),  # noqa: B008 - frozen
 ) -> Result:
     """Run one fault; return its row."""
@@ -131,7 +141,13 @@ def run_fault(
             url = topology.url
         if one.side == "way":
             proxy = FaultProxy(int(url.rpartition(":")[2].partition("/")[0]), shape.seed)
-        place = Place(proxy.url if proxy else url, str(journal), one.ttl, timeout)
+        place = Place(
+            proxy.url if proxy else url,
+            str(journal),
+            one.ttl,
+            timeout,
+            wait if wait == "fsync" or one.needs != "single" else "",
+        )
         jobs = {
             worker: Job(worker, history, asdict(place), asdict(shape), str(log_path), str(folder / "control"))
             for worker in shape.workers

@@ -21,6 +21,7 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from rag_chain.errors import UsageError
+from rag_chain.sessions.redis.confirmation import Confirmation
 from rag_chain.sessions.redis.connect import connect, sentinels_of
 from rag_chain.sessions.redis.slots import AsyncSlots, Limit, Slots
 from rag_chain.sessions.redis.urls import RedisUrl, parse
@@ -40,8 +41,9 @@ GIVEN_ADDRESS = "the given client"
 class SyncClient:
     """Runs the scripts of ``lua/`` with blocking calls, from any thread."""
 
-    def __init__(self, make: Callable[[], Any], limit: Limit) -> None:
+    def __init__(self, make: Callable[[], Any], limit: Limit, confirmation: Confirmation | None = None) -> None:
         self._make = make
+        self._confirmation = confirmation
         self._slots = Slots(limit)
         self._waits = threading.Semaphore(max(1, limit.size // 2))
         self._lock = threading.Lock()
@@ -55,15 +57,24 @@ class SyncClient:
                 self._redis = self._redis or self._make()
         return self._redis
 
-    def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
-        """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
+    def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
+        """Run ``lua/<script>.lua``; with ``confirm`` wait until what it wrote is confirmed.
+
+        Redis-py's errors pass through.
+        """
         source, sha = load_script(script)
+        confirmation = self._confirmation if confirm else None
         with self._slots:
             try:
-                reply = self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+                reply = self._run(confirmation, "EVALSHA", sha, keys, args)
             except NoScriptError:
-                reply = self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+                reply = self._run(confirmation, "EVAL", source, keys, args)
         return _undecoded(reply)
+
+    def _run(self, confirmation: Confirmation | None, verb: str, script: str, keys: tuple[str, ...], args: Args) -> Any:
+        if confirmation is None:
+            return self.redis.execute_command(verb, script, len(keys), *keys, *args)
+        return confirmation.write(self.redis, keys[0], (verb, script, len(keys), *keys, *args))
 
     def wait(self, key: str, seconds: float) -> None:
         """Wait on the server for an element of a list.
@@ -93,23 +104,42 @@ class AsyncClient:
         closed_with_loop: whether the connections are closed when the loop ends.
     """
 
-    def __init__(self, client: Any, limit: Limit, *, closed_with_loop: bool) -> None:
+    def __init__(
+        self, client: Any, limit: Limit, confirmation: Confirmation | None = None, *, closed_with_loop: bool
+    ) -> None:
         self.redis = client
+        self._confirmation = confirmation
         self._slots = AsyncSlots(limit)
         self._waits = asyncio.Semaphore(max(1, limit.size // 2))
         self._guard = _close_at_end(client) if closed_with_loop else None
         self._has_begun = False
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
-        """Run ``lua/<script>.lua``. Redis-py's errors pass through."""
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
+        """See ``SyncClient.call``."""
         source, sha = load_script(script)
+        confirmation = self._confirmation if confirm else None
         await self._begin()
         async with self._slots:
             try:
-                reply = await self.redis.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+                reply = await self._run(confirmation, "EVALSHA", sha, keys, args)
             except NoScriptError:
-                reply = await self.redis.execute_command("EVAL", source, len(keys), *keys, *args)
+                reply = await self._run(confirmation, "EVAL", source, keys, args)
         return _undecoded(reply)
+
+    async def _run(
+        self, confirmation: Confirmation | None, verb: str, script: str, keys: tuple[str, ...], args: Args
+    ) -> Any:
+        command = (verb, script, len(keys), *keys, *args)
+        for is_last in (False, True):
+            try:
+                if confirmation is None:
+                    return await self.redis.execute_command(*command)
+                return await confirmation.awrite(self.redis, keys[0], command)
+            except AttributeError as error:
+                # A cluster's client closes connections that others use; redis-py then asks a writer that is gone.
+                if is_last:
+                    raise ConnectionError("the connection was closed while it was in use") from error
+        raise AssertionError("unreachable")
 
     async def wait(self, key: str, seconds: float) -> None:
         """See ``SyncClient.wait``."""
@@ -152,9 +182,9 @@ class ThreadClient:
     def __init__(self, client: SyncClient) -> None:
         self._client = client
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
         """See ``SyncClient.call``."""
-        return await asyncio.to_thread(self._client.call, script, keys, args)
+        return await asyncio.to_thread(self._client.call, script, keys, args, confirm=confirm)
 
     async def wait(self, key: str, seconds: float) -> None:
         """See ``SyncClient.wait``."""
@@ -205,10 +235,20 @@ class Clients:
         limit: how many calls may run at a time, of each client.
         address: the server without credentials.
         is_cluster: whether one call can't touch keys of two slots.
+        confirmation: what writes must have reached; ``None``: the server.
     """
 
-    def __init__(self, make: Callable[[bool], Any], limit: Limit, address: str, *, is_cluster: bool) -> None:
+    def __init__(
+        self,
+        make: Callable[[bool], Any],
+        limit: Limit,
+        address: str,
+        *,
+        is_cluster: bool,
+        confirmation: Confirmation | None = None,
+    ) -> None:
         self.address = address
+        self._confirmation = confirmation
         self.is_cluster = is_cluster
         self._make = make
         self._limit = limit
@@ -223,7 +263,9 @@ class Clients:
         client = self._sync
         if client is None:
             with self._lock:
-                client = self._sync = self._sync or SyncClient(lambda: self._make(False), self._limit)
+                client = self._sync = self._sync or SyncClient(
+                    lambda: self._make(False), self._limit, self._confirmation
+                )
         return client
 
     def async_client(self) -> AsyncClient | ThreadClient:
@@ -254,7 +296,7 @@ class Clients:
         self._of_parent.append(self.detach().by_loop)
 
     def _new_async_client(self) -> AsyncClient:
-        return AsyncClient(self._make(True), self._limit, closed_with_loop=True)
+        return AsyncClient(self._make(True), self._limit, self._confirmation, closed_with_loop=True)
 
 
 class GivenClients(Clients):
@@ -297,11 +339,12 @@ class GivenClients(Clients):
         return AsyncClient(self._make(True), self._limit, closed_with_loop=False)
 
 
-def clients_of(url: RedisUrl, timeout: float) -> Clients:
+def clients_of(url: RedisUrl, timeout: float, wait: str = "") -> Clients:
     """Return new clients of a server, which their owner closes. No I/O.
 
     Args:
         timeout: seconds that connecting and a call may take.
+        wait: what writes must have reached, see ``RAG_REDIS_WAIT``.
     """
     size = url.max_connections or CONNECTIONS
     limit = Limit(size, WAIT_SECONDS if url.wait is None else url.wait, url.address)
@@ -309,6 +352,8 @@ def clients_of(url: RedisUrl, timeout: float) -> Clients:
     return Clients(
         lambda asynchronous: connect(url, timeout, 2 * size, asynchronous=asynchronous),
         limit, url.address, is_cluster=url.kind == "cluster",
+        # A reply must come before the call's own time is over.
+        confirmation=Confirmation.parse(wait, float(url.options.get("socket_timeout", timeout)) / 2),
     )  # fmt: skip
 
 

@@ -59,6 +59,9 @@ def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bo
         else (redis.RedisCluster, redis.cluster.ClusterNode)
     )
     nodes: list[Any] = [node_of(host, port) for host, port in url.hosts]
+    if asynchronous:
+        # Else it closes all connections, those in use too, at every fifth slot that it finds at another node.
+        options["reinitialize_steps"] = 0
     return cluster_of(startup_nodes=nodes, **options)
 
 

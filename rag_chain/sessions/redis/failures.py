@@ -19,6 +19,7 @@ from rag_chain.errors import (
     HistoryError,
     HistoryUnavailableError,
 )
+from rag_chain.sessions.redis.confirmation import CannotConfirmError, NotConfirmedError
 from rag_chain.sessions.redis.connect import SentinelMistakeError
 
 FOREIGN = (foreign.RedisError, foreign.RedisClusterException, OSError)
@@ -50,6 +51,8 @@ def translate(error: BaseException, address: str, key: str) -> HistoryError:
         address: the server without credentials.
         key: the messages key of the session that was asked for.
     """
+    if isinstance(error, NotConfirmedError):
+        return HistoryUnavailableError(f"Redis at {address} did not confirm a write: RAG_REDIS_WAIT={error}.")
     mistake = _tls_mistake(error, address) or _mistake(error, address, key)
     if mistake is not None:
         return mistake
@@ -62,13 +65,20 @@ def translate(error: BaseException, address: str, key: str) -> HistoryError:
 
 def refuses_writes(error: BaseException | None) -> bool:
     """Whether the server still reads: read-only, out of memory, disk failing, replicas missing."""
-    return isinstance(error, foreign.ReadOnlyError | foreign.OutOfMemoryError) or _has(str(error), _REFUSES_WRITES)
+    return isinstance(error, foreign.ReadOnlyError | foreign.OutOfMemoryError | NotConfirmedError) or _has(
+        str(error), _REFUSES_WRITES
+    )
 
 
 def _mistake(error: BaseException, address: str, key: str) -> HistoryError | None:
     """What waiting does not mend, apart from TLS."""
     text = str(error)
     causes = list(_chain(error, implicit=False))
+    if isinstance(error, CannotConfirmError):
+        return HistoryError(
+            f"Redis at {address} can't confirm what RAG_REDIS_WAIT asks for ({text[:120]}); fsync needs Redis 7.2 or "
+            "newer with appendonly yes. Set one or the other."
+        )
     if isinstance(error, SentinelMistakeError):
         return HistoryAuthError(f"The sentinels at {address} answer, but {text}.")
     if (

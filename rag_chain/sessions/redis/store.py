@@ -25,6 +25,8 @@ from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 log = logging.getLogger("rag_chain.sessions")
 _READS_DELETION = {"begin", "commit", "append", "delete", "inspect"}
 _WAKES = {"commit", "delete"}
+_CONFIRMED = {"commit", "append", "delete", "restore"}
+"""What is told to be kept, or to be gone, once it is done."""
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
 _EARLIER_MS = 100
 """A cached window expires so much before the session may: the server's clock for a command is some ms old."""
@@ -299,7 +301,7 @@ class RedisStore:
         if self._index is None and script in _INDEXED:
             keys += (ref.index_key,)
         try:
-            return (yield Call(script, keys, args))
+            return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
         except FOREIGN as error:
             raise translate(error, self.address, ref.messages_key) from error
 

@@ -20,8 +20,8 @@ Args = tuple[str | bytes | int, ...]
 class SyncClient(Protocol):
     """Runs scripts on the server with blocking calls."""
 
-    def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
-        """Run a script and return its reply."""
+    def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
+        """Run a script and return its reply; ``confirm``: see ``Call``."""
 
     def wait(self, key: str, seconds: float) -> None:
         """Wait until the list has an element, and take it, but not longer than so many seconds."""
@@ -30,8 +30,8 @@ class SyncClient(Protocol):
 class AsyncClient(Protocol):
     """Runs scripts on the server from one event loop."""
 
-    async def call(self, script: str, keys: tuple[str, ...], args: Args) -> Any:
-        """Run a script and return its reply."""
+    async def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
+        """Run a script and return its reply; ``confirm``: see ``Call``."""
 
     async def wait(self, key: str, seconds: float) -> None:
         """Wait until the list has an element, and take it, but not longer than so many seconds."""
@@ -39,11 +39,19 @@ class AsyncClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded."""
+    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded.
+
+    Args:
+        script: its name.
+        keys: of one slot.
+        args: its arguments.
+        confirm: whether what it writes must have reached what ``RAG_REDIS_WAIT`` names.
+    """
 
     script: str
     keys: tuple[str, ...]
     args: Args = ()
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
             try:
                 result: Any = None
                 if isinstance(effect, Call):
-                    result = client().call(effect.script, effect.keys, effect.args)
+                    result = client().call(effect.script, effect.keys, effect.args, confirm=effect.confirm)
                 elif isinstance(effect, Disk):
                     result = effect.work()
                 elif isinstance(effect, Wait):
@@ -105,7 +113,7 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
                 result: Any = None
                 cancelled = task.cancelling()
                 if isinstance(effect, Call):
-                    result = await client().call(effect.script, effect.keys, effect.args)
+                    result = await client().call(effect.script, effect.keys, effect.args, confirm=effect.confirm)
                 elif isinstance(effect, Disk):
                     result = await asyncio.to_thread(effect.work)
                 elif isinstance(effect, Wait):

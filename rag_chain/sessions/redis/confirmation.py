@@ -1,0 +1,127 @@
+"""What a write must have reached before it counts as durable: replicas, or the server's disk (``RAG_REDIS_WAIT``).
+
+The server is asked with WAIT or WAITAOF, in the same packet as the write and on the same connection, because both
+commands speak of what their own connection wrote. A write that did not reach it in time is done all the same, so the
+caller keeps it too and sends it again later; every write of sessions bears that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.cluster import PipelineCommand
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+_TRIES = 3
+_MOVED = (AskError, ClusterDownError, TryAgainError, ConnectionError)
+"""What a node of a cluster answers, or does, when its slots are moved; MovedError is an AskError."""
+
+Command = tuple[str | int | bytes, ...]
+
+
+class NotConfirmedError(RedisError):
+    """The server did the write, but did not confirm in time that it reached what ``RAG_REDIS_WAIT`` names."""
+
+
+class CannotConfirmError(RedisError):
+    """The server can't confirm what ``RAG_REDIS_WAIT`` names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How a write is confirmed.
+
+    Args:
+        wish: as the setting has it.
+        command: WAIT or WAITAOF.
+        needed: the least that its reply must say.
+    """
+
+    wish: str
+    command: Command
+    needed: int
+
+    @classmethod
+    def parse(cls, wish: str, seconds: float) -> Confirmation | None:
+        """Return what the setting asks for: ``replicas:N``, ``fsync``, or nothing.
+
+        Args:
+            wish: the setting, which was checked.
+            seconds: the longest wait.
+        """
+        milliseconds = max(1, int(seconds * 1000))
+        if not wish:
+            return None
+        if wish == "fsync":
+            return cls(wish, ("WAITAOF", 1, 0, milliseconds), 1)
+        needed = int(wish.partition(":")[2])
+        return cls(wish, ("WAIT", needed, milliseconds), needed)
+
+    def write(self, client: Any, key: str, command: Command) -> Any:
+        """Run a command that writes; return its reply once the write is confirmed.
+
+        Args:
+            client: of redis-py; of a cluster or not.
+            key: one that the command writes.
+            command: the command.
+
+        Raises:
+            NotConfirmedError: it is done, but not confirmed.
+            CannotConfirmError: the server can't confirm it.
+        """
+        if not isinstance(client, redis.RedisCluster):
+            return self._take(self._send(client, command))
+        for _ in range(_TRIES):
+            try:
+                node = client.get_redis_connection(client.get_node_from_key(key))
+                return self._take(self._send(node, command))
+            except _MOVED:
+                client.pttl(key)  # the client looks for the slot's node
+        raise NotConfirmedError("its slot is being moved")
+
+    async def awrite(self, client: Any, key: str, command: Command) -> Any:
+        """See ``write``."""
+        if not isinstance(client, redis.asyncio.RedisCluster):
+            pipeline = client.pipeline(transaction=False)
+            pipeline.execute_command(*command)
+            pipeline.execute_command(*self.command)
+            return self._take(await pipeline.execute(raise_on_error=False))
+        await client.initialize()
+        for _ in range(_TRIES):
+            both = [PipelineCommand(0, *command), PipelineCommand(1, *self.command)]
+            try:
+                await client.get_node_from_key(key).execute_pipeline(both)
+                return self._take([each.result for each in both])
+            except _MOVED:
+                await client.pttl(key)
+        raise NotConfirmedError("its slot is being moved")
+
+    def _send(self, client: Any, command: Command) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command(*command)
+        pipeline.execute_command(*self.command)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
+
+    def _take(self, replies: list[Any]) -> Any:
+        reply, reached = replies
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(reached, ResponseError):
+            raise CannotConfirmError(str(reached)) from reached
+        if isinstance(reached, Exception):
+            raise reached
+        count = reached[0] if isinstance(reached, list) else reached
+        if count < self.needed:
+            raise NotConfirmedError(f"{self.wish} was not reached in time")
+        return reply
