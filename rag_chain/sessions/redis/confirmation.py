@@ -19,11 +19,12 @@ from redis.exceptions import (
     ConnectionError,
     RedisError,
     ResponseError,
+    SlotNotCoveredError,
     TryAgainError,
 )
 
 _TRIES = 3
-_MOVED = (AskError, ClusterDownError, TryAgainError, ConnectionError)
+_MOVED = (AskError, ClusterDownError, SlotNotCoveredError, TryAgainError, ConnectionError)
 """What a node of a cluster answers, or does, when its slots are moved; MovedError is an AskError."""
 
 Command = tuple[str | int | bytes, ...]
@@ -83,8 +84,8 @@ class Confirmation:
             return self._take(self._send(client, command))
         for _ in range(_TRIES):
             try:
-                node = client.get_redis_connection(client.get_node_from_key(key))
-                return self._take(self._send(node, command))
+                node: Any = client.get_node_from_key(key)  # type: ignore[no-untyped-call]  # not typed there
+                return self._take(self._send(client.get_redis_connection(node), command))
             except _MOVED:
                 client.pttl(key)  # the client looks for the slot's node
         raise NotConfirmedError("its slot is being moved")
@@ -100,7 +101,8 @@ class Confirmation:
         for _ in range(_TRIES):
             both = [PipelineCommand(0, *command), PipelineCommand(1, *self.command)]
             try:
-                await client.get_node_from_key(key).execute_pipeline(both)
+                node: Any = client.get_node_from_key(key)
+                await node.execute_pipeline(both)
                 return self._take([each.result for each in both])
             except _MOVED:
                 await client.pttl(key)
