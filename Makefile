@@ -36,11 +36,11 @@ check: $(STAMP) ## Lint, format, spelling and types
 
 # Coverage is measured where tests are short: it makes them half as slow again.
 test: check ## All checks, then the tests (some minutes), with the coverage of unit and contract tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" tests/integration tests/e2e
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long" tests/e2e tests/integration
 
 test-all: check ## The long tests too: kills at random moments, real models, whole demonstrations; coverage of all
-	$(BIN)/python -m pytest -n 3 --dist loadfile --cov=rag_chain
+	$(BIN)/python -m pytest -n 4 --dist loadfile --cov=rag_chain
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.3,<9'

@@ -295,13 +295,14 @@ def expiry(scene: Scene) -> Iterator[None]:
 
 @fault("sentinel-failover", needs="sentinel", destroys=True)
 def sentinel_failover(scene: Scene) -> Iterator[None]:
-    """Kill -9 of the primary; Sentinel makes a replica the primary."""
+    """Kill -9 of the primary; Sentinel makes a replica the primary; the old one comes back as a replica."""
     old = scene.group.primary()
     old.require_own()
     with scene.destroying():
         old.kill()
     scene.group.wait_for_new_primary(old)
     yield
+    old.start()
 
 
 @fault("sentinel-frozen", needs="sentinel", destroys=True)
@@ -318,13 +319,14 @@ def sentinel_frozen(scene: Scene) -> Iterator[None]:
 
 @fault("cluster-failover", needs="cluster", destroys=True)
 def cluster_failover(scene: Scene) -> Iterator[None]:
-    """Kill -9 of a master; its replica takes over."""
+    """Kill -9 of a master; its replica takes over; the old one comes back as a replica."""
     old = scene.cluster.masters()[0]
     old.require_own()
     with scene.destroying():
         old.kill()
     scene.cluster.wait_for_failover(old)
     yield
+    old.start()
 
 
 @fault("slots-moved", needs="cluster")

@@ -17,7 +17,7 @@ from rag_chain.settings import Settings
 from rag_chain.testing.topologies import Cluster, SentinelGroup
 
 CONVERSATIONS, THREADS = 200, 20
-PAUSE = 0.1
+PAUSE = 0.4
 """Seconds between two turns of a thread: threads that never wait leave the event loop no time."""
 
 

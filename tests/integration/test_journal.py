@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -221,6 +222,7 @@ def test_memory_keeps_the_most_recent_sessions(process: Open, caplog: pytest.Log
     sessions = process(journal_path=None, memory_sessions=3)
     for number in range(5):
         say(sessions, "1", session_id=f"s{number}")
+        time.sleep(0.002)  # times are kept in milliseconds
     manager = RedisSessionManager(sessions=sessions)
     assert {one.session_id for one in manager.list_sessions().sessions} == {"s2", "s3", "s4"}
 

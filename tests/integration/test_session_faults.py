@@ -278,10 +278,10 @@ def test_a_deletion_that_takes_long_to_replay_does_not_take_what_came_after_it(
     sessions.engine._server.breaker.stop()
     call = SyncClient.call
 
-    def call_late(client: SyncClient, script: str, keys: tuple[str, ...], args: Args) -> Any:
+    def call_late(client: SyncClient, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
         if script == "delete":
             time.sleep(0.2)
-        return call(client, script, keys, args)
+        return call(client, script, keys, args, confirm=confirm)
 
     monkeypatch.setattr(SyncClient, "call", call_late)
     own_server.start()
