@@ -8,8 +8,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
