@@ -93,7 +93,9 @@ def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_js
         print_json(asdict(found))
         return
     turns = ", ".join(f"{count} {status}" for status, count in found.turns.items())
-    values = asdict(found) | {"user_id": found.user_id or "", "turns": turns} | usage_lines(found.usage)
+    elsewhere = ", ".join(f"{count} for {address}" for address, count in found.elsewhere.items())
+    texts = {"user_id": found.user_id or "", "turns": turns, "elsewhere": elsewhere}
+    values = asdict(found) | texts | usage_lines(found.usage)
     del values["usage"]
     for name, value in values.items():
         shown = ttl(value) if name == "ttl" else day(value) if isinstance(value, datetime) else str(value)

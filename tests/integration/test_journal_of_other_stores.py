@@ -53,6 +53,10 @@ def test_a_chat_without_redis_stays_apart_and_is_told(
         "stores": [{"address": "", "prefix": "message_store:", "sessions": 1, "entries": 1, "is_in_use": False}]
     }
     assert "1 changes of 1 sessions for no Redis" in CliRunner().invoke(app, ["journal"], env=environment).stdout
+    say(sessions, "4")
+    assert RedisSessionManager(sessions=sessions).get_session_stats("s1").elsewhere == {"no Redis": 1}
+    told = CliRunner().invoke(app, ["stats", "s1"], env=environment).stdout
+    assert "elsewhere    1 for no Redis" in told
     again = processes(redis_url="", journal_path=path)
     say(again, "3")
     assert RedisSessionManager(sessions=again).get_session("s1").messages == 4

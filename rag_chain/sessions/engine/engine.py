@@ -194,8 +194,7 @@ class Engine:
         elif self._server is not None and not state.exists:
             raise _unknown(ref)
         if self._local is not None and not state.exists:
-            stores = yield from self._local.list_journal(ref)
-            state.elsewhere = {one.address or "no Redis": one.entries for one in stores if not one.is_in_use}
+            state.elsewhere = yield from self.list_elsewhere(ref)
         return state
 
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
@@ -217,6 +216,11 @@ class Engine:
                 " that, or see `rag-chain sessions journal`."
             )
         raise SessionNotFoundError(f"There is no session {ref}.")
+
+    def list_elsewhere(self, ref: SessionRef) -> Flow[dict[str, int]]:
+        """How many changes of a session of this name the journal keeps for other servers, by address."""
+        stores = [] if self._local is None else (yield from self._local.list_journal(ref))
+        return {one.address or "no Redis": one.entries for one in stores if not one.is_in_use}
 
     def list_journal(self) -> Flow[list[JournalStore]]:
         """What this machine's journal keeps, by store."""

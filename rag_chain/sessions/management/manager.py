@@ -305,6 +305,7 @@ class _Flows:
     def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
         key = self._sessions.ref(session_id, user_id)
         account = yield from self._engine.require(key, 0, -1)
+        elsewhere = yield from self._engine.list_elsewhere(key)
         info = _info(key, account)
         return SessionStats(
             session_id=info.session_id,
@@ -317,6 +318,7 @@ class _Flows:
             lost=account.lost,
             pending=account.under_way,
             waiting=account.waiting,
+            elsewhere=elsewhere,
             created=info.created,
             last_active=info.last_active,
             ttl=info.ttl,
