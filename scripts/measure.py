@@ -40,7 +40,7 @@ COMMANDS = {
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,hybrid,fusion,rewrite", "--json"],
-    "faults": ["faults.py", "--wait", "replicas:1", "--json"],
+    "faults": ["faults.py", "--turns", "360", "--wait", "replicas:1", "--json"],
     "faults-peers": ["faults.py", "--history", "langchain-community,langgraph,in-memory", "--json"],
     "demo": ["demo_before_after.py", "--json"],
 }  # fmt: skip

@@ -88,6 +88,7 @@ class Verdict:
 class _Turn:
     name: str
     begun: float
+    worker: str = ""
     end: float = inf
     outcome: str = "unfinished"
     claim: str = ""
@@ -138,12 +139,10 @@ def judge(operations: Sequence[Operation], stored: Mapping[str, Stored], *, has_
 
 def _turns(operations: Iterable[Operation], verdict: Verdict) -> dict[str, _Turn]:
     turns: dict[str, _Turn] = {}
-    workers: dict[str, str] = {}
     for one in operations:
         op, name = one["op"], str(one.get("turn", ""))
         if op == "begun" and not one.get("erases"):
-            turns[name] = _Turn(name, one["t"])
-            workers[name] = one["worker"]
+            turns[name] = _Turn(name, one["t"], one["worker"])
         elif op == "asked" and name in turns:
             turns[name].asked = True
             for other in one.get("foreign", ()):
@@ -155,7 +154,7 @@ def _turns(operations: Iterable[Operation], verdict: Verdict) -> dict[str, _Turn
             if one.get("hung"):
                 verdict.find("hung", f"{one['killed']} did not end, nor what it forked")
             for turn in turns.values():
-                turn.died = turn.died or workers[turn.name] == one["killed"]
+                turn.died = turn.died or turn.worker == one["killed"]
         elif op == "ended":
             for session in one.get("waiting", ()):
                 verdict.find("unsettled", f"{session} still waits for the server in {one['worker']}")
@@ -273,13 +272,19 @@ def _judge_missing(session: str, found: Stored, missing: list[tuple[_Turn, str]]
 
 
 def _judge_order(session: str, turns: list[_Turn], places: Mapping[str, list[int]], verdict: Verdict) -> None:
+    """No turn may stand behind one that was begun when it was over.
+
+    Other processes can't know of a volatile turn: it has a place among the turns of its own process alone.
+    """
     known = [turn for turn in turns if turn.outcome in ("answered", "cancelled") and places[f"{turn.name}?"]]
-    latest, after = -inf, ""
+    latest: dict[str, _Turn] = {}
     for turn in sorted(known, key=lambda one: places[f"{one.name}?"][0]):
-        if turn.end < latest:
-            verdict.find("out_of_order", f"{turn.name} is stored after {after}, which was begun when it was over")
-        if turn.begun > latest:
-            latest, after = turn.begun, turn.name
+        others = [one for worker, one in latest.items() if turn.claim != "volatile" or worker == turn.worker]
+        last = max(others, key=lambda one: one.begun, default=None)
+        if last is not None and turn.end < last.begun:
+            verdict.find("out_of_order", f"{turn.name} is stored after {last.name}, which was begun when it was over")
+        if turn.worker not in latest or turn.begun > latest[turn.worker].begun:
+            latest[turn.worker] = turn
 
 
 def _judge_durable(

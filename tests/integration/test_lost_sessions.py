@@ -150,6 +150,18 @@ def test_an_evicted_session_is_told_as_lost(own_server: RedisServer, process: Op
     assert stats(other).lost >= 1
 
 
+def test_a_list_evicted_right_after_it_was_put_back(own_server: RedisServer, process: Open) -> None:
+    sessions, other = process(), process()
+    with own_server.client() as client:
+        evict_something(client)
+        say(sessions, "1", "2")
+        flush(own_server)
+        assert len(sessions.read(sessions.ref("s1")).items) == 4
+        client.delete("message_store:s1")
+    assert ask(other, "3")["history"] == "lost"
+    assert stats(other).lost == 4
+
+
 def evict_something(client: Any) -> None:
     """Have the server evict keys, so that its statistics say that it does."""
     client.mset({f"filler{number}": "x" * 10_000 for number in range(100)})

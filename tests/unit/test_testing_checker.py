@@ -208,3 +208,27 @@ def test_a_seed_determines_the_plan() -> None:
     for step in turns:
         owners.setdefault(step.session, set()).add(step.turn.split(".")[1][:2])
     assert {"w0", "w1"} in owners.values(), "some sessions are used by several processes"
+
+
+@pytest.mark.parametrize(("claim", "other", "found"), [
+    ("volatile", "w1", 0), ("volatile", "w0", 1), ("journaled", "w1", 1),
+])  # fmt: skip
+def test_a_volatile_turn_has_its_place_among_those_of_its_own_process(
+    names: list[str], claim: str, other: str, found: int
+) -> None:
+    operations, stored = told(names, "volatile"), kept(names)
+    early, late = names[4], names[8]  # of one session, one behind the other
+    for one in operations:
+        if one["turn"] == early and "claim" in one:
+            one["claim"] = claim
+        if one["turn"] == late:
+            one["worker"] = other
+    swap_two_of(stored, early, late)
+    assert judge(operations, stored).out_of_order == found
+
+
+def swap_two_of(stored: dict[str, Stored], one: str, other: str) -> None:
+    messages = stored[session_of(one)].messages
+    first, second = messages.index(question_of(one)), messages.index(question_of(other))
+    pairs = messages[first : first + 2], messages[second : second + 2]
+    messages[first : first + 2], messages[second : second + 2] = pairs[1], pairs[0]

@@ -68,7 +68,8 @@ if meta.created and meta.run and run ~= '' and meta.run ~= run then
   changes = {'life', life, 'restored', length + dropped}
 end
 if meta.created and length == 0 and meta.marks then
-  local after = tonumber(string.match(meta.marks, '^%d+:%d+:(%d+)'))
+  -- What was put back and not changed since has no mark.
+  local after = tonumber(string.match(meta.marks, '^%d+:%d+:(%d+)') or meta.restored or 0)
   if after > dropped then
     if has_evicted() then
       life, lost, dropped = now, lost + after - dropped, after
