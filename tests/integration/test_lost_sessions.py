@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,7 @@ def test_a_list_evicted_right_after_it_was_put_back(own_server: RedisServer, pro
         say(sessions, "1", "2")
         flush(own_server)
         assert len(sessions.read(sessions.ref("s1")).items) == 4
+        until(lambda: "rag_chain-restore" not in {one.name for one in threading.enumerate()}, "the end of restoring")
         client.delete("message_store:s1")
     assert ask(other, "3")["history"] == "lost"
     assert stats(other).lost == 4
