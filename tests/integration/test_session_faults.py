@@ -583,3 +583,31 @@ def test_a_process_that_was_forked_during_the_outage_finds_the_server_again(
     until(lambda: is_back(sessions), "recovery")
     assert contents(stock(own_server.url)) == turns("1")
     assert contents(stock(own_server.url, "s2")) == turns("of the child")
+
+
+@pytest.mark.parametrize("late", ["begin", "commit"])
+@pytest.mark.parametrize("after", [[], ["3"]], ids=["nothing after", "a turn after"])
+def test_what_the_server_gets_late_of_an_erased_turn_is_erased_too(
+    own_server: RedisServer, process: Open, late: str, after: list[str]
+) -> None:
+    """A frozen server, or a slow network, does what it was sent long after it was given up."""
+    sessions, other = process(), process(journal_path=None)
+    say(sessions, "1")
+    own_server.kill()
+    turn_id = echo_chain(sessions).invoke({"input": "2"}, config())["turn_id"]
+    sessions.delete(sessions.ref("s1"))
+    say(sessions, *after)
+    sessions.engine._server.breaker.stop()
+    own_server.start()
+    turn = other.begin(other.ref("s1"), HumanMessage("2"), turn_id)
+    if late == "commit":
+        other.commit(turn, AIMessage("re: 2"), "complete")
+    say(other, "4")
+    assert sessions.engine._server.recovery.replay()
+    assert sorted(contents(stock(own_server.url))) == sorted(turns("4", *after))
+    with own_server.client() as client:
+        assert not [name for name in client.hkeys("meta:{message_store:s1}") if name.startswith(b"p:")]
+    # A deletion that comes even later still finds what it is about.
+    sessions.delete(sessions.ref("s1"))
+    assert sessions.engine._server.recovery.replay()
+    assert stock(own_server.url) == []

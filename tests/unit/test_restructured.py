@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from docutils import nodes
-from docutils.core import publish_doctree
+from docutils import nodes  # type: ignore[import-untyped]
+from docutils.core import publish_doctree  # type: ignore[import-untyped]
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

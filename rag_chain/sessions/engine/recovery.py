@@ -223,7 +223,8 @@ class Recovery:
             return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
         if entry.kind == "append":
             return (yield from remote.append(ref, entry.name, moment, entry.items, entry.base, late=True))
-        return (yield from remote.delete(ref, moment=moment, keep_session=entry.kind == "clear"))
+        turn_ids = entry.body.decode().split()
+        return (yield from remote.delete(ref, moment=moment, turn_ids=turn_ids, keep_session=entry.kind == "clear"))
 
     def _complain(self, journal: Journal, entry: Entry, error: HistoryError) -> None:
         mark = (id(journal), entry.id)

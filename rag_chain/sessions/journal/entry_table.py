@@ -145,6 +145,20 @@ class EntryTable:
             (self._store, key, name, or_given_up),
         )
 
+    def list_turn_ids(self, db: sqlite3.Connection, ref: SessionRef) -> list[str]:
+        """The ids of the turns that are kept of a session, and of those that its waiting deletions have erased."""
+        rows = db.execute(
+            "SELECT kind, name, body FROM entries WHERE store = ? AND key = ? ORDER BY id",
+            (self._store, ref.messages_key),
+        ).fetchall()
+        found: dict[str, None] = {}
+        for kind, name, body in rows:
+            if kind in ("clear", "delete"):
+                found.update(dict.fromkeys(bytes(body).decode().split()))
+            elif kind in ("pending", "turn", "given_up"):
+                found[name] = None
+        return list(found)
+
     def delete_all(self, db: sqlite3.Connection, ref: SessionRef) -> int:
         """Remove all entries of a session; how many there were."""
         return db.execute("DELETE FROM entries WHERE store = ? AND key = ?", (self._store, ref.messages_key)).rowcount

@@ -137,21 +137,33 @@ class Journal:
         with self._database.transaction() as db:
             self._entries.end_pending(db, ref.messages_key, name)
 
-    def erase(self, ref: SessionRef, *, keep_session: bool) -> bool:
-        """Erase what is kept of a session, or only its messages; whether there was anything."""
+    def erase(self, ref: SessionRef, *, keep_session: bool) -> tuple[bool, list[str]]:
+        """Erase what is kept of a session, or only its messages.
+
+        Returns:
+            Whether there was anything, and the ids of the turns that were erased.
+        """
         with self._database.transaction() as db:
             existed = self._sessions.read(db, ref).created is not None
+            turn_ids = self._entries.list_turn_ids(db, ref)
             gone = self._entries.delete_all(db, ref)
             self._sessions.mark_deleted(db, ref, keep_session=keep_session)
-            return gone > 0 or existed
+            return gone > 0 or existed, turn_ids
 
-    def pass_on_deletion(self, ref: SessionRef, deletion: int, ttl_ms: int, *, keep_session: bool) -> None:
-        """Keep that the session, or only its messages, are to be deleted on the server."""
+    def pass_on_deletion(
+        self, ref: SessionRef, deletion: int, ttl_ms: int, turn_ids: Sequence[str], *, keep_session: bool
+    ) -> None:
+        """Keep that the session, or only its messages, are to be deleted on the server.
+
+        Args:
+            turn_ids: of turns that were erased here. The server may get what was sent to it of them after the deletion.
+        """
         with self._database.transaction() as db:
             self._sessions.touch(db, ref, ttl_ms)
             at = self._database.to_steady(self._sessions.mark_deleted(db, ref, keep_session=keep_session))
             kind = "clear" if keep_session else "delete"
-            self._entries.insert(db, ref, kind, make_turn_id(), Moment(deletion, 0, at), 0, [])
+            erased = [Item(" ".join(turn_ids).encode())] if turn_ids else []
+            self._entries.insert(db, ref, kind, make_turn_id(), Moment(deletion, 0, at), 0, erased)
 
     def create(self, ref: SessionRef, data: str, ttl_ms: int) -> bool:
         """Keep a session without messages; whether it is new here."""

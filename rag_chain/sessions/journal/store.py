@@ -116,11 +116,12 @@ class LocalStore:
         """Delete the session, or only its messages; whether there was anything."""
         ttl_ms, known = self._limits.lifetime_ms, self._deletion(ref)
         found = yield from self.journals.erase(lambda journal: journal.erase(ref, keep_session=keep_session))
-        existed = any(found) or (self._stands_in and self._cache.get(ref) is not None)
+        existed = any(one for one, _ in found) or (self._stands_in and self._cache.get(ref) is not None)
         self._cache.drop(ref)
         if self._stands_in:
+            turn_ids = [turn_id for _, erased in found for turn_id in erased]
             yield from self.journals.write(
-                lambda journal: journal.pass_on_deletion(ref, known, ttl_ms, keep_session=keep_session)
+                lambda journal: journal.pass_on_deletion(ref, known, ttl_ms, turn_ids, keep_session=keep_session)
             )
         return existed
 

@@ -135,14 +135,24 @@ class RedisStore:
         args = [part for turn_id, item in dead for part in (turn_id, item.raw)]
         yield from self._call("settle", ref, (self._limits.maximum, self._limits.ttl_ms, *args))
 
-    def delete(self, ref: SessionRef, *, moment: Moment | None = None, keep_session: bool = False) -> Flow[bool]:
+    def delete(
+        self,
+        ref: SessionRef,
+        *,
+        moment: Moment | None = None,
+        turn_ids: Sequence[str] = (),
+        keep_session: bool = False,
+    ) -> Flow[bool]:
         """Delete the session, or only its messages; whether there was anything.
 
         Args:
+            ref: the session.
             moment: when it was asked for by the server's clock, if that was earlier: what came after stays.
+            turn_ids: of turns that were before it, though the server may have got some of them after it.
+            keep_session: whether only the messages go.
         """
         at = "" if moment is None else moment.server_ms
-        args = (at, self._limits.listed_ms, int(keep_session), ref.session_id)
+        args = (at, self._limits.listed_ms, int(keep_session), ref.session_id, *turn_ids)
         existed = yield from self._call("delete", ref, args)
         self._cache.drop(ref)
         if not keep_session and self._index is not None:

@@ -5,6 +5,8 @@
 -- ARGV[1] '' for a deletion of now; of one that was kept while the server was away, when that was, by this server (ms)
 -- ARGV[2] how long the mark stays (ms)
 -- ARGV[3] 1: the session stays, only its messages go   ARGV[4] member
+-- ARGV[5...] turns that were erased where they were kept while the server was away. A server that was frozen, or behind
+--   a slow network, may do what was sent to it of them long after it was given up; that goes too.
 --
 -- Reply: 1 if there was a session or a message, else 0.
 --
@@ -17,6 +19,11 @@ local meta = redis.call('HMGET', KEYS[2], 'created', 'deleted', 'data', 'active'
 local deletion = tonumber(redis.call('GET', KEYS[3]) or meta[2] or 0)
 local length, dropped = redis.call('LLEN', KEYS[1]), tonumber(meta[6] or 0)
 local left = redis.call('PTTL', KEYS[2])
+local erased = {}
+for i = 5, #ARGV do
+  erased[ARGV[i]] = true
+  redis.call('HDEL', KEYS[2], 'p:' .. ARGV[i])
+end
 local at
 if ARGV[1] == '' then
   at = math.max(now, deletion + 1, tonumber(meta[4] or 0) + 1)
@@ -42,15 +49,46 @@ if ARGV[1] ~= '' then
   end
 end
 local after = math.min(length, length + dropped - before)
-if after == length and ARGV[1] ~= '' and meta[1] and tonumber(meta[1]) > at then
+local newest, gone = {}, {} -- what stays, newest first; the positions of what goes from among it
+if after > 0 and #ARGV > 4 then
+  for place, item in ipairs(redis.call('LRANGE', KEYS[1], 0, after - 1)) do
+    local turn = string.match(item, '"rag_chain":{"turn_id":"([^"]+)"')
+    if turn and erased[turn] then
+      gone[#gone + 1] = length + dropped - place
+    else
+      newest[#newest + 1] = item
+    end
+  end
+  after = #newest
+end
+if #gone == 0 and after == length and ARGV[1] ~= '' and meta[1] and tonumber(meta[1]) > at then
   return 0
 end
 if after > 0 then
-  redis.call('LTRIM', KEYS[1], 0, after - 1)
+  if #gone > 0 then
+    local expires = redis.call('PTTL', KEYS[1])
+    redis.call('DEL', KEYS[1])
+    for _, item in ipairs(newest) do
+      redis.call('RPUSH', KEYS[1], item)
+    end
+    if expires > 0 then
+      redis.call('PEXPIRE', KEYS[1], expires)
+    end
+  else
+    redis.call('LTRIM', KEYS[1], 0, after - 1)
+  end
+  local function moved(position)
+    local down = before
+    for _, place in ipairs(gone) do
+      down = down + (place < position and 1 or 0)
+    end
+    return position - down
+  end
   local marks = ''
-  for ms, start, stop in string.gmatch(meta[5], '(%d+):(%d+):(%d+)') do
-    if tonumber(start) >= before then
-      marks = marks .. string.format('%s:%d:%d ', ms, start - before, stop - before)
+  for ms, start, stop in string.gmatch(meta[5] or '', '(%d+):(%d+):(%d+)') do
+    start, stop = tonumber(start), tonumber(stop)
+    if start >= before and moved(stop) > moved(start) then
+      marks = marks .. string.format('%s:%d:%d ', ms, moved(start), moved(stop))
     end
   end
   redis.call('HDEL', KEYS[2], 'dropped', 'lost', 'restored', 'summary', 'deleted')
