@@ -277,9 +277,12 @@ def _judge_order(session: str, turns: list[_Turn], places: Mapping[str, list[int
     Other processes can't know of a volatile turn: it has a place among the turns of its own process alone.
     """
     known = [turn for turn in turns if turn.outcome in ("answered", "cancelled") and places[f"{turn.name}?"]]
+    has_volatile = any(turn.claim == "volatile" for turn in turns)
     latest: dict[str, _Turn] = {}
     for turn in sorted(known, key=lambda one: places[f"{one.name}?"][0]):
-        others = [one for worker, one in latest.items() if turn.claim != "volatile" or worker == turn.worker]
+        # How a cancelled turn was kept is not known.
+        is_known = turn.claim != "volatile" and (turn.claim != "" or not has_volatile)
+        others = [one for worker, one in latest.items() if is_known or worker == turn.worker]
         last = max(others, key=lambda one: one.begun, default=None)
         if last is not None and turn.end < last.begun:
             verdict.find("out_of_order", f"{turn.name} is stored after {last.name}, which was begun when it was over")

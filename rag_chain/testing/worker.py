@@ -65,6 +65,7 @@ class _Worker:
         self._log = log
         self._seed = seed
         self._children: list[int] = []
+        self._looking = threading.Lock()
 
     def run(self, actor: Actor) -> None:
         """Take the steps of a thread."""
@@ -167,13 +168,16 @@ class _Worker:
         return chance < self._job.audit
 
     def _audit(self, step: Step, claim: str) -> None:
-        holds = self._chat.holds(step.session, step.turn, claim)
+        with self._looking:
+            holds = self._chat.holds(step.session, step.turn, claim)
         if holds is not None:
             self._log.write("audited", turn=step.turn, claim=claim, holds=holds)
 
     def _fork(self) -> None:
         """Have a child of this process take a few turns over the same stack."""
-        child = os.fork()
+        # To look, SQLite is used here too: a fork meanwhile would leave one of its locks held in the child for ever.
+        with self._looking:
+            child = os.fork()
         if child:
             self._children.append(child)
             return

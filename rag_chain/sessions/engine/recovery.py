@@ -22,7 +22,7 @@ from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Saved
 from rag_chain.sessions.values.window_cache import WindowCache
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS, LOOK_SOON_SECONDS = 30.0, 2.0
 log = logging.getLogger("rag_chain.sessions")
 
 
@@ -48,6 +48,7 @@ class Recovery:
         self._look_again = 0.0
         self._refused: set[tuple[int, int]] = set()
         self._replayed: set[tuple[int, int]] = set()
+        self._complained = False
         self.after_fork()
         renew_after_fork(self)
 
@@ -98,7 +99,8 @@ class Recovery:
             except HistoryWriteError:
                 continue  # a damaged journal must not keep the server from serving
             found.update((id(journal), number) for number in numbers)
-        return found
+        # What a full disk does not let go of is done.
+        return found - self._replayed
 
     def look(self) -> None:
         """Replay in the background what other processes left behind, looking every 30 s at most."""
@@ -199,8 +201,12 @@ class Recovery:
         try:
             journal.outbox.remove(numbers)
         except HistoryWriteError as error:
-            log.warning("%s What was replayed is removed from it later.", error)
+            if not self._complained:
+                self._complained = True
+                log.warning("%s What was replayed is removed from it later.", error)
+            self._look_again = min(self._look_again, time.monotonic() + LOOK_SOON_SECONDS)
         else:
+            self._complained = False
             self._replayed.difference_update((id(journal), number) for number in numbers)
 
     def _replay_entry(self, entry: Entry, offsets: dict[str, int]) -> Flow[Any]:

@@ -10,6 +10,7 @@ the time that passed: setting the wall clock changes nothing, and all processes 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -24,6 +25,9 @@ from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions.values.clock import now_ms, read_boot_id, steady_ms
 
 PAGE_BYTES = 4096
+LOG_PAGES = 128
+"""The write-ahead log is brought into the database at this size, half a megabyte. SQLite's default of four megabytes is
+more than a small disk or a quota may have left, and once such a disk is full there is no room to bring it in."""
 LOCK_SECONDS = 5.0
 SETTLED_NS = 100_000_000
 _LONGEST_WAIT = 0.01
@@ -112,9 +116,11 @@ class Database:
                 try:
                     yield db
                     db.execute("COMMIT")
-                except BaseException:
+                except BaseException as error:
                     if db.in_transaction:  # a full disk ends it by itself
                         db.execute("ROLLBACK")
+                    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                        _empty_log(db)
                     raise
         except (sqlite3.Error, OSError) as error:
             raise HistoryWriteError(self._describe(error)) from error
@@ -143,6 +149,7 @@ class Database:
         try:
             _execute(connection, "PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA max_page_count = {max(64, self._limit // PAGE_BYTES)}")
             self._prepare(connection)
@@ -203,6 +210,15 @@ def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Curso
             if not ("locked" in str(error) or "busy" in str(error)) or time.monotonic() >= deadline:
                 raise
             time.sleep(_JITTER.uniform(_LONGEST_WAIT / 10, _LONGEST_WAIT))
+
+
+def _empty_log(db: sqlite3.Connection) -> None:
+    """Bring the write-ahead log into the database and cut it to nothing, so that the next transaction has its room.
+
+    SQLite does it by itself only after a transaction that fitted.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _split(script: str) -> Iterator[str]:
