@@ -41,7 +41,7 @@ COMMANDS = {
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,hybrid,fusion,rewrite", "--json"],
     "faults": ["faults.py", "--turns", "360", "--wait", "replicas:1", "--json"],
-    "faults-peers": ["faults.py", "--history", "langchain-community,langgraph,in-memory", "--json"],
+    "faults-peers": ["faults.py", "--history", "langchain-community,langgraph,in-memory", "--turns", "360", "--json"],
     "demo": ["demo_before_after.py", "--json"],
 }  # fmt: skip
 PACKAGES = (
