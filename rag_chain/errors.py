@@ -23,6 +23,7 @@
     │   ├── HistoryAuthError         the store refused the credentials
     │   ├── SessionNotFoundError
     │   ├── SessionExpiredError
+    │   ├── TurnNotFoundError
     │   └── SessionBusyError
     └── ModelError                   the chat or embedding model
         ├── ModelUnavailableError
@@ -136,6 +137,10 @@ class SessionNotFoundError(HistoryError):
 
 class SessionExpiredError(HistoryError):
     """The session existed and its time to live ran out."""
+
+
+class TurnNotFoundError(HistoryError):
+    """The session has no such turn: it was never stored, or was trimmed away."""
 
 
 class SessionBusyError(HistoryError):

@@ -95,6 +95,18 @@ class Sessions:
         """Async twin of ``begin``."""
         return await self.arun(self.engine.begin(ref, question, turn_id))
 
+    def begin_in_place(
+        self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
+    ) -> Turn:
+        """See ``Engine.begin_in_place``."""
+        return self.run(self.engine.begin_in_place(ref, replaced, question, turn_id))
+
+    async def abegin_in_place(
+        self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
+    ) -> Turn:
+        """Async twin of ``begin_in_place``."""
+        return await self.arun(self.engine.begin_in_place(ref, replaced, question, turn_id))
+
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
         """See ``Engine.commit``."""
         return self.run(self.engine.commit(turn, answer, status, **note))
@@ -126,6 +138,14 @@ class Sessions:
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
         """Async twin of ``delete``."""
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
+
+    def delete_turn(self, ref: SessionRef, turn_id: object) -> Saved:
+        """See ``Engine.delete_turn``."""
+        return self.run(self.engine.delete_turn(ref, turn_id))
+
+    async def adelete_turn(self, ref: SessionRef, turn_id: object) -> Saved:
+        """Async twin of ``delete_turn``."""
+        return await self.arun(self.engine.delete_turn(ref, turn_id))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
         """See ``Engine.inspect``."""

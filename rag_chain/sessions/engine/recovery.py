@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rag_chain.errors import HistoryError, HistoryUnavailableError, HistoryWriteError
+from rag_chain.errors import HistoryDataError, HistoryError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions.journal.entry_table import Entry
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
@@ -229,6 +229,10 @@ class Recovery:
             return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
         if entry.kind == "append":
             return (yield from remote.append(ref, entry.name, moment, entry.items, entry.base, late=True))
+        if entry.kind == "erase":
+            return (yield from remote.erase(ref, entry.name, late=True))
+        if entry.kind not in ("clear", "delete"):
+            raise HistoryDataError(f"the journal has an entry of kind {entry.kind!r}, of a newer version; upgrade.")
         turn_ids = entry.body.decode().split()
         return (yield from remote.delete(ref, moment=moment, turn_ids=turn_ids, keep_session=entry.kind == "clear"))
 

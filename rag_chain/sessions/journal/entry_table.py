@@ -62,7 +62,7 @@ class EntryTable:
     def read_newest(self, db: sqlite3.Connection, ref: SessionRef, limit: int) -> tuple[list[Entry], list[Pending]]:
         """The newest entries that hold ``limit`` messages or more (0: all), oldest first, and what is pending.
 
-        A deletion that waits for the server is always among them.
+        Deletions, also of single turns, are always among them.
         """
         entries: list[Entry] = []
         pending: list[Pending] = []
@@ -75,7 +75,7 @@ class EntryTable:
             if row[1] == "pending":
                 if one := Pending.load(row[2], row[5], self._database.to_steady(row[3])):
                     pending.append(one)
-            elif not limit or found < limit or row[1] in ("clear", "delete"):
+            elif not limit or found < limit or row[1] in ("clear", "delete", "erase"):
                 entries.append(self.parse(row[:8], ref))
                 found += row[8]
         return entries[::-1], pending[::-1]
@@ -155,9 +155,15 @@ class EntryTable:
         for kind, name, body in rows:
             if kind in ("clear", "delete"):
                 found.update(dict.fromkeys(bytes(body).decode().split()))
-            elif kind in ("pending", "turn", "given_up"):
+            elif kind in ("pending", "turn", "given_up", "erase"):
                 found[name] = None
         return list(found)
+
+    def remove(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> None:
+        """Remove the entry of a name."""
+        db.execute(
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?", (self._store, ref.messages_key, name)
+        )
 
     def delete_all(self, db: sqlite3.Connection, ref: SessionRef) -> int:
         """Remove all entries of a session; how many there were."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions.journal.database import Database
-from rag_chain.sessions.journal.entry_table import Entry, EntryTable, parse_items
+from rag_chain.sessions.journal.entry_table import MESSAGES, Entry, EntryTable, parse_items
 from rag_chain.sessions.journal.outbox import Outbox
 from rag_chain.sessions.journal.session_table import JournalSession, SessionTable
 from rag_chain.sessions.journal.stores import adopt_spellings, take_over
@@ -21,6 +21,7 @@ from rag_chain.sessions.journal.summary_table import SummaryTable
 from rag_chain.sessions.values.addresses import name_server
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.edits import Replacement, find_replacement, remove_replaced, without_replacement
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id
 from rag_chain.sessions.values.owner import is_dead
 from rag_chain.sessions.values.turns import JournalStore, Moment, Outcome, Pending
@@ -102,7 +103,7 @@ class Journal:
         """Keep a turn or an append, once, or in place of one that gives way; ``keep`` messages at most stay (0: all).
 
         Returns:
-            ``saved``, ``repeated`` (it was there) or ``deleted`` (the session was, after the turn began).
+            ``saved``, ``repeated`` (it was there) or ``deleted`` (the turn was, or the session after the turn began).
         """
         with self._database.transaction() as db:
             session = self._sessions.read(db, ref)
@@ -112,18 +113,39 @@ class Journal:
                 self._entries.end_pending(db, ref.messages_key, name)
                 return "deleted"
             known = self._entries.find(db, ref, name)
+            if known and known[0] == "erase":
+                return "deleted"
             if (
                 known
                 and known[0] != "pending"
                 and not (known[0] == "given_up" and gives_way(parse_items(known[1]), items))
             ):
                 return "repeated"
+            if place := find_replacement(items):
+                replaced = self._entries.find(db, ref, place.turn_id)
+                if replaced and replaced[0] == "erase":
+                    items = without_replacement(items)
+                elif not self.waits:
+                    self._remove_replaced(db, ref, place, moment)
             self._entries.end_pending(db, ref.messages_key, name, or_given_up=True)
             self._sessions.touch(db, ref, ttl_ms, len(items))
             self._entries.insert(db, ref, kind, name, moment, base, items)
             if keep and not self.waits:
                 self._entries.trim(db, ref, keep)
             return "saved"
+
+    def erase_turn(self, ref: SessionRef, turn_id: str, deletion: int, ttl_ms: int) -> bool:
+        """Erase a turn and keep its id, for its server and so that it does not come back; whether that is new."""
+        with self._database.transaction() as db:
+            known = self._entries.find(db, ref, turn_id)
+            if known and known[0] == "erase":
+                return False
+            moment = Moment(deletion, 0, self._after(self._sessions.read(db, ref)))
+            self._sessions.touch(db, ref, ttl_ms)
+            self._entries.remove(db, ref, turn_id)
+            self._entries.insert(db, ref, "erase", turn_id, moment, 0, [])
+            self.summaries.remove(db, ref)
+            return True
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> None:
         """Turn pending questions of dead turns into entries."""
@@ -218,6 +240,7 @@ class Journal:
         with self._database.transaction(write=False) as db:
             rows = db.execute(
                 "SELECT store, count(DISTINCT key), count(*) FROM entries WHERE kind != 'pending'"
+                " AND NOT (kind = 'erase' AND store LIKE 'here %')"
                 " AND (? OR key = ?) GROUP BY store ORDER BY store",
                 (ref is None, ref.messages_key if ref else ""),
             ).fetchall()
@@ -254,6 +277,16 @@ class Journal:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         self._database.close()
+
+    def _remove_replaced(self, db: sqlite3.Connection, ref: SessionRef, place: Replacement, moment: Moment) -> None:
+        """Erase what leaves the session with a turn that takes the place of another."""
+        entries = [entry for entry in self._entries.read_newest(db, ref, 0)[0] if entry.kind in MESSAGES]
+        kept = {item.raw for item in remove_replaced([item for entry in entries for item in entry.items], place)}
+        for entry in entries:
+            if not any(item.raw in kept for item in entry.items):
+                self._entries.remove(db, ref, entry.name)
+                self._entries.insert(db, ref, "erase", entry.name, moment, 0, [])
+        self.summaries.remove(db, ref)
 
     def _after(self, session: JournalSession) -> int:
         """Now, and after the last deletion in any case (steady, ms)."""

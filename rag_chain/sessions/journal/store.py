@@ -12,6 +12,7 @@ from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.journal.session_table import JournalSession, merge_sessions
 from rag_chain.sessions.values.clock import steady_ms, wall_offset_ms
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.edits import find_replacement, remove_replaced
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
@@ -24,8 +25,11 @@ from rag_chain.sessions.values.turns import (
     SessionState,
     SessionWindow,
     Summary,
+    turn_not_found,
+    turn_under_way,
+    turn_unknown,
 )
-from rag_chain.sessions.values.versions import find_turn, gives_way, is_answered, put_turn
+from rag_chain.sessions.values.versions import exclude, find_turn, gives_way, is_answered, put_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 QUEUE_SECONDS = 0.05
@@ -98,6 +102,30 @@ class LocalStore:
             return Saved("durable", "repeated")
         kind = "turn" if is_answered(items) else "given_up"
         return (yield from self._put(ref, kind, turn_id, moment, items))
+
+    def erase(self, ref: SessionRef, turn_id: str) -> Flow[Saved]:
+        """Delete one turn, once. The server is told when it is back.
+
+        Raises:
+            HistoryUnavailableError: the turn is not known here, and the server is away.
+            SessionBusyError: it is being answered.
+            TurnNotFoundError: it is not there, and was not taken back before.
+        """
+        session = yield from self._read(ref, 0)
+        if any(one.turn_id == turn_id for one in session.pending):
+            raise turn_under_way(ref, turn_id)
+        is_repeated = any(one.kind == "erase" and one.name == turn_id for one in session.entries)
+        if not is_repeated and not find_turn(collect_items(self._cached(ref, session), session.entries), turn_id):
+            if not self._stands_in:
+                raise turn_not_found(ref, turn_id)
+            raise turn_unknown(ref, turn_id)
+        known, ttl_ms = self._deletion(ref), self._limits.lifetime_ms
+
+        def erase(journal: Journal) -> tuple[bool, bool]:
+            return journal.erase_turn(ref, turn_id, known, ttl_ms), journal.durable
+
+        new, durable = yield from self.journals.write(erase)
+        return Saved("journaled" if durable else "volatile", "saved" if new else "repeated")
 
     def append(self, ref: SessionRef, append_id: str, moment: Moment, items: Sequence[Item]) -> Flow[Saved]:
         """Keep messages that are no turn, once."""
@@ -176,6 +204,7 @@ class LocalStore:
             under_way=len(session.pending),
             waiting=len(session.entries) if self._stands_in else 0,
             listed=any((yield from self.journals.each(lambda journal: journal.is_expired(ref)))),
+            taken_back=sum(entry.kind == "erase" for entry in session.entries),
             data=session.data,
             store="journal" if self.journals.disk is not None else "memory",
             items=items[first : max(0, end)] if count else [],
@@ -290,9 +319,14 @@ def collect_items(cached: CachedWindow | None, entries: Sequence[Entry]) -> list
     items = list(cached.items) if cached else []
     had = items[:]
     for entry in entries:
-        if entry.kind in MESSAGES:
+        if entry.kind == "erase":
+            items = exclude(items, find_turn(items, entry.name))
+        elif entry.kind in MESSAGES:
+            added = entry.items
+            if place := find_replacement(added):
+                items = remove_replaced(items, place)
             if find_turn(had, entry.name):
-                items = put_turn(items, entry.name, entry.items)
+                items = put_turn(items, entry.name, added)
             else:
-                items += entry.items
+                items = [*items, *added]
     return items

@@ -58,8 +58,8 @@ def take_over(source: sqlite3.Connection, db: sqlite3.Connection, shift: int) ->
     )
     for store, key, kind, name, at, base, size, body, deletion, server_ms in rows:
         db.execute(
-            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ? AND kind IN ('pending', 'given_up')",
-            (store, key, name),
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ? AND (? OR kind IN ('pending', 'given_up'))",
+            (store, key, name, kind == "erase"),
         )
         put = db.execute(
             "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Summary
@@ -29,11 +31,16 @@ class SummaryTable:
             ).fetchone()
         return Summary(*row) if row else None
 
+    def remove(self, db: sqlite3.Connection, ref: SessionRef) -> None:
+        """Remove the summary of a session, in a transaction of the caller."""
+        db.execute("DELETE FROM summaries WHERE store = ? AND key = ?", (self._store, ref.messages_key))
+
     def put(self, ref: SessionRef, summary: Summary, read_at: int) -> bool:
         """Keep a summary unless the one here covers as much; whether it was kept.
 
         Args:
-            read_at: when the messages were read (steady, ms). Nothing is kept of what was cleared or expired since.
+            read_at: when the messages were read (steady, ms). Nothing is kept of what was cleared, taken back or
+                expired since.
         """
         with self._database.transaction() as db:
             read = self._database.from_steady(read_at)
@@ -41,9 +48,20 @@ class SummaryTable:
                 db.execute(
                     "INSERT INTO summaries (store, key, covers, text) SELECT store, key, ?, ? FROM sessions"
                     " WHERE store = ? AND key = ? AND created <= ? AND deleted < ? AND expires >= ?"
+                    " AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.store = sessions.store AND e.key = sessions.key"
+                    " AND e.kind = 'erase' AND e.at >= ?)"
                     " ON CONFLICT (store, key) DO UPDATE SET covers = excluded.covers, text = excluded.text"
                     " WHERE excluded.covers > summaries.covers",
-                    (summary.covers, summary.text, self._store, ref.messages_key, read, read, self._database.now()),
+                    (
+                        summary.covers,
+                        summary.text,
+                        self._store,
+                        ref.messages_key,
+                        read,
+                        read,
+                        self._database.now(),
+                        read,
+                    ),
                 ).rowcount
                 > 0
             )

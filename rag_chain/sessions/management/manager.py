@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from rag_chain.errors import UsageError
+from langchain_core.messages import AIMessage, HumanMessage
+
+from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
@@ -21,7 +23,8 @@ from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef, make_ref
-from rag_chain.sessions.values.turns import JournalStore, SessionState
+from rag_chain.sessions.values.turns import JournalStore, Saved, SessionState, turn_not_found
+from rag_chain.sessions.values.versions import find_turn
 from rag_chain.settings import Settings
 
 MAX_PAGE = 1000
@@ -219,6 +222,84 @@ class RedisSessionManager:
         """Async twin of ``delete_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
 
+    def delete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
+        """Delete one turn from a session, once, wherever it is kept. What came after it stays.
+
+        Returns:
+            How the deletion was stored (``persistence``). ``outcome``: ``saved``, or ``repeated`` if the turn was deleted
+            before.
+
+        Raises:
+            HistoryUnavailableError: Redis is away, and the turn is not known on this machine.
+            SessionBusyError: the turn is being answered.
+            TurnNotFoundError: there is no such turn.
+        """
+        return self._sessions.delete_turn(self._sessions.ref(session_id, user_id), turn_id)
+
+    async def adelete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
+        """Async twin of ``delete_turn``."""
+        return await self._sessions.adelete_turn(self._sessions.ref(session_id, user_id), turn_id)
+
+    def edit_turn(
+        self, session_id: str, turn_id: str, question: str, answer: str, *, user_id: str | None = None
+    ) -> Saved:
+        """Put another question and its answer in place of a turn; what came after that turn goes.
+
+        ``branch`` copies the session first, if the rest is to be kept. To have the chain answer the question, ask it
+        with ``instead_of`` in the run's ``configurable``.
+
+        Raises:
+            HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``.
+        """
+        return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, question, answer))
+
+    async def aedit_turn(
+        self, session_id: str, turn_id: str, question: str, answer: str, *, user_id: str | None = None
+    ) -> Saved:
+        """Async twin of ``edit_turn``."""
+        return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, question, answer))
+
+    def regenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
+        """Put another answer to the question of a turn in its place; what came after that turn goes.
+
+        The former answer stays as a version, in ``former`` of the message's note.
+
+        Raises:
+            HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``.
+        """
+        return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, None, answer))
+
+    async def aregenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
+        """Async twin of ``regenerate``."""
+        return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, None, answer))
+
+    def branch(
+        self, session_id: str, at_turn: str | None = None, *, new_id: str | None = None, user_id: str | None = None
+    ) -> SessionInfo:
+        """Copy a session up to a turn into a new session.
+
+        The metadata of the new one has ``branch_of`` and ``branch_at`` beside those of the first.
+
+        Args:
+            session_id: of the session to copy.
+            at_turn: the last turn in the copy; default: all turns.
+            new_id: of the new session; default: a random id.
+            user_id: the user of both.
+
+        Raises:
+            HistoryUnavailableError: Redis is away, so that this machine may not know the whole session.
+            SessionExpiredError, SessionNotFoundError: as ``get_session``.
+            TurnNotFoundError: there is no such turn.
+            UsageError: there is a session ``new_id``.
+        """
+        return self._sessions.run(self._flows.branch(session_id, user_id, at_turn, new_id))
+
+    async def abranch(
+        self, session_id: str, at_turn: str | None = None, *, new_id: str | None = None, user_id: str | None = None
+    ) -> SessionInfo:
+        """Async twin of ``branch``."""
+        return await self._sessions.arun(self._flows.branch(session_id, user_id, at_turn, new_id))
+
     def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
         """Return a session as JSON Lines without loss; ``transfer.py`` describes the format.
 
@@ -318,6 +399,7 @@ class _Flows:
             lost=account.lost,
             pending=account.under_way,
             waiting=account.waiting,
+            taken_back=account.taken_back,
             elsewhere=elsewhere,
             created=info.created,
             last_active=info.last_active,
@@ -367,8 +449,37 @@ class _Flows:
     def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
         header, items = transfer.load(lines)
         key = self._sessions.ref(session_id or header.get("session_id"), user_id or header.get("user_id"))
+        return (yield from self._fill(key, header.get("metadata") or {}, items))
+
+    def edit(
+        self, session_id: str, user_id: str | None, turn_id: str, question: str | None, answer: str
+    ) -> Flow[Saved]:
+        key = self._sessions.ref(session_id, user_id)
+        message = None if question is None else HumanMessage(question)
+        turn = yield from self._engine.begin_in_place(key, turn_id, message)
+        return (yield from self._engine.commit(turn, AIMessage(answer), "complete"))
+
+    def branch(
+        self, session_id: str, user_id: str | None, at_turn: str | None, new_id: str | None
+    ) -> Flow[SessionInfo]:
+        key = self._sessions.ref(session_id, user_id)
+        account = yield from self._engine.require(key, 0, -1)
+        if account.store != "redis" and not self._engine.alone:
+            raise HistoryUnavailableError(f"Redis is away, so session {key} can't be copied whole; try again later.")
+        items, origin = account.items, {"branch_of": session_id}
+        if at_turn is not None:
+            turn = find_turn(items, at_turn)
+            if not turn:
+                raise turn_not_found(key, at_turn)
+            items = items[: max(at for at, item in enumerate(items) if item.raw == turn[-1].raw) + 1]
+            origin["branch_at"] = at_turn
+        new = self._sessions.ref(uuid4().hex if new_id is None else new_id, user_id)
+        return (yield from self._fill(new, transfer.metadata_of(account) | origin, items))
+
+    def _fill(self, key: SessionRef, metadata: dict[str, Any], items: list[Item]) -> Flow[SessionInfo]:
+        """Make a session of these messages."""
         transfer.check_room(items, self._sessions.maximum)
-        yield from self._make(key, header.get("metadata") or {})
+        yield from self._make(key, metadata)
         try:
             for batch in transfer.batches(items):
                 yield from self._engine.append_items(key, batch)

@@ -12,7 +12,7 @@ from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import Outcome, Pending, SessionState, SessionWindow, Summary
 from rag_chain.sessions.values.window_cache import CachedWindow
 
-_OUTCOMES: dict[int, Outcome] = {1: "saved", 0: "repeated", -1: "deleted"}
+_OUTCOMES: dict[int, Outcome] = {1: "saved", 0: "repeated", -1: "deleted", -2: "replaced"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,23 @@ def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[Se
 
 def parse_state(reply: Any) -> SessionState:
     """The reply of ``inspect.lua``."""
-    created, active, deletion, lost, data, length, dropped, ttl, listed, under_way, raw, life, restored = reply
+    (
+        created,
+        active,
+        deletion,
+        lost,
+        data,
+        length,
+        dropped,
+        ttl,
+        listed,
+        under_way,
+        raw,
+        life,
+        restored,
+        taken_back,
+        erased,
+    ) = reply
     return SessionState(
         exists=bool(created) or length > 0,
         created=int(created) if created else None,
@@ -71,6 +87,8 @@ def parse_state(reply: Any) -> SessionState:
         deletion=int(deletion or 0),
         life=int(life or 0),
         restored=int(restored or 0),
+        taken_back=taken_back,
+        erased=[one.decode() for one in erased],
         data=(data or b"").decode(errors="replace"),
         items=[Item(one) for one in reversed(raw)],
     )

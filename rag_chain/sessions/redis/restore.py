@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.turns import SessionState, SessionWindow
-from rag_chain.sessions.values.versions import choose_versions, exclude, merge
+from rag_chain.sessions.values.versions import choose_versions, exclude, merge, turn_id_of
 from rag_chain.sessions.values.window_cache import CachedWindow
 
 
@@ -51,10 +51,13 @@ def plan_restoration(held: CachedWindow, state: SessionState) -> Restoration:
         state: the session as it is, with all of its messages.
     """
     there = state.items
+    # What was taken back since it was read does not come back.
+    gone = set(state.erased)
+    taken = [item for item in held.items if gone and turn_id_of(item) in gone]
     digest = hashlib.sha1(b"".join(item.raw for item in reversed(there)), usedforsecurity=False).hexdigest()
     count = max(0, min(len(there), state.restored - state.dropped))
     older, newer = list(there[:count]), list(there[count:])
-    chosen, mine = choose_versions(there, held.items)
+    chosen, mine = choose_versions(there, exclude(held.items, taken) if taken else held.items)
     older, newer = _keep(older, chosen), _keep(newer, chosen)
     mine = exclude(mine, newer)
     put = merge(older, mine, held_first=held.total <= state.restored)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rag_chain.errors import HistoryUnavailableError
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.overview import describe
@@ -15,17 +16,28 @@ from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, p
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.edits import find_replacement, without_replacement
 from rag_chain.sessions.values.flow import Args, Call, Flow, Wait
 from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
-from rag_chain.sessions.values.turns import Moment, Pending, Saved, SessionState, SessionWindow, Summary
+from rag_chain.sessions.values.turns import (
+    Moment,
+    Pending,
+    Saved,
+    SessionState,
+    SessionWindow,
+    Summary,
+    turn_not_found,
+    turn_under_way,
+)
 from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
 _READS_DELETION = {"begin", "commit", "append", "delete", "inspect"}
 _WAKES = {"commit", "delete"}
-_CONFIRMED = {"commit", "append", "delete", "restore"}
+_READS_ERASED = {"commit", "delete", "erase", "inspect", "settle", "summary"}
+_CONFIRMED = {"commit", "append", "delete", "erase", "restore"}
 """What is told to be kept, or to be gone, once it is done."""
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
 _EARLIER_MS = 100
@@ -107,10 +119,21 @@ class RedisStore:
             again: the turn may have been committed before and then begun again. It takes the place of what is stored
                 of it, if that gives way (see ``versions.py``).
         """
-        numbers = f"{moment.dump()} {self._limits.ttl_ms} {self._limits.maximum} {base} {int(again)}"
+        limits = self._limits
+        place = find_replacement(items)
+        numbers = f"{moment.dump()} {limits.ttl_ms} {limits.maximum} {base} {int(again)} {limits.listed_ms}"
+        replaced = f"{place.until} {place.turn_id}" if place else ""
         sent = steady_ms()
-        reply = yield from self._call("commit", ref, (numbers, turn_id, ref.session_id, *[item.raw for item in items]))
-        return self._take_outcome(ref, reply, items, sent, turn_id if again else None)
+        args: Args = (numbers, turn_id, ref.session_id, replaced, *[item.raw for item in items])
+        reply = yield from self._call("commit", ref, args)
+        saved = self._take_outcome(ref, reply, items, sent, turn_id if again else None)
+        if saved.outcome == "replaced":
+            # What this turn was to replace was taken back meanwhile, and so is what it says of that.
+            items = without_replacement(items)
+            return (yield from self.commit(ref, turn_id, moment, items, base, again=again))
+        if place is not None:
+            yield from self._read_anew(ref)
+        return saved
 
     def append(
         self,
@@ -159,6 +182,38 @@ class RedisStore:
             yield from self._index.remove(ref)
         return bool(existed)
 
+    def erase(self, ref: SessionRef, turn_id: str, *, late: bool = False) -> Flow[Saved]:
+        """Delete one turn, once.
+
+        Args:
+            ref: the session.
+            turn_id: of the turn.
+            late: this was kept elsewhere: the turn may be on its way yet, or be pending here.
+
+        Raises:
+            SessionBusyError: the turn is being answered.
+            TurnNotFoundError: it is not there, and was not taken back before.
+        """
+        gone = yield from self._call("erase", ref, (turn_id, self._limits.listed_ms, int(late)))
+        if gone == -1:
+            raise turn_not_found(ref, turn_id)
+        if gone == -2:
+            raise turn_under_way(ref, turn_id)
+        yield from self._read_anew(ref)
+        return Saved("durable", "saved" if gone else "repeated")
+
+    def _read_anew(self, ref: SessionRef) -> Flow[None]:
+        """Hold the window as it is now, after messages have left it."""
+        if self._cache.get(ref) is None:
+            return
+        sent = steady_ms()
+        try:
+            window, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=self._limits.ttl_ms)
+        except HistoryUnavailableError:
+            self._cache.drop(ref)  # what was done stays done; what is held is not right any more
+        else:
+            self._remember(ref, window, checked, sent)
+
     def read_clock(self, ref: SessionRef) -> Flow[int]:
         """Return what turns a time of this machine's steady clock into one of the server that has the session (ms)."""
         sent = steady_ms()
@@ -188,7 +243,8 @@ class RedisStore:
             read_at: when those messages were read (ms).
         """
         digest = hashlib.sha1(last.raw, usedforsecurity=False).hexdigest()
-        kept = bool((yield from self._call("summary", ref, (summary.covers, digest, summary.text))))
+        age = max(0, steady_ms() - read_at)
+        kept = bool((yield from self._call("summary", ref, (summary.covers, digest, summary.text, age))))
         cached = self._cache.get(ref)
         if kept and cached is not None:
             self._cache.put(replace(cached, summary=summary), instead_of=cached)
@@ -273,7 +329,7 @@ class RedisStore:
             args: Args = (plan.digest, created, *counts, *(item.raw for item in plan.items))
             if life := (yield from self._call("restore", ref, args)):
                 break
-        summary = yield from self._put_summary_back(ref, held, plan)
+        summary = yield from self._put_summary_back(ref, held, plan, state)
         if plan.lost:
             log.error("Redis at %s has lost %d messages of session %s.", self.address, plan.lost, ref)
         else:
@@ -290,17 +346,19 @@ class RedisStore:
             summary=summary,
         )
 
-    def _put_summary_back(self, ref: SessionRef, held: CachedWindow, plan: Restoration) -> Flow[Summary | None]:
+    def _put_summary_back(
+        self, ref: SessionRef, held: CachedWindow, plan: Restoration, state: SessionState
+    ) -> Flow[Summary | None]:
         """The summary that this process holds is all that is left of what stays lost."""
-        if held.summary is None:
-            return None
+        if held.summary is None or state.erased:
+            return None  # it may tell of what was taken back
         covers = held.summary.covers - (held.total - len(held.items))
         if not 0 < covers <= len(held.items):
             return None
         last = held.items[covers - 1]
         place = next((at for at, item in enumerate(plan.items, 1) if item.raw == last.raw), 0)
         summary = Summary(held.summary.text, plan.dropped + place)
-        return summary if (yield from self.keep_summary(ref, summary, last, 0)) else None
+        return summary if (yield from self.keep_summary(ref, summary, last, steady_ms())) else None
 
     def _call(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
@@ -308,6 +366,8 @@ class RedisStore:
             keys += (ref.deletion_key,)
         if script in _WAKES:
             keys += (ref.wake_key,)
+        if script in _READS_ERASED:
+            keys += (ref.erased_key,)
         if self._index is None and script in _INDEXED:
             keys += (ref.index_key,)
         try:

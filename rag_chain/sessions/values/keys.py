@@ -9,6 +9,7 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``message_store:s1``                       list    messages, newest first, JSON as langchain-community's
 ``meta:{message_store:s1}``                hash    times, counters, pending questions
 ``meta:{message_store:s1}:deleted``        string  the mark of the last deletion, which outlives the session
+``meta:{message_store:s1}:erased``         zset    ids of turns that were taken back, by when; kept for 30 days
 ``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
 =========================================  ======  ======================================================
@@ -88,6 +89,8 @@ class SessionRef(NamedTuple):
     """The mark of the last deletion, in the same slot."""
     wake_key: str
     """What turns wait on that may not run at once, in the same slot."""
+    erased_key: str
+    """The ids of turns that were taken back, in the same slot."""
 
     def __str__(self) -> str:
         return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
@@ -109,7 +112,10 @@ def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> Session
     owned = make_owner_prefix(prefix, user_id)
     key = owned + session_id
     meta = f"meta:{{{key}}}"
-    return SessionRef(prefix, session_id, user_id, key, meta, f"index:{{{owned}}}", f"{meta}:deleted", f"{meta}:wake")
+    index = f"index:{{{owned}}}"
+    return SessionRef(
+        prefix, session_id, user_id, key, meta, index, f"{meta}:deleted", f"{meta}:wake", f"{meta}:erased"
+    )
 
 
 def make_owner_prefix(prefix: str, user_id: str | None) -> str:

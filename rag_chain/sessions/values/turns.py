@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.errors import HistoryDataError
+from rag_chain.errors import HistoryDataError, HistoryUnavailableError, SessionBusyError, TurnNotFoundError
 from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, note_of, with_note
+from rag_chain.sessions.values.edits import Replacement
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.owner import RunningTurn
 from rag_chain.sessions.values.reduction import reduced
@@ -19,10 +20,11 @@ from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
-Outcome = Literal["saved", "repeated", "deleted"]
+Outcome = Literal["saved", "repeated", "deleted", "replaced"]
+"""``replaced`` is between the stores alone: another turn took the place that this one was to take."""
 Persistence = Literal["durable", "journaled", "volatile", "deleted"]
 """Where a turn is kept: in Redis, on this machine's disk, in this process, or nowhere, because its session was deleted
-after it began."""
+after it began, or the turn itself was."""
 Knowledge = Literal["whole", "partial", "lost"]
 """How much of a session is known: all; only what this machine kept, because the store is away; or what was left
 after the store lost it."""
@@ -142,7 +144,8 @@ class Turn:
     """A turn under way.
 
     ``named``: the caller chose its id; ``running``: what says that this process runs it; ``answered``: when the answer
-    was first stored, in ms by this machine's clock, 0 before that.
+    was first stored, in ms by this machine's clock, 0 before that; ``replacement``: the place of another turn, which it
+    takes once it has an answer.
     """
 
     ref: SessionRef
@@ -152,6 +155,7 @@ class Turn:
     running: RunningTurn
     named: bool = False
     answered: int = 0
+    replacement: Replacement | None = None
     _messages: list[BaseMessage] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -198,6 +202,8 @@ class Turn:
             return [reduced(with_note(question, **note_of(question), status=status, **note), limit)]
         # Set once, so that a commit that is repeated has the same messages.
         self.answered = self.answered or now_ms()
+        if self.replacement is not None and status != "failed":
+            note |= self.replacement.note
         noted = with_note(answer, turn_id=self.turn_id, status=status, at=self.answered, **note)
         return [self.pending.question, reduced(noted, max_bytes)]
 
@@ -207,12 +213,32 @@ class Saved:
     """What became of a turn.
 
     ``outcome``: ``saved``; ``repeated``, the turn was stored before and this version of it was not kept; ``deleted``,
-    the session was, after the turn began. ``left_out`` names what could not be stored of the answer.
+    the session was, after the turn began, or the turn itself was. ``left_out`` names what could not be stored of the
+    answer.
     """
 
     persistence: Persistence
     outcome: Outcome = "saved"
     left_out: tuple[str, ...] = ()
+
+
+def turn_not_found(ref: SessionRef, turn_id: str) -> TurnNotFoundError:
+    """Return the error for a turn that is not in its session."""
+    return TurnNotFoundError(
+        f"Session {ref} has no turn {turn_id!r}: it was never stored, or left the session because of RAG_HISTORY_MAX."
+    )
+
+
+def turn_unknown(ref: SessionRef, turn_id: str) -> HistoryUnavailableError:
+    """Return the error for a turn that may be on the server, which is away."""
+    return HistoryUnavailableError(
+        f"Turn {turn_id!r} of session {ref} is not known on this machine, and Redis is away; try again later."
+    )
+
+
+def turn_under_way(ref: SessionRef, turn_id: str) -> SessionBusyError:
+    """Return the error for a turn that can't be changed yet."""
+    return SessionBusyError(f"Turn {turn_id!r} of session {ref} is being answered; try again when it is over.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +269,8 @@ class SessionState:
         listed: an index still names it, so that it has expired if it does not exist.
         deletion: as in ``SessionWindow``; so are ``life``.
         restored: ``total`` when the store last lost the session: what is older is from before.
+        taken_back: turns that were deleted or replaced, of the last 30 days.
+        erased: their ids; only of a server, and where all messages were asked for.
         elsewhere: changes of a session of this name that the journal keeps for other servers, by address.
     """
 
@@ -259,6 +287,8 @@ class SessionState:
     deletion: int = 0
     life: int = 0
     restored: int = 0
+    taken_back: int = 0
+    erased: list[str] = field(default_factory=list)
     elsewhere: dict[str, int] = field(default_factory=dict)
     data: str = ""
     store: Literal["redis", "journal", "memory"] = "redis"

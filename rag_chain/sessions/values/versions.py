@@ -22,6 +22,12 @@ def find_turn(items: Iterable[Item], turn_id: str) -> list[Item]:
     return [item for item in items if mark in item.raw and _note(item).get("turn_id") == turn_id]
 
 
+def turn_id_of(item: Item) -> str | None:
+    """The id of the turn that a message belongs to; ``None``: it is none of a turn."""
+    turn_id = _note(item).get("turn_id")
+    return turn_id if isinstance(turn_id, str) else None
+
+
 def exclude(items: Iterable[Item], others: Sequence[Item]) -> list[Item]:
     """The items that are not among the others."""
     gone = {other.raw for other in others}

@@ -1,16 +1,23 @@
+-- uses take_out.lua
 -- Append the messages of one turn, whole and once, and end its pending question: one round trip.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
--- KEYS[4] what waiting turns wait on   KEYS[5] the user's index (not in a cluster)
--- ARGV[1] 'known begun age ttl maximum base again', numbers:
+-- KEYS[4] what waiting turns wait on   KEYS[5] ids of turns that were taken back
+-- KEYS[6] the user's index (not in a cluster)
+-- ARGV[1] 'known begun age ttl maximum base again kept', numbers:
 --   known: the last deletion that was known when the turn began   begun: when that was, by this server (ms); 0: the
 --   server was away, and it was `age` ms ago   ttl: time to live in ms, -1: for ever   maximum: messages kept, 0: all
 --   base: messages that the session is known to have had when the turn began, 0: unknown
 --   again: 1, the turn may have been committed before, though its question is pending (the caller chose its id)
--- ARGV[2] turn id   ARGV[3] member   ARGV[4...] messages as JSON, oldest first
+--   kept: how long the ids of turns that are taken back are kept (ms)
+-- ARGV[2] turn id   ARGV[3] member
+-- ARGV[4] 'digest turn' where it takes the place of another turn: that leaves the list, and what came after it down to
+--   the message with this sha1, the newest that the writer saw; else ''
+-- ARGV[5...] messages as JSON, oldest first
 --
 -- Reply: 'outcome total life', a status line; life as in begin.lua
---   outcome 1: appended, 0: the turn was there already, -1: the session was deleted after the turn began.
+--   outcome 1: appended, 0: the turn was there already, -1: the session was deleted after the turn began, or the turn
+--   itself was; -2: the turn whose place it takes was taken back meanwhile, and nothing was done.
 --
 -- A turn whose pending question is gone, or that was asked again, is looked for in the newest part of the list: among
 -- the messages that came since it began, or the newest 400, and never more than 5,000. If it has an answer there, it
@@ -20,8 +27,8 @@
 -- The field `marks` says of the newest changes 'ms:total before:total after', newest first, in 640 bytes. With it a
 -- deletion that arrives late leaves what came after it (delete.lua), and an evicted list is noticed (begin.lua).
 
-local known, begun, age, ttl, max, base, again =
-  string.match(ARGV[1], '(%d+) (%d+) (%d+) (-?%d+) (%d+) (%d+) (%d)')
+local known, begun, age, ttl, max, base, again, kept =
+  string.match(ARGV[1], '(%d+) (%d+) (%d+) (-?%d+) (%d+) (%d+) (%d) (%d+)')
 known, begun, ttl, max, base = tonumber(known), tonumber(begun), tonumber(ttl), tonumber(max), tonumber(base)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -42,7 +49,7 @@ local function reply(outcome)
   return redis.status_reply(string.format('%d %d %d', outcome, length + dropped, life))
 end
 
-if deletion > known and deletion >= (begun > 0 and begun or now - age) then
+if deletion > known and deletion >= (begun > 0 and begun or now - age) or redis.call('ZSCORE', KEYS[5], ARGV[2]) then
   return reply(-1)
 end
 
@@ -79,7 +86,7 @@ if not meta[1] or again == '1' then
   if #found > 0 and not stands then
     local _, answered, given_up = noted(ARGV[#ARGV])
     -- A failure that arrives late, from a journal, does not replace what was asked after it.
-    stands = given_up or not answered and (noted(ARGV[4]) or 0) < asked
+    stands = given_up or not answered and (noted(ARGV[5]) or 0) < asked
   end
   if stands then
     return reply(0)
@@ -88,6 +95,25 @@ if not meta[1] or again == '1' then
     redis.call('LREM', KEYS[1], 1, item)
     dropped = redis.call('HINCRBY', KEYS[2], 'dropped', 1)
     length = length - 1
+  end
+end
+
+if ARGV[4] ~= '' then
+  local digest, replaced = string.match(ARGV[4], '^(%x*) (.*)$')
+  if redis.call('ZSCORE', KEYS[5], replaced) then
+    return redis.status_reply(string.format('-2 %d %d', length + dropped, life))
+  end
+  local newest, oldest = find_turn(KEYS[1], replaced)
+  for place = 0, (newest or 0) - 1 do
+    if redis.sha1hex(redis.call('LINDEX', KEYS[1], place)) == digest then
+      newest = place
+      break
+    end
+  end
+  if newest then
+    local count = take_out(KEYS[1], KEYS[2], KEYS[5], newest, oldest, tonumber(kept))
+    length, dropped = length - count, tonumber(redis.call('HGET', KEYS[2], 'dropped') or 0)
+    meta[5] = redis.call('HGET', KEYS[2], 'marks')
   end
 end
 
@@ -107,14 +133,14 @@ if not meta[1] then
       end
     end
   end
-  if KEYS[5] then
-    redis.call('ZADD', KEYS[5], now, ARGV[3])
+  if KEYS[6] then
+    redis.call('ZADD', KEYS[6], now, ARGV[3])
   end
 end
 
 local before = length + dropped
 local new = length == 0
-length = redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
+length = redis.call('LPUSH', KEYS[1], unpack(ARGV, 5))
 local marks = string.format('%d:%d:%d', now, before, length + dropped)
 if meta[5] then
   marks = marks .. ' ' .. meta[5]

@@ -1,7 +1,8 @@
 -- Delete a session, or only its messages, and leave a mark that a late turn or a replay is compared with.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
--- KEYS[4] what waiting turns wait on   KEYS[5] the user's index (not in a cluster)
+-- KEYS[4] what waiting turns wait on   KEYS[5] ids of turns that were taken back
+-- KEYS[6] the user's index (not in a cluster)
 -- ARGV[1] '' for a deletion of now; of one that was kept while the server was away, when that was, by this server (ms)
 -- ARGV[2] how long the mark stays (ms)
 -- ARGV[3] 1: the session stays, only its messages go   ARGV[4] member
@@ -107,7 +108,7 @@ if ARGV[1] ~= '' then
     end
   end
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[4], KEYS[5])
 if meta[7] then
   redis.call('LPUSH', KEYS[4], '1')
   redis.call('PEXPIRE', KEYS[4], 5000)
@@ -118,7 +119,7 @@ if ARGV[3] == '1' and meta[1] or #pending > 0 then
   if left > 0 then
     redis.call('PEXPIRE', KEYS[2], left)
   end
-elseif KEYS[5] then
-  redis.call('ZREM', KEYS[5], ARGV[4])
+elseif KEYS[6] then
+  redis.call('ZREM', KEYS[6], ARGV[4])
 end
 return (meta[1] or length > 0) and 1 or 0

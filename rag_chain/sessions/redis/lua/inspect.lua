@@ -1,14 +1,15 @@
 -- A session's state and some of its messages: one round trip.
 --
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
--- KEYS[4] the user's index (not in a cluster)
+-- KEYS[4] ids of turns that were taken back   KEYS[5] the user's index (not in a cluster)
 -- ARGV[1] first position, ARGV[2] last position in the list, as for LRANGE; 1 and 0: none
 -- ARGV[3] member   ARGV[4] time to live in ms to renew the session with, -1: for ever, 0: do not renew it
 --
--- Reply: {created, active, deletion, lost, data, length, dropped, ttl, listed, waiting, items, life, restored}
+-- Reply: {created, active, deletion, lost, data, length, dropped, ttl, listed, waiting, items, life, restored,
+--   taken_back, erased}
 --   times in ms, '' where there is none; ttl: ms left, -1 for ever, -2 no session; listed: score in the index or
 --   ''; waiting: questions under way; items newest first; life as in begin.lua; restored: total messages when the
---   store last lost the session.
+--   store last lost the session; taken_back: how many turns were; erased: their ids, where all messages are asked for.
 --
 -- A server that refuses writes still answers: the time to live is then not renewed.
 
@@ -35,7 +36,8 @@ end
 return {
   meta[1] or '', meta[2] or '', redis.call('GET', KEYS[3]) or meta[3] or '', meta[4] or '', meta[5] or '',
   length, tonumber(meta[6] or 0), ttl,
-  KEYS[4] and redis.call('ZSCORE', KEYS[4], ARGV[3]) or '', waiting,
+  KEYS[5] and redis.call('ZSCORE', KEYS[5], ARGV[3]) or '', waiting,
   redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2]),
   meta[7] or meta[1] or '', meta[8] or '',
+  redis.call('ZCARD', KEYS[4]), ARGV[2] == '-1' and redis.call('ZRANGE', KEYS[4], 0, -1) or {},
 }

@@ -1,10 +1,10 @@
 -- Put the questions of turns that died into the list, as interrupted: one round trip, only when there are any.
 --
--- KEYS[1] list of messages, newest first   KEYS[2] hash beside it
+-- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] ids of turns that were taken back
 -- ARGV[1] messages kept at most, 0: all   ARGV[2] time to live in ms, -1: for ever
 -- ARGV[3...] turn id, message as JSON, turn id, message as JSON, ... in the order of asking
 --
--- Reply: how many were put. A turn that was settled or committed meanwhile is left alone, and so is one that is among
+-- Reply: how many were put. A turn that was settled, committed or taken back meanwhile is left alone, and so is one that is among
 -- the newest 1,000 messages from before it was asked again.
 
 local put = 0
@@ -20,7 +20,7 @@ end
 for i = 3, #ARGV, 2 do
   local field = 'p:' .. ARGV[i]
   if redis.call('HEXISTS', KEYS[2], field) == 1 then
-    if not is_stored(ARGV[i]) then
+    if not is_stored(ARGV[i]) and not redis.call('ZSCORE', KEYS[3], ARGV[i]) then
       redis.call('LPUSH', KEYS[1], ARGV[i + 1])
       put = put + 1
     end

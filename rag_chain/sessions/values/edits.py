@@ -1,0 +1,114 @@
+"""Turns that take the place of others: what their note says of it, and what leaves the session with them.
+
+The answer's note has ``replaces``: the ``turn_id`` of the turn whose place it takes, and ``until``, the SHA-1 of the
+newest message that was there when the new turn began. All from the one to the other leaves the session as the new turn
+is committed; what came after that stays. With another answer to the same question the note also has ``former``: the
+earlier answers, oldest first. As the note goes with the turn, a journaled turn is replayed the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from rag_chain.sessions.values.codec import Item, messages_of, note_of, with_note
+from rag_chain.sessions.values.versions import find_turn
+
+MAX_FORMER = 10
+"""Earlier answers that a turn keeps, the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The place that a turn takes.
+
+    Args:
+        turn_id: of the turn that leaves the session.
+        until: SHA-1 of the newest message that leaves with it.
+        former: earlier answers to the same question, as ``describe_answer`` gives them, oldest first.
+    """
+
+    turn_id: str
+    until: str
+    former: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What the note of the new answer says of it."""
+        place = {"replaces": {"turn_id": self.turn_id, "until": self.until}}
+        return place | ({"former": self.former} if self.former else {})
+
+
+def plan_replacement(items: Sequence[Item], turn_id: str, question: BaseMessage | None) -> tuple[Replacement, int]:
+    """Return what a turn in the place of another one replaces, and how many of ``items`` stay before it.
+
+    Args:
+        items: all messages of the session, the turn's among them, oldest first.
+        turn_id: of the turn to replace.
+        question: of the new turn; ``None``: the same.
+    """
+    turn = find_turn(items, turn_id)
+    first = next(at for at, item in enumerate(items) if item.raw == turn[0].raw)
+    former: list[dict[str, Any]] = []
+    asked = question_of(turn)
+    if question is None or (asked is not None and asked.content == question.content):
+        for message in messages_of(turn):
+            former += note_of(message).get("former") or []
+            if isinstance(message, AIMessage):
+                former.append(describe_answer(message))
+    return Replacement(turn_id, digest(items[-1]), former[-MAX_FORMER:]), first
+
+
+def question_of(turn: Sequence[Item]) -> BaseMessage | None:
+    """Return the question of a turn as it was asked, without its note; ``None`` if it can't be read."""
+    found = next((one for one in messages_of(turn) if isinstance(one, HumanMessage)), None)
+    if found is None:
+        return None
+    bare = with_note(found)
+    bare.additional_kwargs.pop("rag_chain")
+    return bare
+
+
+def describe_answer(message: BaseMessage) -> dict[str, Any]:
+    """Return an answer as a version in the note of a later one: ``turn_id``, ``at`` (ms), ``status``, ``content``."""
+    note = note_of(message)
+    return {name: note[name] for name in ("turn_id", "at", "status") if name in note} | {"content": message.content}
+
+
+def find_replacement(items: Sequence[Item]) -> Replacement | None:
+    """Return what the turn of these messages replaces."""
+    if not items or b'"replaces"' not in items[-1].raw:
+        return None
+    message = items[-1].message
+    place = note_of(message).get("replaces") if message is not None else None
+    if not isinstance(place, dict):
+        return None
+    return Replacement(str(place.get("turn_id")), str(place.get("until")))
+
+
+def without_replacement(items: Sequence[Item]) -> list[Item]:
+    """Return a turn's messages without what they say of the turn that they were to replace."""
+    message = items[-1].message
+    if message is None:
+        return list(items)
+    note = {name: value for name, value in note_of(message).items() if name not in ("replaces", "former")}
+    return [*items[:-1], Item.of(with_note(message, **note), None)]
+
+
+def remove_replaced(items: Sequence[Item], place: Replacement) -> list[Item]:
+    """Return the messages without those that leave the session with a replacement."""
+    turn = {item.raw for item in find_turn(items, place.turn_id)}
+    if not turn:
+        return list(items)
+    places = [at for at, item in enumerate(items) if item.raw in turn]
+    last = next((at for at in range(len(items) - 1, places[-1], -1) if digest(items[at]) == place.until), places[-1])
+    return [*items[: places[0]], *items[last + 1 :]]
+
+
+def digest(item: Item) -> str:
+    """Return the SHA-1 by which a message is found again."""
+    return hashlib.sha1(item.raw, usedforsecurity=False).hexdigest()
