@@ -27,11 +27,13 @@ from rag_chain.errors import (
     SessionBusyError,
     SessionExpiredError,
     SessionNotFoundError,
+    TurnNotFoundError,
     UsageError,
 )
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, UsageTotals, open_sessions
 from rag_chain.sessions.values import owner as owners
 from rag_chain.sessions.values.clock import now_ms
+from rag_chain.sessions.values.codec import messages_of
 from rag_chain.sessions.values.turns import Summary
 from rag_chain.sessions.values.window import BROKEN_OFF, FAILED, INTERRUPTED, UNANSWERED
 from rag_chain.settings import Settings
@@ -741,3 +743,145 @@ async def test_a_summary_outlives_a_turn_that_is_asked_again(store: Store) -> No
         assert begun.summary == "old"
         await store.call(sessions, "commit", begun, answer, status)
     assert await summary_shown(store, sessions) == "old"
+
+
+async def three_turns(store: Store, sessions: Sessions) -> list[str]:
+    """The ids of three turns of s1."""
+    ids = []
+    for number in "123":
+        begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(f"q{number}"))
+        await store.call(sessions, "commit", begun, AIMessage(f"a{number}"), "complete")
+        ids.append(begun.turn_id)
+    return ids
+
+
+async def texts(store: Store, sessions: Sessions, session_id: str = "s1") -> list[Any]:
+    return [message.content for message in await store.call(history_of(sessions, session_id), "all_messages")]
+
+
+async def test_a_deleted_turn_is_gone_and_does_not_come_back(store: Store) -> None:
+    sessions = store.open(history_window=4)
+    manager = RedisSessionManager(sessions=sessions)
+    ids = [*await three_turns(store, sessions)]
+    late = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("q4"))
+    await store.call(sessions, "commit", late, AIMessage("a4"), "complete")
+    gone = ids[1] if store.name not in AWAY else ids[2]
+    saved = await store.call(manager, "delete_turn", "s1", gone)
+    assert (saved.persistence, saved.outcome) == (store.persistence, "saved")
+    await store.call(manager, "delete_turn", "s1", late.turn_id)
+    left = ["q1", "a1", "q3", "a3"] if gone == ids[1] else ["q1", "a1", "q2", "a2"]
+    assert [
+        message.content for message in messages_of((await store.call(sessions, "read", sessions.ref("s1"))).items)
+    ] == left
+    assert await texts(store, sessions) == left
+    assert (await store.call(manager, "delete_turn", "s1", gone)).outcome == "repeated"
+    again = await store.call(sessions, "commit", late, AIMessage("a4"), "complete")
+    assert (again.persistence, again.outcome) == ("deleted", "deleted"), "a repeated commit brings nothing back"
+    assert await texts(store, sessions) == left
+    assert (await store.call(manager, "get_session_stats", "s1")).taken_back == 2
+
+
+async def test_a_turn_that_can_not_be_taken_back_is_a_clear_error(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    unknown = HistoryUnavailableError if store.name in AWAY else TurnNotFoundError
+    for method, args in (("delete_turn", ()), ("edit_turn", ("q", "a")), ("regenerate", ("a",))):
+        with pytest.raises(unknown, match="'none'"):
+            await store.call(manager, method, "s1", "none", *args)
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("now"), "running")
+    for method, args in (("delete_turn", ()), ("edit_turn", ("q", "a"))):
+        with pytest.raises(SessionBusyError, match="being answered"):
+            await store.call(manager, method, "s1", "running", *args)
+    await store.call(sessions, "commit", begun, AIMessage("then"), "complete")
+    with pytest.raises(UsageError, match="its own place"):
+        await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[0], HumanMessage("q"), ids[0])
+    assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3", "now", "then"]
+
+
+async def test_an_edited_turn_takes_the_place_of_what_came_after(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    assert (await store.call(manager, "edit_turn", "s1", ids[1], "new q2", "new a2")).persistence == store.persistence
+    assert await texts(store, sessions) == ["q1", "a1", "new q2", "new a2"]
+    await turn(store, sessions, "q5", "a5")
+    assert await texts(store, sessions) == ["q1", "a1", "new q2", "new a2", "q5", "a5"]
+    assert await shown(store, sessions) == [
+        ("human", "q1"), ("ai", "a1"), ("human", "new q2"), ("ai", "new a2"), ("human", "q5"), ("ai", "a5"),
+    ]  # fmt: skip
+    assert (await store.call(manager, "get_session_stats", "s1")).turns["complete"] == 3
+
+
+async def test_another_answer_keeps_the_former_ones(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    await store.call(manager, "regenerate", "s1", ids[2], "b3")
+    messages = await store.call(history_of(sessions), "all_messages")
+    newest = messages[-1].additional_kwargs["rag_chain"]
+    await store.call(manager, "regenerate", "s1", newest["turn_id"], "c3")
+    messages = await store.call(history_of(sessions), "all_messages")
+    assert [message.content for message in messages] == ["q1", "a1", "q2", "a2", "q3", "c3"]
+    former = messages[-1].additional_kwargs["rag_chain"]["former"]
+    assert [(one["content"], one["turn_id"]) for one in former] == [("a3", ids[2]), ("b3", newest["turn_id"])]
+
+
+async def test_a_turn_is_replaced_only_by_an_answer(store: Store) -> None:
+    sessions = store.open()
+    ids = await three_turns(store, sessions)
+    begun = await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[1], HumanMessage("other"))
+    assert [message.content for message in begun.messages] == ["q1", "a1"]
+    assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+    await store.call(sessions, "commit", begun, None, "failed", error="StopIteration")
+    assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3", "other"]
+    # What came after the new turn began was not seen by its writer, and stays.
+    begun = await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[1], HumanMessage("other 2"))
+    await turn(store, sessions, "between", "kept")
+    await store.call(sessions, "commit", begun, AIMessage("answer"), "complete")
+    assert await texts(store, sessions) == ["q1", "a1", "between", "kept", "other 2", "answer"]
+
+
+async def test_a_replaced_turn_that_was_deleted_meanwhile_leaves_nothing(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    begun = await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[2])
+    await store.call(manager, "delete_turn", "s1", ids[2])
+    saved = await store.call(sessions, "commit", begun, AIMessage("b3"), "complete")
+    assert (saved.persistence, saved.outcome) == (store.persistence, "saved"), "an answer is not lost"
+    messages = await store.call(history_of(sessions), "all_messages")
+    assert [message.content for message in messages] == ["q1", "a1", "q2", "a2", "q3", "b3"]
+    assert not {"former", "replaces"} & messages[-1].additional_kwargs["rag_chain"].keys(), "what was deleted is gone"
+
+
+@while_it_serves
+async def test_a_branch_is_the_session_up_to_a_turn(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    await store.call(manager, "create_session", "s1", metadata={"topic": "x"})
+    ids = await three_turns(store, sessions)
+    made = await store.call(manager, "branch", "s1", ids[1], new_id="s2")
+    assert made.metadata == {"topic": "x", "branch_of": "s1", "branch_at": ids[1]}
+    await turn(store, sessions, "q9", "a9", "s2")
+    assert await texts(store, sessions, "s2") == ["q1", "a1", "q2", "a2", "q9", "a9"]
+    assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+    with pytest.raises(UsageError, match="already"):
+        await store.call(manager, "branch", "s1", new_id="s2")
+    with pytest.raises(TurnNotFoundError):
+        await store.call(manager, "branch", "s1", "none", new_id="s3")
+    assert not await store.call(manager, "session_exists", "s3")
+
+
+@while_it_serves
+async def test_a_summary_goes_with_a_turn_that_it_tells_of(store: Store) -> None:
+    sessions = store.open(history_window=2, history_summary="on")
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    assert await summarised(store, sessions, "of one", 2)
+    await store.call(manager, "delete_turn", "s1", ids[1])
+    if store.name == "redis":
+        assert await summary_shown(store, sessions) == "of one", "it does not tell of the second turn"
+        await three_turns(store, sessions)
+    await store.call(manager, "delete_turn", "s1", ids[0])
+    assert await summary_shown(store, sessions) == ""

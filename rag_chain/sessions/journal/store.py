@@ -325,8 +325,5 @@ def collect_items(cached: CachedWindow | None, entries: Sequence[Entry]) -> list
             added = entry.items
             if place := find_replacement(added):
                 items = remove_replaced(items, place)
-            if find_turn(had, entry.name):
-                items = put_turn(items, entry.name, added)
-            else:
-                items = [*items, *added]
+            items = put_turn(items, entry.name, added) if find_turn(had, entry.name) else [*items, *added]
     return items

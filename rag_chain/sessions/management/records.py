@@ -27,7 +27,8 @@ class SessionStats:
     """What a session holds.
 
     ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
-    ``trimmed``: beyond RAG_HISTORY_MAX, taken back, or in the way of a turn asked again; ``lost``: known to be lost by the store;
+    ``trimmed``: beyond RAG_HISTORY_MAX, taken back, or in the way of a turn asked again; ``lost``: known to be lost by
+    the store;
     ``pending``: turns under way; ``waiting``: turns in this machine's journal that the server does not have yet;
     ``taken_back``: turns that were deleted or replaced in the last 30 days;
     ``elsewhere``: turns of a session of this name that the journal keeps for other servers, by address;
