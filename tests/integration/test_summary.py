@@ -245,7 +245,7 @@ def test_off_sends_what_it_sent_before(process: Open, monkeypatch: pytest.Monkey
     del sent[:]
     turn = off.begin(off.ref("s1"), HumanMessage("q"))
     off.commit(turn, AIMessage("a"), "complete")
-    assert (sent, turn.window.summary, turn.window.total) == ([("begin", 5), ("commit", 5)], None, 6)
+    assert (sent, turn.window.summary, turn.window.total) == ([("begin", 5), ("commit", 6)], None, 6)
     del sent[:]
     turn = on.begin(on.ref("s1"), HumanMessage("q"))
     on.commit(turn, AIMessage("a"), "complete")

@@ -1,0 +1,193 @@
+"""Turns that are taken back: around outages, seen by other processes and by langchain-community's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from langchain_core.messages import AIMessage, HumanMessage
+from servers import RedisServer
+from talking import another_process, contents, is_back, journal_rows, messages, stock, until
+
+from rag_chain.errors import HistoryUnavailableError
+from rag_chain.sessions import RedisSessionManager, Sessions, Turn
+from rag_chain.sessions.values.codec import messages_of
+from rag_chain.settings import Settings
+
+Open = Callable[..., Sessions]
+
+
+@pytest.fixture
+def process(processes: Open, own_server: RedisServer, tmp_path: Path) -> Open:
+    """Sessions with a memory of their own, as another worker has them."""
+    given = {"redis_url": own_server.url, "journal_path": tmp_path / "journal.sqlite3", "redis_timeout": 0.5}
+    return lambda **values: processes(**{**given, **values})
+
+
+def talk(sessions: Sessions, *names: str) -> list[Turn]:
+    """Turns ``qNAME`` and ``aNAME``."""
+    done = []
+    for name in names:
+        done.append(sessions.begin(sessions.ref("s1"), HumanMessage(f"q{name}")))
+        sessions.commit(done[-1], AIMessage(f"a{name}"), "complete")
+    return done
+
+
+def shown(sessions: Sessions) -> list[str]:
+    """The window, as this process reads it."""
+    return contents(messages_of(sessions.read(sessions.ref("s1")).items))
+
+
+def pairs(*names: str) -> list[str]:
+    return [text for name in names for text in (f"q{name}", f"a{name}")]
+
+
+def test_what_is_taken_back_during_an_outage_is_taken_back_on_the_server(
+    own_server: RedisServer, process: Open, tmp_path: Path
+) -> None:
+    sessions = process()
+    manager = RedisSessionManager(sessions=sessions)
+    one, two, three = talk(sessions, "1", "2", "3")
+    own_server.kill()
+    four, five = talk(sessions, "4", "5")
+    assert manager.delete_turn("s1", one.turn_id).persistence == "journaled"
+    assert manager.delete_turn("s1", four.turn_id).persistence == "journaled"
+    assert manager.edit_turn("s1", five.turn_id, "q6", "a6").persistence == "journaled"
+    assert manager.regenerate("s1", three.turn_id, "b3").persistence == "journaled"
+    talk(sessions, "7")
+    expected = [*pairs("2"), "q3", "b3", *pairs("7")]
+    assert messages(sessions) == expected
+    with pytest.raises(HistoryUnavailableError, match="copied whole"):
+        manager.branch("s1", two.turn_id)
+    own_server.start()
+    until(lambda: is_back(sessions), "recovery")
+    assert contents(stock(own_server.url)) == messages(sessions) == messages(process()) == expected
+    assert journal_rows(tmp_path / "journal.sqlite3") == 0
+    assert manager.delete_turn("s1", one.turn_id).outcome == "repeated"
+    assert manager.get_session_stats("s1").taken_back == 5
+
+
+def test_a_journal_that_comes_late_brings_nothing_back(own_server: RedisServer, process: Open, tmp_path: Path) -> None:
+    # The second process has the turn in its journal, because it did not get the reply.
+    first, second = process(), process(journal_path=tmp_path / "other.sqlite3")
+    (turn,) = talk(first, "1")
+    talk(first, "2")
+    own_server.freeze()
+    second_turn = second.begin(second.ref("s1"), HumanMessage("q1"), turn.turn_id)
+    assert second.commit(second_turn, AIMessage("a1"), "complete").persistence == "journaled"
+    own_server.thaw()
+    RedisSessionManager(sessions=first).delete_turn("s1", turn.turn_id)
+    until(lambda: is_back(second), "recovery")
+    assert contents(stock(own_server.url)) == messages(second) == pairs("2")
+
+
+def test_other_processes_see_it_at_their_next_read_and_put_nothing_back(own_server: RedisServer, process: Open) -> None:
+    first, second = process(), process()
+    ids = [turn.turn_id for turn in talk(first, "1", "2", "3")]
+    assert shown(second) == pairs("1", "2", "3")
+    first.delete_turn(first.ref("s1"), ids[1])
+    assert shown(second) == pairs("1", "3")
+    first.delete_turn(first.ref("s1"), ids[2])
+    # The list is gone after a start of the server, while the other process still holds what was taken back of it.
+    with own_server.client() as client:
+        client.delete("message_store:s1")
+        client.hset("meta:{message_store:s1}", "run", "of another server")
+    assert shown(second) == pairs("1")
+    assert contents(stock(own_server.url)) == pairs("1")
+
+
+def test_a_late_deletion_of_the_session_keeps_what_came_after_it(own_server: RedisServer, process: Open) -> None:
+    first, away = process(), process(journal_path=None)
+    old = talk(first, "1", "2")
+    messages(away)
+    own_server.freeze()
+    away.delete(away.ref("s1"), keep_session=True)
+    own_server.thaw()
+    new = talk(first, "3", "4")
+    first.delete_turn(first.ref("s1"), old[0].turn_id)
+    first.delete_turn(first.ref("s1"), new[0].turn_id)
+    until(lambda: is_back(away), "recovery")
+    assert contents(stock(own_server.url)) == pairs("4")
+
+
+class Edits(RuleBasedStateMachine):
+    """Two processes on one session, with what it should hold beside it."""
+
+    server: RedisServer
+
+    @initialize(window=st.sampled_from([2, 4, 20]))
+    def open(self, window: int) -> None:
+        self.turns: list[tuple[str, str]] = []
+        self.gone: list[Turn] = []
+        self.by_id: dict[str, Turn] = {}
+        prefix = f"{uuid4().hex}:"
+        given = {"redis_url": self.server.url, "journal_path": None, "key_prefix": prefix, "history_window": window}
+        self.workers = [another_process(Settings(redis_timeout=10, **given)) for _ in range(2)]
+        self.prefix, self.number = prefix, 0
+
+    @rule(worker=st.integers(0, 1))
+    def say(self, worker: int) -> None:
+        self.number += 1
+        (turn,) = talk(self.workers[worker], str(self.number))
+        self.by_id[turn.turn_id] = turn
+        self.turns.append((turn.turn_id, str(self.number)))
+
+    @precondition(lambda self: self.turns)
+    @rule(worker=st.integers(0, 1), data=st.data())
+    def delete(self, worker: int, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.turns) - 1))
+        turn_id, _ = self.turns.pop(at)
+        sessions = self.workers[worker]
+        assert sessions.delete_turn(sessions.ref("s1"), turn_id).outcome == "saved"
+        assert sessions.delete_turn(sessions.ref("s1"), turn_id).outcome == "repeated"
+        self.gone.append(self.by_id[turn_id])
+
+    @precondition(lambda self: self.turns)
+    @rule(worker=st.integers(0, 1), data=st.data())
+    def edit(self, worker: int, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.turns) - 1))
+        sessions = self.workers[worker]
+        self.number += 1
+        question = HumanMessage(f"q{self.number}")
+        turn = sessions.begin_in_place(sessions.ref("s1"), self.turns[at][0], question)
+        window = sessions.limits.window
+        assert contents(turn.messages) == pairs(*(name for _, name in self.turns[:at]))[-window:]
+        sessions.commit(turn, AIMessage(f"a{self.number}"), "complete")
+        self.by_id[turn.turn_id] = turn
+        self.gone += [self.by_id[turn_id] for turn_id, _ in self.turns[at:]]
+        self.turns[at:] = [(turn.turn_id, str(self.number))]
+
+    @precondition(lambda self: self.gone)
+    @rule(worker=st.integers(0, 1), data=st.data())
+    def repeat(self, worker: int, data: st.DataObject) -> None:
+        """A commit that comes again brings nothing back."""
+        turn = data.draw(st.sampled_from(self.gone))
+        assert self.workers[worker].commit(turn, AIMessage("late"), "complete").persistence == "deleted"
+
+    @invariant()
+    def all_see_the_same(self) -> None:
+        if hasattr(self, "workers"):
+            expected = pairs(*(name for _, name in self.turns))
+            assert contents(stock(self.server.url, key_prefix=self.prefix)) == expected
+            for sessions in self.workers:
+                ref = sessions.ref("s1")
+                assert shown(sessions) == expected[-sessions.limits.window :]
+                state = sessions.inspect(ref)
+                assert (state.length, state.lost) == (len(expected), 0)
+                assert state.taken_back == len({turn.turn_id for turn in self.gone})
+
+    def teardown(self) -> None:
+        for sessions in getattr(self, "workers", []):
+            sessions.close()
+
+
+def test_every_order_of_taking_back_leaves_what_it_should(own_server: RedisServer) -> None:
+    machine = type("Machine", (Edits,), {"server": own_server})
+    case = machine.TestCase
+    case.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+    case("runTest").runTest()
