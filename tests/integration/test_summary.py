@@ -249,7 +249,7 @@ def test_off_sends_what_it_sent_before(process: Open, monkeypatch: pytest.Monkey
     del sent[:]
     turn = on.begin(on.ref("s1"), HumanMessage("q"))
     on.commit(turn, AIMessage("a"), "complete")
-    assert sent == [("begin", 6), ("commit", 5)]
+    assert sent == [("begin", 6), ("commit", 6)]
     assert turn.window.summary is not None
 
 

@@ -48,7 +48,7 @@ class Backlog:
 
 def is_due(engine: Engine, limits: Limits, turn: Turn, saved: Saved) -> bool:
     """Whether the summary is to be renewed after a turn, as far as is known without asking the store."""
-    if saved.outcome != "saved" or turn.replacement is not None or not (engine.alone or saved.persistence == "durable"):
+    if saved.outcome != "saved" or not (engine.alone or saved.persistence == "durable"):
         return False
     covered = turn.window.summary.covers if turn.window.summary is not None else 0
     return reach(turn.window.total + TURN, covered, limits) > 0
