@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from rag_chain.chain.answer import Answer
 from rag_chain.conversation import ConversationChain
 from rag_chain.factory import build_chain
+from rag_chain.sessions import Saved, SessionHistory
 from rag_chain.settings import Settings
 
 
@@ -76,6 +77,51 @@ class ChatbotWithRedisSession:
             async for part in parts:
                 yield part
 
+    def edit(self, message: str, turn_id: str | None = None, **options: Any) -> Answer:
+        """Answer another question in place of an earlier one; what came after that goes.
+
+        Args:
+            message: the new question.
+            turn_id: the turn to replace; default: the newest.
+            options: as for ``chat``.
+
+        Raises:
+            TurnNotFoundError: there is no such turn.
+        """
+        turn_id = turn_id or self._stored().find_question()[0]
+        answer: Answer = self.chain.invoke({"input": message}, self._config(options, instead_of=turn_id))
+        return answer
+
+    async def aedit(self, message: str, turn_id: str | None = None, **options: Any) -> Answer:
+        """See ``edit``."""
+        turn_id = turn_id or (await self._stored().afind_question())[0]
+        answer: Answer = await self.chain.ainvoke({"input": message}, self._config(options, instead_of=turn_id))
+        return answer
+
+    def regenerate(self, turn_id: str | None = None, **options: Any) -> Answer:
+        """Answer the question of a turn again, in its place. The former answer stays as a version; see ``edit``."""
+        turn_id, question = self._stored().find_question(turn_id)
+        answer: Answer = self.chain.invoke({"input": question}, self._config(options, instead_of=turn_id))
+        return answer
+
+    async def aregenerate(self, turn_id: str | None = None, **options: Any) -> Answer:
+        """See ``regenerate``."""
+        turn_id, question = await self._stored().afind_question(turn_id)
+        answer: Answer = await self.chain.ainvoke({"input": question}, self._config(options, instead_of=turn_id))
+        return answer
+
+    def delete_turn(self, turn_id: str | None = None) -> Saved:
+        """Delete a turn from the session; default: the newest.
+
+        Raises:
+            TurnNotFoundError: there is no such turn.
+        """
+        return self._stored().delete_turn(turn_id)
+
+    async def adelete_turn(self, turn_id: str | None = None) -> Saved:
+        """See ``delete_turn``."""
+        return await self._stored().adelete_turn(turn_id)
+
     def history(self) -> list[BaseMessage]:
         """Return what the chain is shown before the next question: the newest messages, oldest first.
 
@@ -104,6 +150,9 @@ class ChatbotWithRedisSession:
     ) -> None:
         await self.chain.aclose()
 
-    def _config(self, options: dict[str, Any]) -> RunnableConfig:
-        ids = {"session_id": self.session_id} | ({"user_id": self.user_id} if self.user_id else {})
+    def _stored(self) -> SessionHistory:
+        return self.chain.history(self.session_id, self.user_id)
+
+    def _config(self, options: dict[str, Any], **more: str) -> RunnableConfig:
+        ids = {"session_id": self.session_id, **more} | ({"user_id": self.user_id} if self.user_id else {})
         return cast("RunnableConfig", {**options, "configurable": ids})

@@ -20,6 +20,9 @@ COMMANDS = {
     "/help": "this list",
     "/history": "the messages of this session",
     "/sources": "the passages that the last answer cites",
+    "/edit": "ask another question in place of the last one: /edit QUESTION",
+    "/again": "answer the last question again",
+    "/undo": "delete the last question and its answer",
     "/new": "start a new session",
     "/quit": "leave (also Ctrl-D)",
 }
@@ -89,11 +92,16 @@ class Conversation:
             elif line:
                 self.answer(line)
 
-    def answer(self, question: str) -> None:
-        """Answer one question as it is streamed. Ctrl-C stops the answer; what was said is kept."""
+    def answer(self, question: str, instead_of: str | None = None) -> None:
+        """Answer one question as it is streamed. Ctrl-C stops the answer; what was said is kept.
+
+        Args:
+            question: the user's.
+            instead_of: id of the turn whose place this one takes.
+        """
         show = (lambda token: None) if self.as_json else print_token
         try:
-            self.last = ask(self.chain, question, self.session, self.user, on_token=show)
+            self.last = ask(self.chain, question, self.session, self.user, instead_of=instead_of, on_token=show)
         except KeyboardInterrupt:
             errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
         except RagChainError as error:
@@ -108,7 +116,13 @@ class Conversation:
 
     def run_command(self, line: str) -> None:
         """Run a command that begins with a slash."""
-        match line.split()[0]:
+        name, _, rest = line.partition(" ")
+        match name:
+            case "/edit" | "/again" | "/undo":
+                try:
+                    self.take_back(name, rest.strip())
+                except RagChainError as error:
+                    print_error(error)
             case "/history":
                 for message in self.chain.history(self.session, self.user).messages:
                     console.print(Text(f"{message.type}: {message.text}"))
@@ -127,6 +141,25 @@ class Conversation:
                     console.print(Text(f"{name:10} {text}"))
             case unknown:
                 console.print(Text(f"Unknown command {unknown}; /help lists the commands."))
+
+    def take_back(self, command: str, question: str) -> None:
+        """Run ``/edit``, ``/again`` or ``/undo`` on the newest turn.
+
+        Raises:
+            TurnNotFoundError: there is none.
+            HistoryError: the store failed.
+        """
+        if command == "/edit" and not question:
+            console.print("Write the new question behind it: /edit QUESTION")
+            return
+        history = self.chain.history(self.session, self.user)
+        turn_id, asked = history.find_question()
+        if command != "/undo":
+            self.answer(question if command == "/edit" else str(asked.text), instead_of=turn_id)
+            return
+        history.delete_turn(turn_id)
+        self.last = None
+        console.print(Text(f"Deleted: {asked.text}"))
 
 
 def print_token(token: str) -> None:

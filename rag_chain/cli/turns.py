@@ -18,6 +18,7 @@ def ask(
     session_id: str,
     user_id: str | None = None,
     *,
+    instead_of: str | None = None,
     on_token: Callable[[str], None] = lambda token: None,
 ) -> dict[str, Any]:
     """Ask one question, stream its answer and return the turn.
@@ -27,6 +28,7 @@ def ask(
         question: the user's question.
         session_id: the session to continue or start.
         user_id: the session's user, if it has one.
+        instead_of: id of the turn whose place this one takes.
         on_token: called with each piece of the answer as it comes.
 
     Returns:
@@ -36,6 +38,7 @@ def ask(
     """
     answer = Answer()
     ids = {"session_id": session_id} | ({"user_id": user_id} if user_id else {})
+    ids |= {"instead_of": instead_of} if instead_of else {}
     for part in chain.stream({"input": question}, RunnableConfig(configurable=ids)):
         answer = answer + part
         if part.get("answer"):

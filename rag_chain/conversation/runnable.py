@@ -44,7 +44,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     ================= ==================================================================================
 
     A stream gives these as its last chunk. Ids come from ``config["configurable"]``: ``session_id``, and optional
-    ``user_id`` and ``turn_id``.
+    ``user_id`` and ``turn_id``. With ``instead_of``, the id of a turn, the new turn takes its place, and the
+    place of what came after it, once it is answered; with the same question the former answers stay in its note.
 
     If a stream is closed before its end or a turn's task is cancelled, the turn is stored as ``interrupted`` with the
     part of the answer that was given. If the chain raises, it is stored as ``failed`` with the error's class name.
@@ -61,6 +62,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     Raises:
         UsageError: there is no ``session_id``, an id can't be used, the input holds no question, or ``check`` refuses.
         HistoryWriteError: the turn could be stored nowhere; its ``output`` holds what the chain gave.
+        TurnNotFoundError: there is no turn ``instead_of``.
         HistoryError: the store refused, see its subclasses.
     """
 
@@ -76,7 +78,9 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         *,
         check: CheckQuestion | None = None,
     ) -> None:
-        def history(session_id: str, user_id: str | None = None, turn_id: str | None = None) -> SessionHistory:
+        def history(
+            session_id: str, user_id: str | None = None, turn_id: str | None = None, instead_of: str | None = None
+        ) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
 
         # Past the parent's constructor, which would build a pipeline of its own only for it to be replaced.

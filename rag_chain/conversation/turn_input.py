@@ -30,16 +30,21 @@ SPECS = [
         id="turn_id", annotation=str | None, name="Turn ID", default=None, is_shared=True,
         description="the caller's own id of this turn, so that a retry does not store it twice; optional",
     ),
+    ConfigurableFieldSpec(
+        id="instead_of", annotation=str | None, name="Instead of", default=None, is_shared=True,
+        description="the id of the turn whose place this one takes, and that of what came after it; optional",
+    ),
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """A call's session, question and, if the caller chose one, turn id."""
+    """A call's session, question and, if the caller chose them, turn id and the turn whose place it takes."""
 
     ref: SessionRef
     turn_id: object
     question: BaseMessage
+    instead_of: object = None
 
 
 def read_input(
@@ -64,7 +69,9 @@ def read_input(
         raise InvalidQuestionError("The question is empty; ask one.")
     if check is not None:
         check(text)
-    return TurnInput(sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question)
+    return TurnInput(
+        sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question, ids.get("instead_of")
+    )
 
 
 def for_chain(question: BaseMessage) -> object:

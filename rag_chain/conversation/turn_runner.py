@@ -172,7 +172,10 @@ class TurnRunner(Runnable[Values, Values]):
         opened: list[Turn] = []
 
         def begin(message: BaseMessage) -> list[BaseMessage]:
-            opened.append(self._sessions.begin(call.ref, message, call.turn_id))
+            if call.instead_of is None:
+                opened.append(self._sessions.begin(call.ref, message, call.turn_id))
+            else:
+                opened.append(self._sessions.begin_in_place(call.ref, call.instead_of, message, call.turn_id))
             return opened[0].messages
 
         try:
@@ -189,7 +192,10 @@ class TurnRunner(Runnable[Values, Values]):
         opened: list[Turn] = []
 
         async def begin(message: BaseMessage) -> list[BaseMessage]:
-            opened.append(await self._sessions.abegin(call.ref, message, call.turn_id))
+            if call.instead_of is None:
+                opened.append(await self._sessions.abegin(call.ref, message, call.turn_id))
+            else:
+                opened.append(await self._sessions.abegin_in_place(call.ref, call.instead_of, message, call.turn_id))
             return opened[0].messages
 
         try:

@@ -17,6 +17,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.sessions.sessions import Sessions, direct_sessions
 from rag_chain.sessions.values.codec import messages_of
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Saved
 from rag_chain.sessions.values.window import shown_of
 
 with warnings.catch_warnings():
@@ -92,6 +93,26 @@ class SessionHistory(BaseChatMessageHistory):
     async def aall_messages(self) -> list[BaseMessage]:
         """See ``all_messages``."""
         return await self.apage(0, -1)
+
+    def find_question(self, turn_id: str | None = None) -> tuple[str, BaseMessage]:
+        """Return the id and the question of a turn; by default of the newest.
+
+        Raises:
+            TurnNotFoundError: there is no such turn.
+        """
+        return self._sessions.find_question(self.ref, turn_id)
+
+    async def afind_question(self, turn_id: str | None = None) -> tuple[str, BaseMessage]:
+        """See ``find_question``."""
+        return await self._sessions.afind_question(self.ref, turn_id)
+
+    def delete_turn(self, turn_id: str | None = None) -> Saved:
+        """Delete a turn, once; by default the newest. See ``RedisSessionManager.delete_turn``."""
+        return self._sessions.delete_turn(self.ref, turn_id)
+
+    async def adelete_turn(self, turn_id: str | None = None) -> Saved:
+        """See ``delete_turn``."""
+        return await self._sessions.adelete_turn(self.ref, turn_id)
 
     def clear(self) -> None:
         """Remove all messages; the session itself stays."""

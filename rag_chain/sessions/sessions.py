@@ -15,6 +15,7 @@ from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.connections import Connections
+from rag_chain.sessions.engine import edits
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.engine import Engine, Server
 from rag_chain.sessions.engine.recovery import Recovery
@@ -98,14 +99,14 @@ class Sessions:
     def begin_in_place(
         self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
     ) -> Turn:
-        """See ``Engine.begin_in_place``."""
-        return self.run(self.engine.begin_in_place(ref, replaced, question, turn_id))
+        """See ``engine/edits.py``."""
+        return self.run(edits.begin_in_place(self.engine, ref, replaced, question, turn_id))
 
     async def abegin_in_place(
         self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
     ) -> Turn:
         """Async twin of ``begin_in_place``."""
-        return await self.arun(self.engine.begin_in_place(ref, replaced, question, turn_id))
+        return await self.arun(edits.begin_in_place(self.engine, ref, replaced, question, turn_id))
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
         """See ``Engine.commit``."""
@@ -139,13 +140,21 @@ class Sessions:
         """Async twin of ``delete``."""
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
 
-    def delete_turn(self, ref: SessionRef, turn_id: object) -> Saved:
-        """See ``Engine.delete_turn``."""
-        return self.run(self.engine.delete_turn(ref, turn_id))
+    def find_question(self, ref: SessionRef, turn_id: object = None) -> tuple[str, BaseMessage]:
+        """See ``engine/edits.py``."""
+        return self.run(edits.find_question(self.engine, ref, turn_id))
 
-    async def adelete_turn(self, ref: SessionRef, turn_id: object) -> Saved:
+    async def afind_question(self, ref: SessionRef, turn_id: object = None) -> tuple[str, BaseMessage]:
+        """Async twin of ``find_question``."""
+        return await self.arun(edits.find_question(self.engine, ref, turn_id))
+
+    def delete_turn(self, ref: SessionRef, turn_id: object = None) -> Saved:
+        """See ``Engine.delete_turn``; by default of the newest turn."""
+        return self.run(edits.delete_turn(self.engine, ref, turn_id))
+
+    async def adelete_turn(self, ref: SessionRef, turn_id: object = None) -> Saved:
         """Async twin of ``delete_turn``."""
-        return await self.arun(self.engine.delete_turn(ref, turn_id))
+        return await self.arun(edits.delete_turn(self.engine, ref, turn_id))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
         """See ``Engine.inspect``."""

@@ -12,9 +12,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer
-from talking import another_process, contents, is_back, journal_rows, messages, stock, until
+from talking import (
+    ModelFailedError,
+    another_process,
+    config,
+    contents,
+    echo_chain,
+    is_back,
+    journal_rows,
+    messages,
+    stock,
+    turns,
+    until,
+)
 
-from rag_chain.errors import HistoryUnavailableError
+from rag_chain import ChatbotWithRedisSession
+from rag_chain.errors import HistoryUnavailableError, TurnNotFoundError
 from rag_chain.sessions import RedisSessionManager, Sessions, Turn
 from rag_chain.sessions.values.codec import messages_of
 from rag_chain.settings import Settings
@@ -113,6 +126,32 @@ def test_a_late_deletion_of_the_session_keeps_what_came_after_it(own_server: Red
     first.delete_turn(first.ref("s1"), new[0].turn_id)
     until(lambda: is_back(away), "recovery")
     assert contents(stock(own_server.url)) == pairs("4")
+
+
+async def test_the_chain_answers_in_place_of_a_turn(own_server: RedisServer, process: Open) -> None:
+    sessions = process()
+    chain = echo_chain(sessions)
+    with ChatbotWithRedisSession("s1", chain=chain) as bot:
+        first, second = bot.chat("1"), bot.chat("2")
+        again = bot.regenerate()
+        assert again["answer"] == "re: 2"
+        note = bot.chain.history("s1").messages[-1].additional_kwargs["rag_chain"]
+        assert [(one["turn_id"], one["content"]) for one in note["former"]] == [(second["turn_id"], "re: 2")]
+        with pytest.raises(ModelFailedError):
+            bot.edit("fail", first["turn_id"])
+        assert contents(stock(own_server.url)) == [*turns("1", "2"), "fail", "re: "], "only an answer replaces"
+        assert (await bot.aedit("3", first["turn_id"]))["outcome"] == "saved"
+        assert contents(stock(own_server.url)) == turns("3")
+        assert (await bot.aregenerate())["answer"] == "re: 3"
+        parts = list(chain.stream({"input": "4"}, config(instead_of=(bot.chat("x"))["turn_id"])))
+        assert parts[-1]["persistence"] == "durable"
+        assert contents(stock(own_server.url)) == turns("3", "4")
+        assert bot.delete_turn().outcome == (await bot.adelete_turn()).outcome == "saved"
+        with pytest.raises(TurnNotFoundError, match="has no turn"):
+            bot.delete_turn()
+        with pytest.raises(TurnNotFoundError, match="'none'"):
+            bot.edit("5", "none")
+        assert contents(stock(own_server.url)) == []
 
 
 class Edits(RuleBasedStateMachine):

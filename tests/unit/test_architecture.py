@@ -44,7 +44,7 @@ WINGS = {
     "connections": {"redis", "values"},
     "sessions": {"connections", "engine", "journal", "redis", "values"},
     "history": {"sessions", "values"},
-    "management": {"sessions", "values"},
+    "management": {"engine", "sessions", "values"},
 }
 """Within ``sessions``: wing or module -> the others that it may import."""
 

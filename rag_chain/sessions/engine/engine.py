@@ -17,7 +17,6 @@ from rag_chain.errors import (
     SessionBusyError,
     SessionExpiredError,
     SessionNotFoundError,
-    TurnNotFoundError,
     UsageError,
 )
 from rag_chain.sessions.engine.breaker import Breaker
@@ -26,7 +25,6 @@ from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
-from rag_chain.sessions.values.edits import plan_replacement, question_of
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef, check_id, make_turn_id
 from rag_chain.sessions.values.owner import RunningTurn, get_owner, is_dead, is_running
@@ -40,11 +38,7 @@ from rag_chain.sessions.values.turns import (
     Status,
     Summary,
     Turn,
-    turn_not_found,
-    turn_under_way,
-    turn_unknown,
 )
-from rag_chain.sessions.values.versions import find_turn
 
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
@@ -120,49 +114,6 @@ class Engine:
             running.end()
             raise
 
-    def begin_in_place(
-        self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
-    ) -> Flow[Turn]:
-        """Begin a turn that takes the place of another one, and of what came after it, once it is answered.
-
-        The chain is shown what was before that turn. Until the new turn is committed the session stays as it is, and
-        for good if the new turn gets no answer: its question is then stored behind the others.
-
-        Args:
-            ref: the session.
-            replaced: id of the turn to replace.
-            question: the new question; ``None``, or the same text: another answer to the same question, which keeps
-                the former answers in the note of the message (``former``).
-            turn_id: of the new turn; default: a new one.
-
-        Raises:
-            HistoryUnavailableError: the server is away, and the turn is not known here.
-            SessionBusyError: the turn to replace is being answered.
-            TurnNotFoundError: there is no such turn.
-            InvalidQuestionError: as ``begin``.
-        """
-        old = check_id(replaced, "turn_id")
-        window = yield from self._read_window(ref, None, alone=False)
-        if any(one.turn_id == old for one in window.pending):
-            raise turn_under_way(ref, old)
-        state = yield from self.inspect(ref, 0, -1)
-        stored = find_turn(state.items, old)
-        if not stored:
-            raise turn_not_found(ref, old) if state.store == "redis" or self.alone else turn_unknown(ref, old)
-        if turn_id == old:
-            raise UsageError("A turn can't take its own place: leave turn_id out, or choose another one.")
-        question = question or question_of(stored)
-        if question is None:
-            raise TurnNotFoundError(f"Turn {old!r} of session {ref} has no question any more; ask a new one.")
-        place, first = plan_replacement(state.items, old, question)
-        turn = yield from self.begin(ref, question, turn_id)
-        turn.replacement = place
-        size = len(turn.window.items)
-        turn.window.items = state.items[max(0, first - size) : first]
-        if turn.window.summary is not None and turn.window.summary.covers > state.dropped + first:
-            turn.window.summary = None  # it tells of what is being replaced
-        return turn
-
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Flow[Saved]:
         """Store the turn, whole and once.
 
@@ -218,8 +169,8 @@ class Engine:
             SessionBusyError: the turn is being answered.
             TurnNotFoundError: there is no such turn.
         """
-        turn = check_id(turn_id, "turn_id")
         yield from self._read_window(ref, None, alone=False)  # ends turns that died
+        turn = check_id(turn_id, "turn_id")
         saved: Saved = yield from self._serve(lambda store: store.erase(ref, turn), ref, reads=True)
         return saved
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, HumanMessage
 
 from rag_chain.errors import HistoryUnavailableError, UsageError
+from rag_chain.sessions.engine.edits import begin_in_place
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
@@ -158,7 +159,7 @@ class ManagerFlows:
         """See ``RedisSessionManager.edit_turn``."""
         key = self._sessions.ref(session_id, user_id)
         message = None if question is None else HumanMessage(question)
-        turn = yield from self._engine.begin_in_place(key, turn_id, message)
+        turn = yield from begin_in_place(self._engine, key, turn_id, message)
         return (yield from self._engine.commit(turn, AIMessage(answer), "complete"))
 
     def branch(
