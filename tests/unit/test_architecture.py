@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
     "evaluation": {"chain", "errors", "factory", "models", "prompts", "retrieval", "settings"},
     "testing": {"conversation", "errors", "sessions", "settings"},
-    "chatbot": {"chain", "conversation", "errors", "factory", "settings"},
+    "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""
 
