@@ -874,6 +874,19 @@ async def test_a_branch_is_the_session_up_to_a_turn(store: Store) -> None:
 
 
 @while_it_serves
+async def test_what_an_edit_takes_out_can_be_kept_as_another_branch(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    await store.call(manager, "edit_turn", "s1", ids[1], "q", "a", keep_as="s2")
+    assert await texts(store, sessions) == ["q1", "a1", "q", "a"]
+    assert await texts(store, sessions, "s2") == ["q1", "a1", "q2", "a2", "q3", "a3"]
+    with pytest.raises(TurnNotFoundError):
+        await store.call(manager, "edit_turn", "s1", ids[1], "q", "a", keep_as="s3")
+    assert not await store.call(manager, "session_exists", "s3")
+
+
+@while_it_serves
 async def test_a_summary_goes_with_a_turn_that_it_tells_of(store: Store) -> None:
     sessions = store.open(history_window=2, history_summary="on")
     manager = RedisSessionManager(sessions=sessions)

@@ -29,7 +29,10 @@ from talking import (
 from rag_chain import ChatbotWithRedisSession
 from rag_chain.errors import HistoryUnavailableError, TurnNotFoundError
 from rag_chain.sessions import RedisSessionManager, Sessions, Turn
-from rag_chain.sessions.values.codec import messages_of
+from rag_chain.sessions.journal.journal import Journal
+from rag_chain.sessions.values.codec import Item, messages_of
+from rag_chain.sessions.values.keys import make_ref
+from rag_chain.sessions.values.turns import Moment
 from rag_chain.settings import Settings
 
 Open = Callable[..., Sessions]
@@ -126,6 +129,33 @@ def test_a_late_deletion_of_the_session_keeps_what_came_after_it(own_server: Red
     first.delete_turn(first.ref("s1"), new[0].turn_id)
     until(lambda: is_back(away), "recovery")
     assert contents(stock(own_server.url)) == pairs("4")
+
+
+@pytest.mark.parametrize("turn_id", ['a"b', "a\\b", "zoë", "]]--"])
+def test_any_turn_id_can_be_taken_back(own_server: RedisServer, process: Open, turn_id: str) -> None:
+    sessions = process()
+    talk(sessions, "1")
+    for question in ("2", "3"):
+        begun = sessions.begin(sessions.ref("s1"), HumanMessage(f"q{question}"), turn_id + question)
+        sessions.commit(begun, AIMessage(f"a{question}"), "complete")
+    assert sessions.delete_turn(sessions.ref("s1"), turn_id + "2").outcome == "saved"
+    assert contents(stock(own_server.url)) == pairs("1", "3")
+    sessions.commit(sessions.begin_in_place(sessions.ref("s1"), turn_id + "3"), AIMessage("b"), "complete")
+    assert contents(stock(own_server.url)) == [*pairs("1"), "q3", "b"]
+    for question in ("2", "3"):
+        assert sessions.delete_turn(sessions.ref("s1"), turn_id + question).outcome == "repeated"
+
+
+def test_what_memory_took_back_while_the_disk_was_full_leaves_the_disk(tmp_path: Path) -> None:
+    ref, url = make_ref("p:", "s1"), "redis://localhost/0"
+    disk, spare = Journal(tmp_path / "journal.sqlite3", url, "p:", 10**7), Journal(None, url, "p:", 10**7)
+    disk.put(ref, "turn", "mine", Moment(), 0, [Item.of(HumanMessage("q")), Item.of(AIMessage("a"))], 10**6, 0)
+    assert spare.erase_turn(ref, "mine", 0, 10**6)
+    disk.take_over(spare)
+    assert [(entry.kind, entry.name, entry.body) for entry in disk.list_waiting()] == [("erase", "mine", b"")]
+    assert spare.empty
+    assert disk.put(ref, "turn", "mine", Moment(), 0, [Item.of(HumanMessage("q"))], 10**6, 0) == "deleted"
+    disk.close()
 
 
 async def test_the_chain_answers_in_place_of_a_turn(own_server: RedisServer, process: Open) -> None:

@@ -154,13 +154,28 @@ class ManagerFlows:
         return (yield from self._fill(key, header.get("metadata") or {}, items))
 
     def edit(
-        self, session_id: str, user_id: str | None, turn_id: str, question: str | None, answer: str
+        self,
+        session_id: str,
+        user_id: str | None,
+        turn_id: str,
+        question: str | None,
+        answer: str,
+        keep_as: str | None = None,
     ) -> Flow[Saved]:
         """See ``RedisSessionManager.edit_turn``."""
         key = self._sessions.ref(session_id, user_id)
         message = None if question is None else HumanMessage(question)
-        turn = yield from begin_in_place(self._engine, key, turn_id, message)
-        return (yield from self._engine.commit(turn, AIMessage(answer), "complete"))
+        if keep_as is not None:
+            yield from self.branch(session_id, user_id, None, keep_as)
+        try:
+            turn = yield from begin_in_place(self._engine, key, turn_id, message)
+            return (yield from self._engine.commit(turn, AIMessage(answer), "complete"))
+        except GeneratorExit:
+            raise
+        except BaseException:
+            if keep_as is not None:
+                yield from self._engine.delete(self._sessions.ref(keep_as, user_id))
+            raise
 
     def branch(
         self, session_id: str, user_id: str | None, at_turn: str | None, new_id: str | None

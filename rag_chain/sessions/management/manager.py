@@ -227,23 +227,46 @@ class RedisSessionManager:
         return await self._sessions.adelete_turn(self._sessions.ref(session_id, user_id), turn_id)
 
     def edit_turn(
-        self, session_id: str, turn_id: str, question: str, answer: str, *, user_id: str | None = None
+        self,
+        session_id: str,
+        turn_id: str,
+        question: str,
+        answer: str,
+        *,
+        user_id: str | None = None,
+        keep_as: str | None = None,
     ) -> Saved:
         """Put another question and its answer in place of a turn; what came after that turn goes.
 
-        ``branch`` copies the session first, if the rest is to be kept. To have the chain answer the question, ask it
-        with ``instead_of`` in the run's ``configurable``.
+        To have the chain answer the question, ask it with ``instead_of`` in the run's ``configurable``.
+
+        Args:
+            session_id: of the session.
+            turn_id: of the turn to replace.
+            question: the new question.
+            answer: its answer.
+            user_id: the session's user.
+            keep_as: id of a new session, which gets a copy of the session as it was (see ``branch``). It is deleted
+                again if the turn can't be replaced.
 
         Raises:
-            HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``.
+            HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``; with ``keep_as`` also as
+                ``branch``.
         """
-        return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, question, answer))
+        return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, question, answer, keep_as))
 
     async def aedit_turn(
-        self, session_id: str, turn_id: str, question: str, answer: str, *, user_id: str | None = None
+        self,
+        session_id: str,
+        turn_id: str,
+        question: str,
+        answer: str,
+        *,
+        user_id: str | None = None,
+        keep_as: str | None = None,
     ) -> Saved:
         """Async twin of ``edit_turn``."""
-        return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, question, answer))
+        return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, question, answer, keep_as))
 
     def regenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
         """Put another answer to the question of a turn in its place; what came after that turn goes.

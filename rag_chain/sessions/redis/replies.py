@@ -88,7 +88,7 @@ def parse_state(reply: Any) -> SessionState:
         life=int(life or 0),
         restored=int(restored or 0),
         taken_back=taken_back,
-        erased=[one.decode() for one in erased],
+        erased=[one.decode(errors="replace") for one in erased],
         data=(data or b"").decode(errors="replace"),
         items=[Item(one) for one in reversed(raw)],
     )

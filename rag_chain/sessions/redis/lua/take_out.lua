@@ -17,9 +17,11 @@ end
 -- The places of a turn's newest and oldest message in the list, counted from 0, the newest; nil if it is not there.
 local function find_turn(list, turn)
   local place, length, newest, oldest = 0, redis.call('LLEN', list), nil, nil
+  -- A plain search takes a tenth of the time of a pattern.
+  local mark = '"rag_chain":{"turn_id":' .. cjson.encode(turn)
   while place < length and (not oldest or oldest == place - 1) do
     for at, item in ipairs(redis.call('LRANGE', list, place, place + 99)) do
-      if turn_of(item) == turn then
+      if string.find(item, mark, 1, true) then
         newest, oldest = newest or place + at - 1, place + at - 1
       end
     end
