@@ -28,6 +28,10 @@ def _default_journal() -> Path | None:
     return platformdirs.user_state_path("rag_chain") / "journal.sqlite3"
 
 
+def _default_api_keys() -> Path:
+    return platformdirs.user_state_path("rag_chain") / "api_keys.json"
+
+
 class Settings(BaseSettings):
     """All settings of the package. Keyword arguments take the field names or the variables' names.
 
@@ -225,6 +229,35 @@ class Settings(BaseSettings):
         "auto",
         validation_alias="RAG_SPARSE",
         description="search by words: splade (learned weights, with BM25), bm25, or auto (splade where installed)",
+    )
+
+    # Service
+    serve_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        validation_alias="RAG_SERVE_HOST",
+        description="address that rag-chain serve binds; one that other machines reach needs API keys",
+    )
+    api_keys_path: Path = Field(
+        default_factory=_default_api_keys,
+        validation_alias="RAG_API_KEYS",
+        description="file of rag-chain keys: hashes of the API keys, and their users",
+    )
+    serve_max_turns: int = Field(
+        64,
+        ge=1,
+        validation_alias="RAG_SERVE_MAX_TURNS",
+        description="turns that one process of rag-chain serve answers at once; more get status 429",
+    )
+    serve_max_body_kb: int = Field(
+        2000, ge=1, validation_alias="RAG_SERVE_MAX_BODY_KB", description="kilobytes of one request's body"
+    )
+    serve_grace: float = Field(
+        30,
+        ge=0,
+        le=3600,
+        validation_alias="RAG_SERVE_GRACE",
+        description="seconds that running turns may take to end when rag-chain serve is stopped",
     )
 
     def __init__(self, **values: Any) -> None:

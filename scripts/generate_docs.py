@@ -41,7 +41,10 @@ from rag_chain.cli.command_line import run_command
 from rag_chain.ingestion.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMED_DEFAULTS = {"journal_path": "journal.sqlite3 in the user's state folder"}
+NAMED_DEFAULTS = {
+    "journal_path": "journal.sqlite3 in the user's state folder",
+    "api_keys_path": "api_keys.json in the user's state folder",
+}
 """Defaults that depend on the machine, in words."""
 
 

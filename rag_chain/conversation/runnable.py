@@ -7,17 +7,19 @@ run's whole input again, and stores nothing of a stream that is closed early.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.conversation.turn_input import INPUT, SPECS, CheckQuestion
+from rag_chain.conversation.turn_input import INPUT, SPECS, CheckQuestion, check_question, for_chain
+from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.conversation.turn_runner import HISTORY, TurnRunner
 from rag_chain.sessions import SessionHistory, Sessions
 
@@ -66,6 +68,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         HistoryError: the store refused, see its subclasses.
     """
 
+    _chain: Runnable[Values, Values] = PrivateAttr()
+    _check: CheckQuestion | None = PrivateAttr()
     _sessions: Sessions = PrivateAttr()
     _summaries: HistorySummaries | None = PrivateAttr()
 
@@ -93,8 +97,35 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
             output_messages_key=OUTPUT,
             history_factory_config=SPECS,
         )
+        self._chain, self._check = chain, check
         self._sessions = sessions
         self._summaries = summaries
+
+    async def astream_without_memory(
+        self, question: BaseMessage, history: Sequence[BaseMessage], config: RunnableConfig | None = None
+    ) -> AsyncGenerator[Values]:
+        """Answer a question after messages that the caller keeps. Nothing is read from a session, nothing is stored.
+
+        The last part has ``milliseconds`` and, as far as they are known, ``usage``, ``cost``, ``model`` and
+        ``finish_reason``.
+
+        Args:
+            question: a human message.
+            history: what was said before it, oldest first.
+            config: of the run.
+
+        Raises:
+            InvalidQuestionError: the question is empty, or can't be answered.
+        """
+        check_question(question, self._check)
+        output = TurnOutput()
+        merged = merge_configs(self.config, config, RunnableConfig(callbacks=output.handlers))
+        stream = self._chain.astream({INPUT: for_chain(question), HISTORY: list(history)}, merged)
+        async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+            async for chunk in chunks:
+                output.add(chunk)
+                yield chunk
+        yield output.measures
 
     def history(self, session_id: str, user_id: str | None = None) -> SessionHistory:
         """Return a session as LangChain's message history."""

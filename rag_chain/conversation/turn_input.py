@@ -64,14 +64,19 @@ def read_input(
         raise UsageError(
             f'The input must be {{"{INPUT}": question}} with a text, a HumanMessage or a list of content blocks.'
         )
+    check_question(question, check)
+    return TurnInput(
+        sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question, ids.get("instead_of")
+    )
+
+
+def check_question(question: BaseMessage, check: CheckQuestion | None) -> None:
+    """Raise InvalidQuestionError if a question is empty, or if ``check`` refuses it."""
     text, others = split_question(question)
     if not text.strip() and not others:
         raise InvalidQuestionError("The question is empty; ask one.")
     if check is not None:
         check(text)
-    return TurnInput(
-        sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question, ids.get("instead_of")
-    )
 
 
 def for_chain(question: BaseMessage) -> object:

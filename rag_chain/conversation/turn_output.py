@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.runnables import RunnableConfig
 
@@ -27,8 +27,13 @@ class TurnOutput:
         """Measure the stages and the model calls that run under ``config``."""
         manager = config["callbacks"]
         if isinstance(manager, BaseCallbackManager):  # it is one inside a run
-            manager.add_handler(self._timer)
-            manager.add_handler(self._meter)
+            for handler in self.handlers:
+                manager.add_handler(handler)
+
+    @property
+    def handlers(self) -> list[BaseCallbackHandler]:
+        """What measures the stages and the model calls, for a run that is to be measured from its start."""
+        return [self._timer, self._meter]
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Take ``answer`` (a text or a message), ``message`` and ``citations`` of a chunk, if it has them."""

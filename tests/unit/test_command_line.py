@@ -39,11 +39,18 @@ def test_the_help_shows_the_first_steps_as_they_are_typed() -> None:
     first, second = shown.index("    rag-chain ingest docs README.md "), shown.index("    rag-chain chat ")
     assert first < second
     commands = shown[shown.index("Commands:") :]
-    assert [line.split()[0] for line in commands.splitlines()[1:]] == ["ingest", "chat", "evaluate", "sessions"]
+    assert [line.split()[0] for line in commands.splitlines()[1:]] == [
+        "ingest",
+        "chat",
+        "evaluate",
+        "serve",
+        "sessions",
+        "keys",
+    ]
     assert "..." not in commands
 
 
-@pytest.mark.parametrize("command", ["ingest", "chat", "evaluate", "sessions"])
+@pytest.mark.parametrize("command", ["ingest", "chat", "evaluate", "sessions", "serve", "keys"])
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     assert f"      rag-chain {command} " in run(command, "--help")
 

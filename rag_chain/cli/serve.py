@@ -1,0 +1,108 @@
+"""``rag-chain serve`` and ``rag-chain keys``: the HTTP service, and who may call it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_chain.cli.command_line import console, exit_codes, new_app, print_json
+from rag_chain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rag_chain.serve.keys import KeyFile
+
+KEYS_HELP = """API keys of rag-chain serve: each stands for a user, who reaches their own sessions alone.
+
+Examples:
+    rag-chain keys add ada             # prints the key, for the only time
+
+    rag-chain keys list
+
+    rag-chain keys revoke 1f2e3d4c     # running servers refuse it at once
+"""
+keys = new_app(KEYS_HELP)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind, in place of RAG_SERVE_HOST (127.0.0.1).")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve.")] = 1,
+    redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL.")] = None,
+    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+) -> None:
+    """Serve the documents over HTTP: OpenAI's protocol, sessions, health.
+
+    Examples:
+        rag-chain serve                                  # http://127.0.0.1:8000/v1, for this machine alone
+
+        rag-chain keys add ada && rag-chain serve --host 0.0.0.0 --workers 4
+
+    Exit code: 0 ended by a signal, 1 the work failed, 2 wrong usage.
+    """
+    chosen: dict[str, str | None] = {
+        "RAG_SERVE_HOST": host,
+        "REDIS_URL": redis_url,
+        "RAG_INDEX_DIR": None if index_dir is None else str(index_dir),
+    }
+    # Workers are processes of their own, which read their settings from the environment.
+    os.environ.update({name: value for name, value in chosen.items() if value is not None})
+    with exit_codes():
+        try:
+            import uvicorn
+            from dotenv import load_dotenv
+
+            from rag_chain.serve.app import create_app
+            from rag_chain.serve.auth import open_keys
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"rag-chain serve needs the package {error.name}: pip install 'rag_chain[serve]'."
+            ) from None
+        from rag_chain import Settings, open_index
+
+        load_dotenv()
+        settings = Settings()
+        open_keys(settings)
+        open_index(settings)  # one line now, in place of a worker's traceback
+        uvicorn.run(
+            f"{create_app.__module__}:{create_app.__name__}",
+            factory=True,
+            host=settings.serve_host,
+            port=port,
+            workers=workers,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings.serve_grace) + 1,
+        )
+
+
+@keys.command("add")
+def add_key(user: Annotated[str, typer.Argument(help="Whose sessions the key reaches.")]) -> None:
+    """Make a key for a user and print it, for the only time."""
+    with exit_codes():
+        key, _ = _open_file().add(user)
+        typer.echo(key)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Print the ids, users and times of all keys, one JSON object a line."""
+    with exit_codes():
+        for one in _open_file().list_keys():
+            print_json({"id": one.id, "user": one.user, "created": one.created})
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id, as list prints it.")]) -> None:
+    """Delete a key; running servers refuse it from then on."""
+    with exit_codes():
+        found = _open_file().revoke(key_id)
+        console.print(f"Revoked the key {found.id} of user {found.user}.", markup=False)
+
+
+def _open_file() -> KeyFile:
+    from rag_chain import Settings
+    from rag_chain.serve.keys import KeyFile
+
+    return KeyFile(Settings().api_keys_path)

@@ -1,0 +1,54 @@
+"""``create_app``: the service as an ASGI application. Settings come from the environment, so workers need no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from rag_chain import __version__
+from rag_chain.conversation import ConversationChain
+from rag_chain.factory import build_chain
+from rag_chain.serve import completions, health, sessions
+from rag_chain.serve.auth import open_keys
+from rag_chain.serve.errors import add_error_handlers
+from rag_chain.serve.limits import Limits
+from rag_chain.serve.runs import Runs
+from rag_chain.serve.service import Service
+from rag_chain.sessions import RedisSessionManager, open_sessions
+from rag_chain.settings import Settings
+
+
+def create_app(settings: Settings | None = None, *, chain: ConversationChain | None = None) -> FastAPI:
+    """Return the application. The chain is built when it starts.
+
+    Args:
+        settings: by default from the environment.
+        chain: by default ``build_chain(settings)``; it is closed when the application ends.
+
+    Raises:
+        ConfigurationError: ``settings.serve_host`` is reachable from elsewhere, and there are no API keys.
+    """
+    settings = settings or Settings()
+    keys = open_keys(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        built = chain if chain is not None else await asyncio.to_thread(build_chain, settings)
+        store = open_sessions(settings)
+        runs = Runs(settings.serve_max_turns)
+        app.state.service = Service(settings, built, store, RedisSessionManager(sessions=store), runs, keys)
+        yield
+        await runs.drain(settings.serve_grace)
+        await built.aclose()
+        await store.aclose()
+
+    # No pages of documentation: they load scripts from elsewhere. /openapi.json describes the routes.
+    app = FastAPI(title="rag_chain", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    add_error_handlers(app)
+    app.add_middleware(Limits, max_body=settings.serve_max_body_kb * 1000)
+    for router in (health.router, completions.router, sessions.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,39 @@
+"""``/healthz`` (the process answers) and ``/readyz`` (what it can do now)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from rag_chain.errors import HistoryUnavailableError
+from rag_chain.serve.service import ServiceOf
+
+router = APIRouter(tags=["health"])
+PROBED = "readyz"
+"""A session that needs not exist: reading it shows whether Redis serves."""
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(service: ServiceOf) -> dict[str, Any]:
+    """Say whether turns are stored in Redis. Without Redis the server is ready too: degraded, and it says so."""
+    engine = service.sessions.engine
+    if engine.alone:
+        reason = "REDIS_URL is empty: sessions are kept on this machine alone."
+        return {"status": "degraded", "redis": "not configured", "reason": reason, "turns": service.runs.count}
+    try:
+        await service.manager.asession_exists(PROBED)
+    except HistoryUnavailableError:
+        is_up = False
+    else:
+        is_up = engine.knows_all_sessions()
+    if is_up:
+        return {"status": "ready", "redis": "up", "turns": service.runs.count}
+    reason = f"Redis at {service.settings.redis_address} is away: turns are kept on this machine until it is back."
+    return {"status": "degraded", "redis": "away", "reason": reason, "turns": service.runs.count}

@@ -1,0 +1,46 @@
+"""What all routes share: the chain, the sessions, the turns that run, and who calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from rag_chain.conversation import ConversationChain
+from rag_chain.serve.auth import find_user
+from rag_chain.serve.keys import KeyFile
+from rag_chain.serve.runs import Runs
+from rag_chain.sessions import RedisSessionManager, Sessions
+from rag_chain.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one running server."""
+
+    settings: Settings
+    chain: ConversationChain
+    sessions: Sessions
+    manager: RedisSessionManager
+    runs: Runs
+    keys: KeyFile | None
+    """``None``: no key is needed."""
+
+
+def get_service(request: Request) -> Service:
+    """Return the parts of the server that got the request."""
+    return cast("Service", request.app.state.service)
+
+
+def get_user(request: Request) -> str | None:
+    """Return the user of the request's API key; ``None`` where no keys are needed.
+
+    Raises:
+        RequestError: 401, or 403 where a page of another site calls a server without keys.
+    """
+    return find_user(request, get_service(request).keys)
+
+
+ServiceOf = Annotated[Service, Depends(get_service)]
+UserOf = Annotated[str | None, Depends(get_user)]

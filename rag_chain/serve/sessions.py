@@ -1,0 +1,117 @@
+"""Sessions over HTTP: turns as server-sent events, lists, messages, deletion."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from langchain_core.runnables import RunnableConfig
+from pydantic import BaseModel
+from sse_starlette.sse import EventSourceResponse
+from starlette.responses import Response
+
+from rag_chain.errors import SessionNotFoundError
+from rag_chain.serve.errors import describe_error
+from rag_chain.serve.forms import list_facts, list_sources
+from rag_chain.serve.runs import Run
+from rag_chain.serve.service import ServiceOf, UserOf
+from rag_chain.serve.sse import send_events, to_event
+from rag_chain.sessions import ConversationMessage
+from rag_chain.sessions.values.codec import NOTE
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+_NOTED = ("turn_id", "status", "citations", "milliseconds", "usage", "cost", "error")
+
+
+class TurnRequest(BaseModel):
+    """A question, and the caller's own id of the turn, with which a retry is safe."""
+
+    input: str
+    turn_id: str | None = None
+
+
+@router.post("/{session_id}/turns")
+async def ask(
+    session_id: str,
+    request: TurnRequest,
+    service: ServiceOf,
+    user: UserOf,
+    on_disconnect: Literal["stop", "finish"] = "finish",
+) -> EventSourceResponse:
+    """Answer a question in a session, which is begun if there is none.
+
+    Events: ``sources`` (``standalone_question``, ``sources``), ``token`` (``text``), then ``end`` (``turn_id``,
+    ``persistence``, ``citations``, ``milliseconds``, ...) or ``error``. If the client disconnects, the turn is
+    finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``.
+    """
+    service.sessions.ref(session_id, user)
+    ids = {"session_id": session_id, "user_id": user, "turn_id": request.turn_id}
+    config = RunnableConfig(configurable={name: value for name, value in ids.items() if value is not None})
+    run = service.runs.start(service.chain.astream({"input": request.input}, config))
+    # The first part comes when the session is open: an error before it is an HTTP error.
+    await run.read_ahead(lambda part: True)
+    return send_events(_stream_events(run, stops=on_disconnect == "stop"), service.settings.serve_grace)
+
+
+async def _stream_events(run: Run, *, stops: bool) -> AsyncGenerator[dict[str, str]]:
+    answer: dict[str, Any] = {}
+    try:
+        async with aclosing(run.read(stops=stops)) as parts:
+            async for part in parts:
+                answer |= part
+                if "context" in part:
+                    standalone = answer.get("standalone_question")
+                    sources = {"standalone_question": standalone, "sources": list_sources(part["context"])}
+                    yield to_event(sources, "sources")
+                if part.get("answer"):
+                    yield to_event({"text": part["answer"]}, "token")
+        usage = {"usage": answer["usage"]} if answer.get("usage") else {}
+        yield to_event({**list_facts(answer), **usage}, "end")
+    except Exception as error:  # noqa: BLE001 - the client gets it as an event
+        yield to_event(describe_error(error)[1], "error")
+
+
+@router.get("")
+async def list_sessions(
+    service: ServiceOf, user: UserOf, limit: Annotated[int, Query(ge=1, le=1000)] = 20, cursor: str | None = None
+) -> dict[str, Any]:
+    """List the caller's sessions, the most recently active first; ``cursor`` gives the next page."""
+    page = await service.manager.alist_sessions(user_id=user, cursor=cursor, limit=limit)
+    return {"sessions": [asdict(one) for one in page.sessions], "cursor": page.cursor, "complete": page.complete}
+
+
+@router.get("/{session_id}")
+async def get_session(session_id: str, service: ServiceOf, user: UserOf) -> dict[str, Any]:
+    """Return times, size and metadata of a session."""
+    return asdict(await service.manager.aget_session(session_id, user_id=user))
+
+
+@router.delete("/{session_id}", status_code=204)
+async def delete_session(session_id: str, service: ServiceOf, user: UserOf) -> Response:
+    """Delete a session everywhere."""
+    if not await service.manager.adelete_session(session_id, user_id=user):
+        raise SessionNotFoundError(f"There is no session {session_id!a}.")
+    return Response(status_code=204)
+
+
+@router.get("/{session_id}/messages")
+async def list_messages(
+    session_id: str,
+    service: ServiceOf,
+    user: UserOf,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> dict[str, Any]:
+    """Return the newest ``limit`` messages but for ``offset``, oldest first, and the session's number of messages."""
+    total = (await service.manager.aget_session(session_id, user_id=user)).messages
+    found = await service.manager.aget_conversation_history(session_id, user_id=user, limit=limit, offset=offset)
+    return {"messages": [_describe_message(one) for one in found], "total": total}
+
+
+def _describe_message(message: ConversationMessage) -> dict[str, Any]:
+    note = (message.metadata.get("additional_kwargs") or {}).get(NOTE) or {}
+    noted = {name: note[name] for name in _NOTED if note.get(name) is not None}
+    return {"role": message.role, "content": message.content, "timestamp": message.timestamp, **noted}

@@ -1,0 +1,247 @@
+"""``rag-chain serve`` as its clients see it: one real server over a real Redis, and OpenAI's own package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from servers import RedisServer, free_port
+from talking import until
+
+from rag_chain import ingest
+from rag_chain.settings import Settings
+
+QUESTION = "How long is a session kept?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with an index."""
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "sessions.md").write_text("# Sessions\n\nA session is kept for one hour after its last use.\n")
+    ingest([folder / "sessions.md"], Settings(index_dir=folder / "index", embedding_model="local:minilm"))
+    return folder
+
+
+def start(folder: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "RAG_INDEX_DIR": str(folder / "index"),
+        "RAG_JOURNAL_PATH": str(folder / "journal.sqlite3"),
+        "RAG_API_KEYS": str(folder / "api_keys.json"),
+        "RAG_CHAT_MODEL": "local:extractive",
+        "RAG_EMBEDDING_MODEL": "local:minilm",
+        **variables,
+    }
+    command = [sys.executable, "-m", "rag_chain.cli.main", *options]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def run(folder: Path, *options: str, **variables: str) -> tuple[int, str]:
+    process = start(folder, *options, **variables)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+@contextmanager
+def serving(folder: Path, **variables: str) -> Iterator[str]:
+    port = free_port()
+    log = folder / f"{port}.log"
+    process = start(folder, "serve", "--port", str(port), **variables)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: process.poll() is not None or _answers(url), "the server's start", 120)
+        assert process.poll() is None, process.communicate()[0]
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        log.write_text(process.communicate(timeout=60)[0])
+    assert process.returncode in (0, -signal.SIGTERM), log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, redis_server: RedisServer) -> Iterator[str]:
+    with serving(folder, REDIS_URL=redis_server.url, RAG_KEY_PREFIX="serve:", RAG_SERVE_MAX_BODY_KB="100") as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def ask(client: openai.OpenAI, question: str = QUESTION, **more: Any) -> Any:
+    return client.chat.completions.create(model="rag_chain", messages=[{"role": "user", "content": question}], **more)
+
+
+def events(response: httpx.Response) -> list[tuple[str, Any]]:
+    assert response.headers["content-type"].startswith("text/event-stream")
+    found = []
+    for block in response.text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            found.append((fields.get("event", ""), json.loads(fields["data"])))
+    return found
+
+
+def test_the_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["rag_chain"]
+    assert client.models.retrieve("rag_chain").id == "rag_chain"
+
+
+def test_an_answer_without_a_session_stores_nothing(client: openai.OpenAI, url: str) -> None:
+    before = httpx.get(f"{url}/sessions").json()["sessions"]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What did I just ask?"},
+        {"role": "assistant", "content": "Nothing."},
+        {"role": "user", "content": QUESTION},
+    ]
+    answer = client.chat.completions.create(model="rag_chain", messages=messages)
+    assert "one hour" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop"
+    facts = answer.model_extra["rag_chain"]
+    assert facts["sources"][0]["source"].endswith("sessions.md")
+    assert [cited["number"] for cited in facts["citations"]] == [1]
+    assert "persistence" not in facts
+    assert facts["milliseconds"]["total"] > 0
+    assert httpx.get(f"{url}/sessions").json()["sessions"] == before
+
+
+def test_a_streamed_answer_of_a_session_is_stored(client: openai.OpenAI, url: str) -> None:
+    stream = ask(client, stream=True, stream_options={"include_usage": True}, extra_headers={"X-Session-Id": "a1"})
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert "one hour" in text
+    facts = [chunk.model_extra["rag_chain"] for chunk in chunks if "rag_chain" in chunk.model_extra]
+    first_text = next(n for n, chunk in enumerate(chunks) if chunk.choices and chunk.choices[0].delta.content)
+    assert "rag_chain" in chunks[first_text - 1].model_extra  # the sources come before the text
+    assert facts[-1]["persistence"] == "durable"
+    assert chunks[-1].choices == []
+    messages = httpx.get(f"{url}/sessions/a1/messages").json()
+    assert [one["content"] for one in messages["messages"]] == [QUESTION, text]
+    assert messages["messages"][1]["turn_id"] == facts[-1]["turn_id"]
+
+
+def test_a_retry_with_its_turn_id_is_stored_once(client: openai.OpenAI, url: str) -> None:
+    ids = {"metadata": {"session_id": "a2", "turn_id": "t1"}}
+    first, second = (ask(client, **ids).model_extra["rag_chain"] for _ in range(2))
+    assert (first["outcome"], second["outcome"]) == ("saved", "repeated")
+    assert httpx.get(f"{url}/sessions/a2").json()["messages"] == 2
+
+
+def test_what_openai_refuses_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt'") as found:
+        client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "Hello"}])
+    assert found.value.code == "model_not_found"
+    for more in ({"n": 2}, {"tools": [{"type": "function"}]}, {"extra_headers": {"X-Session-Id": "a/b"}}):
+        with pytest.raises(openai.BadRequestError):
+            ask(client, **more)
+    with pytest.raises(openai.BadRequestError, match="question is empty"):
+        ask(client, " ", stream=True)
+
+
+BODY = {"model": "rag_chain", "messages": [{"role": "user", "content": "Hi"}]}
+HALF = BODY | {"messages": [{"role": "assistant", "content": "\ud800"}, *BODY["messages"]]}
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "said"),
+    [
+        ("/v1/chat/completions", b"{", 400, "not valid JSON"),
+        ("/v1/chat/completions", b"\xff", 400, "parsing the body"),
+        ("/v1/chat/completions", b"[]", 400, "body"),
+        ("/v1/chat/completions", json.dumps(BODY | {"messages": []}).encode(), 400, "messages"),
+        ("/v1/chat/completions", json.dumps(BODY | {"model": "\ud800"}).encode(), 404, "model"),
+        ("/v1/chat/completions", json.dumps(BODY | {"metadata": {"session_id": 7}}).encode(), 400, "session_id must"),
+        ("/v1/chat/completions", json.dumps(BODY | {"metadata": {"session_id": "\ud800"}}).encode(), 400, "session_id"),
+        ("/v1/chat/completions", json.dumps(HALF).encode(), 400, "messages.0"),
+        ("/v1/chat/completions", b" " * 200_000, 413, "RAG_SERVE_MAX_BODY_KB"),
+        ("/sessions/a3/turns", b'{"input": 3}', 400, "input"),
+        ("/sessions/a3/turns", b'{"input": ""}', 400, "empty"),
+        ("/sessions/a%20b/turns", b'{"input": "Hi"}', 400, "session_id"),
+        ("/sessions/a3/turns?on_disconnect=maybe", b'{"input": "Hi"}', 400, "on_disconnect"),
+        ("/nowhere", b"{}", 404, "/nowhere"),
+        ("/healthz", b"{}", 405, "POST"),
+    ],
+)
+def test_bad_input_gets_its_status_and_a_reason(url: str, path: str, content: bytes, status: int, said: str) -> None:
+    answer = httpx.post(url + path, content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, said in answer.json()["error"]["message"]) == (status, True), answer.text
+
+
+def test_a_turn_as_events_and_what_is_kept_of_it(url: str) -> None:
+    answer = httpx.post(f"{url}/sessions/b1/turns", json={"input": QUESTION}, timeout=60)
+    told = events(answer)
+    assert [name for name, _ in told if name != "token"] == ["sources", "end"]
+    assert told[0][0] == "sources"
+    end = told[-1][1]
+    assert end["persistence"] == "durable"
+    assert end["citations"][0]["source"].endswith("sessions.md")
+    assert end["milliseconds"]["total"] > 0
+    assert "b1" in [one["session_id"] for one in httpx.get(f"{url}/sessions").json()["sessions"]]
+    page = httpx.get(f"{url}/sessions/b1/messages", params={"limit": 1, "offset": 1}).json()
+    assert [one["content"] for one in page["messages"]] == [QUESTION]
+    assert page["total"] == 2
+    assert httpx.delete(f"{url}/sessions/b1").status_code == 204
+    for again in (httpx.delete, httpx.get):
+        gone = again(f"{url}/sessions/b1")
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "session_not_found")
+
+
+def test_health_and_headers(url: str) -> None:
+    ready = httpx.get(f"{url}/readyz")
+    assert ready.json() == {"status": "ready", "redis": "up", "turns": 0}
+    assert ready.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models").headers
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}])
+def test_without_keys_pages_of_other_sites_are_refused(url: str, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
+
+
+def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_path: Path) -> None:
+    keys_file = {"RAG_API_KEYS": str(tmp_path / "keys.json"), "REDIS_URL": ""}
+    code, output = run(folder, "serve", "--host", "0.0.0.0", **keys_file)
+    assert code == 2
+    assert "rag-chain keys add" in output
+    ada, bob = (run(folder, "keys", "add", user, **keys_file)[1].strip() for user in ("ada", "bob"))
+    kept = (tmp_path / "keys.json").read_text()
+    assert ada not in kept
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    with serving(folder, RAG_SERVE_MAX_TURNS="1", **keys_file) as url:
+        as_ada, as_bob = ({"Authorization": f"Bearer {key}"} for key in (ada, bob))
+        for headers in ({}, {"Authorization": "Bearer rag_wrong"}, {"Authorization": ada}):
+            assert httpx.get(f"{url}/sessions", headers=headers).status_code == 401
+        turn: Callable[..., httpx.Response] = httpx.post
+        assert turn(f"{url}/sessions/c1/turns", json={"input": QUESTION}, headers=as_ada, timeout=60).is_success
+        assert httpx.get(f"{url}/sessions/c1", headers=as_ada).status_code == 200
+        for refused in (httpx.get, httpx.delete):
+            assert refused(f"{url}/sessions/c1", headers=as_bob).status_code == 404
+        assert httpx.get(f"{url}/sessions", headers=as_bob).json()["sessions"] == []
+        assert httpx.get(f"{url}/readyz").json()["status"] == "degraded"
+        ada_id = next(one["id"] for one in json.loads(kept) if one["user"] == "ada")
+        assert run(folder, "keys", "revoke", ada_id, **keys_file)[0] == 0
+        assert httpx.get(f"{url}/sessions", headers=as_ada).status_code == 401
