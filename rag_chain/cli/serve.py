@@ -14,7 +14,9 @@ from rag_chain.errors import ConfigurationError
 if TYPE_CHECKING:
     from rag_chain.serve.keys import KeyFile
 
-KEYS_HELP = """API keys of rag-chain serve: each stands for a user, who reaches their own sessions alone.
+KEYS_HELP = """Add, list and revoke API keys of the service.
+
+Each key stands for a user, who reaches their own sessions alone.
 
 Examples:
     rag-chain keys add ada             # prints the key, for the only time
