@@ -842,6 +842,17 @@ async def test_a_turn_is_replaced_only_by_an_answer(store: Store) -> None:
     assert await texts(store, sessions) == ["q1", "a1", "between", "kept", "other 2", "answer"]
 
 
+async def test_a_turn_in_place_of_another_is_asked_again_under_its_id(store: Store) -> None:
+    sessions = store.open()
+    ids = await three_turns(store, sessions)
+    for answer, status in ((None, "failed"), (AIMessage("a"), "complete"), (AIMessage("b"), "complete")):
+        begun = await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[1], HumanMessage("q"), "mine")
+        assert [message.content for message in begun.messages] == ["q1", "a1"]
+        saved = await store.call(sessions, "commit", begun, answer, status)
+    assert saved.outcome == "repeated"
+    assert await texts(store, sessions) == ["q1", "a1", "q", "a"]
+
+
 async def test_a_replaced_turn_that_was_deleted_meanwhile_leaves_nothing(store: Store) -> None:
     sessions = store.open()
     manager = RedisSessionManager(sessions=sessions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from rag_chain.errors import HistoryError, TurnNotFoundError, UsageError
 from rag_chain.sessions.engine.engine import Engine
@@ -10,7 +10,7 @@ from rag_chain.sessions.values.edits import plan_replacement, question_of
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef, check_id
 from rag_chain.sessions.values.turns import Saved, SessionState, Turn, turn_not_found, turn_under_way, turn_unknown
-from rag_chain.sessions.values.versions import find_turn, turn_id_of
+from rag_chain.sessions.values.versions import exclude, find_turn, is_answered, turn_id_of
 
 NEWEST = 100
 """Messages among which the newest turn is looked for."""
@@ -67,6 +67,10 @@ def begin_in_place(
         raise turn_under_way(ref, old)
     state = yield from engine.inspect(ref, 0, -1)
     stored = find_turn(state.items, old)
+    own = find_turn(state.items, turn_id) if isinstance(turn_id, str) else []
+    if not stored and is_answered(own):
+        # It was committed before, and the caller did not get to know.
+        return (yield from engine.begin(ref, question or question_of(own) or HumanMessage(""), turn_id))
     if not stored:
         raise _missing(engine, ref, old, state)
     if turn_id == old:
@@ -74,11 +78,13 @@ def begin_in_place(
     question = question or question_of(stored)
     if question is None:
         raise TurnNotFoundError(f"Turn {old!r} of session {ref} has no question any more; ask a new one.")
-    place, first = plan_replacement(state.items, old, question)
+    # An earlier attempt of the new turn leaves the session when that is committed.
+    items = exclude(state.items, own)
+    place, first = plan_replacement(items, old, question)
     turn = yield from engine.begin(ref, question, turn_id)
     turn.replacement = place
     size = len(turn.window.items)
-    turn.window.items = state.items[max(0, first - size) : first]
+    turn.window.items = items[max(0, first - size) : first]
     if turn.window.summary is not None and turn.window.summary.covers > state.dropped + first:
         turn.window.summary = None  # it tells of what is being replaced
     return turn
