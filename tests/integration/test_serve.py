@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from faulty_server import KEY, WORDS, FaultyServer
 from servers import RedisServer, free_port
 from talking import until
 
@@ -56,7 +58,7 @@ def run(folder: Path, *options: str, **variables: str) -> tuple[int, str]:
 
 
 @contextmanager
-def serving(folder: Path, **variables: str) -> Iterator[str]:
+def serving(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     port = free_port()
     log = folder / f"{port}.log"
     process = start(folder, "serve", "--port", str(port), **variables)
@@ -64,7 +66,7 @@ def serving(folder: Path, **variables: str) -> Iterator[str]:
     try:
         until(lambda: process.poll() is not None or _answers(url), "the server's start", 120)
         assert process.poll() is None, process.communicate()[0]
-        yield url
+        yield url, process
     finally:
         process.send_signal(signal.SIGTERM)
         log.write_text(process.communicate(timeout=60)[0])
@@ -81,7 +83,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def url(folder: Path, redis_server: RedisServer) -> Iterator[str]:
-    with serving(folder, REDIS_URL=redis_server.url, RAG_KEY_PREFIX="serve:", RAG_SERVE_MAX_BODY_KB="100") as url:
+    with serving(folder, REDIS_URL=redis_server.url, RAG_KEY_PREFIX="serve:", RAG_SERVE_MAX_BODY_KB="100") as (url, _):
         yield url
 
 
@@ -231,7 +233,7 @@ def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_
     kept = (tmp_path / "keys.json").read_text()
     assert ada not in kept
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
-    with serving(folder, RAG_SERVE_MAX_TURNS="1", **keys_file) as url:
+    with serving(folder, **keys_file) as (url, _):
         as_ada, as_bob = ({"Authorization": f"Bearer {key}"} for key in (ada, bob))
         for headers in ({}, {"Authorization": "Bearer rag_wrong"}, {"Authorization": ada}):
             assert httpx.get(f"{url}/sessions", headers=headers).status_code == 401
@@ -245,3 +247,52 @@ def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_
         ada_id = next(one["id"] for one in json.loads(kept) if one["user"] == "ada")
         assert run(folder, "keys", "revoke", ada_id, **keys_file)[0] == 0
         assert httpx.get(f"{url}/sessions", headers=as_ada).status_code == 401
+
+
+def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Path, redis_server: RedisServer) -> None:
+    def answer_of(session: str) -> Any:
+        messages = httpx.get(f"{url}/sessions/{session}/messages").json().get("messages", [])
+        return messages[1] if len(messages) == 2 else None
+
+    def is_idle() -> bool:
+        return bool(httpx.get(f"{url}/readyz").json()["turns"] == 0)
+
+    def begin(session: str, options: str = "") -> Any:
+        """Open a stream and return it with its lines, read up to the first word."""
+        model.release.release()
+        body = {"input": QUESTION}
+        stream = httpx.stream("POST", f"{url}/sessions/{session}/turns{options}", json=body, timeout=60)
+        lines = stream.__enter__().iter_lines()
+        assert any(WORDS[0] in line for line in lines)
+        return stream, lines
+
+    with FaultyServer() as model:
+        variables = {"OPENAI_BASE_URL": f"{model.address}/v1", "OPENAI_API_KEY": KEY, "RAG_REFUSE": "off"}
+        variables |= {"RAG_CHAT_MODEL": "openai:lockstep", "REDIS_URL": redis_server.url, "RAG_KEY_PREFIX": "slow:"}
+        with serving(folder, RAG_SERVE_MAX_TURNS="1", **variables) as (url, process):
+            stream, _ = begin("d1")
+            refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            stream.__exit__(None, None, None)
+            model.release.release(3)
+            finished = until(lambda: answer_of("d1"), "the end of the turn that nobody reads")
+            assert (finished["content"], finished["status"]) == ("".join(WORDS), "complete")
+
+            until(is_idle, "the end of the turn")
+            stream, _ = begin("d2", "?on_disconnect=stop")
+            stream.__exit__(None, None, None)
+            stopped = until(lambda: answer_of("d2"), "the storing of the stopped turn")
+            assert stopped["status"] == "interrupted"
+            assert "".join(WORDS).startswith(stopped["content"])
+
+            model.release.release(3)  # what the model still wants to say of the stopped turn
+            until(lambda: not any("process_request" in one.name for one in threading.enumerate()), "the model's end")
+            while model.release.acquire(blocking=False):
+                pass
+            stream, lines = begin("d3")
+            process.send_signal(signal.SIGTERM)
+            model.release.release(3)
+            rest = list(lines)
+            stream.__exit__(None, None, None)
+            assert "event: end" in rest
+            assert any('"persistence":"durable"' in line for line in rest)

@@ -85,3 +85,10 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
 
 def test_indented_paragraphs_of_a_help_are_not_wrapped() -> None:
     assert format_help("One.\n\n    two  three\n\nFour.") == "One.\n\n\b\n    two  three\n\nFour."
+
+
+def test_without_its_extra_serve_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = CliRunner().invoke(app, ["serve"])
+    assert done.exit_code == 2
+    assert done.stderr == "Error: rag-chain serve needs the package uvicorn: pip install 'rag_chain[serve]'.\n"
