@@ -98,6 +98,22 @@ def test_summaries_in_a_cluster(cluster: list[RedisServer], tmp_path: Path) -> N
     sessions.close()
 
 
+def test_turns_are_taken_back_in_a_cluster(in_cluster: Sessions) -> None:
+    chain = echo_chain(in_cluster)
+    manager = RedisSessionManager(sessions=in_cluster)
+    for number in range(4):
+        session = f"t{number}"
+        first, second = (chain.invoke({"input": text}, config(session)) for text in "12")
+        copy = manager.branch(session, first["turn_id"], new_id=f"{session}-copy")
+        assert copy.messages == 2
+        assert chain.invoke({"input": "3"}, config(session, instead_of=second["turn_id"]))["persistence"] == "durable"
+        assert manager.delete_turn(session, first["turn_id"]).persistence == "durable"
+        history = SessionHistory(in_cluster, in_cluster.ref(session))
+        assert contents(history.messages) == turns("3")
+        manager.delete_session(session)
+        assert not in_cluster.redis_client.exists(history.ref.erased_key), "the ids go with the session"
+
+
 async def test_async_sessions_in_a_cluster(in_cluster: Sessions) -> None:
     chain = echo_chain(in_cluster)
     for number in range(6):
