@@ -19,6 +19,7 @@ _STATUS: list[tuple[type[errors.RagChainError], int]] = [
     (errors.UsageError, 400),
     (errors.SessionNotFoundError, 404),
     (errors.SessionExpiredError, 404),
+    (errors.TurnNotFoundError, 404),
     (errors.SessionBusyError, 409),
     (errors.HistoryError, 503),
     (errors.DocumentIndexError, 503),

@@ -27,10 +27,18 @@ _NOTED = ("turn_id", "status", "citations", "milliseconds", "usage", "cost", "er
 
 
 class TurnRequest(BaseModel):
-    """A question, and the caller's own id of the turn, with which a retry is safe."""
+    """A question, the caller's own id of the turn, with which a retry is safe, and the turn whose place it takes."""
 
     input: str
     turn_id: str | None = None
+    instead_of: str | None = None
+
+
+class BranchRequest(BaseModel):
+    """The last turn that is copied, by default the newest, and the id of the new session, by default a random one."""
+
+    at_turn: str | None = None
+    session_id: str | None = None
 
 
 @router.post("/{session_id}/turns")
@@ -48,7 +56,7 @@ async def ask(
     finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``.
     """
     service.sessions.ref(session_id, user)
-    ids = {"session_id": session_id, "user_id": user, "turn_id": request.turn_id}
+    ids = {"session_id": session_id, "user_id": user, "turn_id": request.turn_id, "instead_of": request.instead_of}
     config = RunnableConfig(configurable={name: value for name, value in ids.items() if value is not None})
     run = service.runs.start(service.chain.astream({"input": request.input}, config))
     # The first part comes when the session is open: an error before it is an HTTP error.
@@ -95,6 +103,20 @@ async def delete_session(session_id: str, service: ServiceOf, user: UserOf) -> R
     if not await service.manager.adelete_session(session_id, user_id=user):
         raise SessionNotFoundError(f"There is no session {session_id!a}.")
     return Response(status_code=204)
+
+
+@router.delete("/{session_id}/turns/{turn_id}")
+async def delete_turn(session_id: str, turn_id: str, service: ServiceOf, user: UserOf) -> dict[str, Any]:
+    """Delete one turn; a repeated call has the ``outcome`` ``repeated``."""
+    saved = await service.manager.adelete_turn(session_id, turn_id, user_id=user)
+    return {"persistence": saved.persistence, "outcome": saved.outcome}
+
+
+@router.post("/{session_id}/branches", status_code=201)
+async def branch(session_id: str, request: BranchRequest, service: ServiceOf, user: UserOf) -> dict[str, Any]:
+    """Copy a session up to a turn into a new session."""
+    made = await service.manager.abranch(session_id, request.at_turn, new_id=request.session_id, user_id=user)
+    return asdict(made)
 
 
 @router.get("/{session_id}/messages")

@@ -212,6 +212,25 @@ def test_a_turn_as_events_and_what_is_kept_of_it(url: str) -> None:
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "session_not_found")
 
 
+def test_turns_are_taken_back(url: str) -> None:
+    path = f"{url}/sessions/b2"
+
+    def ask_there(**body: str) -> dict[str, Any]:
+        return dict(events(httpx.post(f"{path}/turns", json={"input": QUESTION, **body}, timeout=60)))["end"]
+
+    first, second = ask_there(), ask_there()
+    made = httpx.post(f"{path}/branches", json={"at_turn": first["turn_id"]})
+    assert (made.status_code, made.json()["messages"]) == (201, 2)
+    third = ask_there(instead_of=second["turn_id"])
+    for outcome in ("saved", "repeated"):
+        done = httpx.delete(f"{path}/turns/{first['turn_id']}")
+        assert done.json() == {"persistence": "durable", "outcome": outcome}
+    left = httpx.get(f"{path}/messages").json()["messages"]
+    assert {one["turn_id"] for one in left} == {third["turn_id"]}
+    missing = httpx.delete(f"{path}/turns/none")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "turn_not_found")
+
+
 def test_health_and_headers(url: str) -> None:
     ready = httpx.get(f"{url}/readyz")
     assert ready.json() == {"status": "ready", "redis": "up", "turns": 0}
