@@ -13,6 +13,7 @@ from rag_chain.conversation import ConversationChain
 from rag_chain.factory import build_chain
 from rag_chain.serve import completions, health, sessions
 from rag_chain.serve.auth import open_keys
+from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.errors import add_error_handlers
 from rag_chain.serve.limits import Limits
 from rag_chain.serve.runs import Runs
@@ -39,9 +40,12 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         built = chain if chain is not None else await asyncio.to_thread(build_chain, settings)
         store = open_sessions(settings)
         runs = Runs(settings.serve_max_turns)
-        app.state.service = Service(settings, built, store, RedisSessionManager(sessions=store), runs, keys)
+        broadcasts = Broadcasts(store)
+        manager = RedisSessionManager(sessions=store)
+        app.state.service = Service(settings, built, store, manager, runs, broadcasts, keys)
         yield
         await runs.drain(settings.serve_grace)
+        await broadcasts.drain()
         await built.aclose()
         await store.aclose()
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.serve.auth import find_user
+from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.keys import KeyFile
 from rag_chain.serve.runs import Runs
 from rag_chain.sessions import RedisSessionManager, Sessions
@@ -24,6 +25,7 @@ class Service:
     sessions: Sessions
     manager: RedisSessionManager
     runs: Runs
+    broadcasts: Broadcasts
     keys: KeyFile | None
     """``None``: no key is needed."""
 

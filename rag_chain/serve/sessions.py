@@ -6,21 +6,23 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
 from rag_chain.errors import SessionNotFoundError
-from rag_chain.serve.errors import describe_error
+from rag_chain.serve.errors import RequestError, describe_error
 from rag_chain.serve.forms import list_facts, list_sources
 from rag_chain.serve.runs import Run
 from rag_chain.serve.service import ServiceOf, UserOf
 from rag_chain.serve.sse import send_events, to_event
 from rag_chain.sessions import ConversationMessage
 from rag_chain.sessions.values.codec import NOTE
+from rag_chain.sessions.values.keys import check_id
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 _NOTED = ("turn_id", "status", "citations", "milliseconds", "usage", "cost", "error")
@@ -53,21 +55,59 @@ async def ask(
 
     Events: ``sources`` (``standalone_question``, ``sources``), ``token`` (``text``), then ``end`` (``turn_id``,
     ``persistence``, ``citations``, ``milliseconds``, ...) or ``error``. If the client disconnects, the turn is
-    finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``.
+    finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``; see ``resume``.
     """
-    service.sessions.ref(session_id, user)
-    ids = {"session_id": session_id, "user_id": user, "turn_id": request.turn_id, "instead_of": request.instead_of}
+    ref = service.sessions.ref(session_id, user)
+    # Named from the start, because the events' ids have it.
+    turn_id = uuid4().hex if request.turn_id is None else check_id(request.turn_id, "turn_id")
+    ids = {"session_id": session_id, "user_id": user, "turn_id": turn_id, "instead_of": request.instead_of}
     config = RunnableConfig(configurable={name: value for name, value in ids.items() if value is not None})
     run = service.runs.start(service.chain.astream({"input": request.input}, config))
     # The first part comes when the session is open: an error before it is an HTTP error.
     await run.read_ahead(lambda part: True)
-    return send_events(_stream_events(run, stops=on_disconnect == "stop"), service.settings.serve_grace)
+    broadcast = service.broadcasts.start(run, _make_events(run), ref, turn_id)
+    events = broadcast.read(turn_id, stops=on_disconnect == "stop")
+    return send_events(events, service.settings.serve_grace)
 
 
-async def _stream_events(run: Run, *, stops: bool) -> AsyncGenerator[dict[str, str]]:
+@router.get("/{session_id}/turns/{turn_id}/events")
+async def resume(
+    session_id: str,
+    turn_id: str,
+    service: ServiceOf,
+    user: UserOf,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventSourceResponse:
+    """Go on with the events of a turn after ``Last-Event-ID``, on any server of the same Redis.
+
+    They are kept while the turn runs and for two minutes after its end. If the server that answers dies, the last
+    event is ``error`` with the code ``interrupted``.
+    """
+    ref = service.sessions.ref(session_id, user)
+    check_id(turn_id, "turn_id")
+    turn, _, number = (last_event_id or f"{turn_id}:0").rpartition(":")
+    if turn != turn_id or not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise RequestError(400, "Last-Event-ID is none of this turn's events.", "invalid_value", "Last-Event-ID")
+    events = service.broadcasts.resume(ref, turn_id, int(number))
+    try:
+        first = await anext(events)
+    except StopAsyncIteration:
+        said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
+        raise RequestError(404, said, "events_not_found") from None
+    return send_events(_chain_events(first, events), service.settings.serve_grace)
+
+
+async def _chain_events(first: dict[str, str], rest: AsyncGenerator[dict[str, str]]) -> AsyncGenerator[dict[str, str]]:
+    async with aclosing(rest) as events:
+        yield first
+        async for event in events:
+            yield event
+
+
+async def _make_events(run: Run) -> AsyncGenerator[dict[str, str]]:
     answer: dict[str, Any] = {}
     try:
-        async with aclosing(run.read(stops=stops)) as parts:
+        async with aclosing(run.read(stops=False)) as parts:
             async for part in parts:
                 answer |= part
                 if "context" in part:
@@ -77,7 +117,10 @@ async def _stream_events(run: Run, *, stops: bool) -> AsyncGenerator[dict[str, s
                 if part.get("answer"):
                     yield to_event({"text": part["answer"]}, "token")
         usage = {"usage": answer["usage"]} if answer.get("usage") else {}
-        yield to_event({**list_facts(answer), **usage}, "end")
+        if "turn_id" in answer:
+            yield to_event({**list_facts(answer), **usage}, "end")
+        else:
+            raise RequestError(503, "The turn was stopped; what was said is stored.", "interrupted")
     except Exception as error:  # noqa: BLE001 - the client gets it as an event
         yield to_event(describe_error(error)[1], "error")
 
@@ -100,6 +143,7 @@ async def get_session(session_id: str, service: ServiceOf, user: UserOf) -> dict
 @router.delete("/{session_id}", status_code=204)
 async def delete_session(session_id: str, service: ServiceOf, user: UserOf) -> Response:
     """Delete a session everywhere."""
+    service.broadcasts.forget_session(service.sessions.ref(session_id, user))
     if not await service.manager.adelete_session(session_id, user_id=user):
         raise SessionNotFoundError(f"There is no session {session_id!a}.")
     return Response(status_code=204)

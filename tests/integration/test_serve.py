@@ -276,10 +276,10 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
     def is_idle() -> bool:
         return bool(httpx.get(f"{url}/readyz").json()["turns"] == 0)
 
-    def begin(session: str, options: str = "") -> Any:
+    def begin(session: str, options: str = "", **ids: str) -> Any:
         """Open a stream and return it with its lines, read up to the first word."""
         model.release.release()
-        body = {"input": QUESTION}
+        body = {"input": QUESTION, **ids}
         stream = httpx.stream("POST", f"{url}/sessions/{session}/turns{options}", json=body, timeout=60)
         lines = stream.__enter__().iter_lines()
         assert any(WORDS[0] in line for line in lines)
@@ -289,11 +289,20 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
         variables = {"OPENAI_BASE_URL": f"{model.address}/v1", "OPENAI_API_KEY": KEY, "RAG_REFUSE": "off"}
         variables |= {"RAG_CHAT_MODEL": "openai:lockstep", "REDIS_URL": redis_server.url, "RAG_KEY_PREFIX": "slow:"}
         with serving(folder, RAG_SERVE_MAX_TURNS="1", **variables) as (url, process):
-            stream, _ = begin("d1")
+            kept = "/sessions/d1/turns/t1"
+            stream, _ = begin("d1", turn_id="t1")
             refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
             stream.__exit__(None, None, None)
-            model.release.release(3)
+            with serving(folder, **variables) as (other, _):
+                model.release.release(3)
+                rest = httpx.get(f"{other}{kept}/events", headers={"Last-Event-ID": "t1:2"}, timeout=60)
+                assert "".join(data["text"] for name, data in events(rest) if name == "token") == "".join(WORDS[1:])
+                assert events(rest)[-1][0] == "end"
+                assert events(httpx.get(f"{url}{kept}/events"))[1:][1:] == events(rest)
+                for path, known, status in ((kept, "t2:1", 400), (kept, "t1:x", 400), (f"{kept}0", "", 404)):
+                    headers = {"Last-Event-ID": known} if known else {}
+                    assert httpx.get(f"{other}{path}/events", headers=headers).status_code == status
             finished = until(lambda: answer_of("d1"), "the end of the turn that nobody reads")
             assert (finished["content"], finished["status"]) == ("".join(WORDS), "complete")
 
@@ -311,7 +320,7 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
             stream, lines = begin("d3")
             process.send_signal(signal.SIGTERM)
             model.release.release(3)
-            rest = list(lines)
+            last = list(lines)
             stream.__exit__(None, None, None)
-            assert "event: end" in rest
-            assert any('"persistence":"durable"' in line for line in rest)
+            assert "event: end" in last
+            assert any('"persistence":"durable"' in line for line in last)

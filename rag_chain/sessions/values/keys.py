@@ -11,6 +11,7 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``meta:{message_store:s1}:deleted``        string  the mark of the last deletion, which outlives the session
 ``meta:{message_store:s1}:erased``         zset    ids of turns that were taken back, by when; kept for 30 days
 ``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
+``meta:{message_store:s1}:events:t1``      stream  events of a turn that is served over HTTP; short-lived
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
 =========================================  ======  ======================================================
 """
@@ -105,6 +106,11 @@ def make_ref(prefix: str, session_id: object, user_id: object = None) -> Session
     return make_known_ref(
         prefix, check_id(session_id, "session_id"), None if user_id is None else check_id(user_id, "user_id")
     )
+
+
+def make_events_key(ref: SessionRef, turn_id: str) -> str:
+    """The events of a turn, in the slot of its session."""
+    return f"{ref.meta_key}:events:{turn_id}"
 
 
 def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:

@@ -1,0 +1,154 @@
+"""The events of a turn: numbered, for readers that come and go here, and in Redis for readers of other servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import orjson
+
+from rag_chain.serve.runs import Run
+from rag_chain.sessions import Sessions
+from rag_chain.sessions.redis.events import add_events, read_events
+from rag_chain.sessions.values.keys import SessionRef
+
+Event = dict[str, str]
+LEASE_SECONDS = 10.0
+"""How long events of a running turn live without a sign of life of the server that answers."""
+KEPT_SECONDS = 120.0
+"""How long the events of a turn that ended are kept."""
+POLL_SECONDS = 0.1
+_LAST = ("end", "error")
+
+
+class Broadcast:
+    """Collects the events of one turn and gives them to any number of readers.
+
+    Args:
+        run: the turn.
+        events: its events, ``event`` and ``data`` of each; the last one is ``end`` or ``error``.
+    """
+
+    def __init__(self, run: Run, events: AsyncGenerator[Event]) -> None:
+        self._run, self._source = run, events
+        self._events: list[Event] = []
+        self._is_over = False
+        self._changed = asyncio.Event()
+
+    async def read(self, turn_id: str, after: int = 0, *, stops: bool = False) -> AsyncGenerator[Event]:
+        """Yield the events after number ``after``.
+
+        Args:
+            turn_id: for the events' ids.
+            after: number of the last event that the reader has.
+            stops: whether closing the generator ends the turn.
+        """
+        number = after
+        try:
+            while True:
+                changed = self._changed
+                while number < len(self._events):
+                    number += 1
+                    yield {**self._events[number - 1], "id": f"{turn_id}:{number}"}
+                if self._is_over:
+                    return
+                await changed.wait()
+        finally:
+            if stops and not self._is_over:
+                self._run.task.cancel()
+
+    async def collect(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
+        """Collect the events until the turn's end, and keep them in Redis while it serves."""
+        saving = asyncio.create_task(self._save(sessions, ref, turn_id))
+        try:
+            async with aclosing(self._source) as events:
+                async for event in events:
+                    self._events.append(event)
+                    self._wake()
+        finally:
+            self._is_over = True
+            self._wake()
+        await saving
+
+    async def _save(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
+        saved, is_last = 0, False
+        while not is_last:
+            changed, is_last, count = self._changed, self._is_over, len(self._events)
+            if not sessions.engine.alone and sessions.engine.knows_all_sessions():
+                texts = [orjson.dumps(event) for event in self._events[saved:count]]
+                seconds = KEPT_SECONDS if is_last else LEASE_SECONDS
+                if await sessions.arun(add_events(ref, turn_id, saved + 1, texts, seconds)):
+                    saved = count
+            if not is_last and self._changed is changed:
+                try:
+                    await asyncio.wait_for(changed.wait(), LEASE_SECONDS / 3)
+                except TimeoutError:
+                    continue  # a sign of life
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+async def follow(sessions: Sessions, ref: SessionRef, turn_id: str, after: int) -> AsyncGenerator[Event]:
+    """Yield the events of a turn that another server runs or ran, after number ``after``; none: there are none."""
+    number, is_known = after, False
+    while True:
+        found = await sessions.arun(read_events(ref, turn_id, number))
+        if found is None:
+            if is_known:
+                said = "The server that answered has gone; the session's messages have what it stored."
+                error = {"message": said, "type": "server_error", "code": "interrupted", "param": None}
+                yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
+            return
+        is_known = True
+        for text in found:
+            number += 1
+            event: Event = orjson.loads(text)
+            yield {**event, "id": f"{turn_id}:{number}"}
+            if event["event"] in _LAST:
+                return
+        if not found:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class Broadcasts:
+    """The broadcasts of this process: those of running turns, and for a short time those of ended ones."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._known: dict[tuple[SessionRef, str], Broadcast] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, run: Run, events: AsyncGenerator[Event], ref: SessionRef, turn_id: str) -> Broadcast:
+        """Collect a turn's events."""
+        broadcast = self._known[ref, turn_id] = Broadcast(run, events)
+        task = asyncio.create_task(broadcast.collect(self._sessions, ref, turn_id))
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, ref, turn_id, broadcast)
+
+        task.add_done_callback(end)
+        return broadcast
+
+    def resume(self, ref: SessionRef, turn_id: str, after: int) -> AsyncGenerator[Event]:
+        """Return the events of a turn after number ``after``, from here or from Redis."""
+        known = self._known.get((ref, turn_id))
+        return follow(self._sessions, ref, turn_id, after) if known is None else known.read(turn_id, after)
+
+    def forget_session(self, ref: SessionRef) -> None:
+        """Forget the events of a session that was deleted."""
+        for key in [key for key in self._known if key[0] == ref]:
+            del self._known[key]
+
+    async def drain(self) -> None:
+        """Wait until the events of turns that ended are kept."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5)
+
+    def _forget(self, ref: SessionRef, turn_id: str, broadcast: Broadcast) -> None:
+        if self._known.get((ref, turn_id)) is broadcast:
+            del self._known[ref, turn_id]

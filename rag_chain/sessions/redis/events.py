@@ -1,0 +1,37 @@
+"""The events of running turns, kept in Redis for a short time, so that a reader can go on from another server."""
+
+from __future__ import annotations
+
+from rag_chain.sessions.redis.failures import FOREIGN
+from rag_chain.sessions.values.flow import Call, Flow
+from rag_chain.sessions.values.keys import SessionRef, make_events_key
+
+
+def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], seconds: float) -> Flow[bool]:
+    """Add events of a turn and let all of its events live for so many seconds.
+
+    Args:
+        ref: the session.
+        turn_id: of the turn.
+        first: the number of the first one of ``events``, from 1.
+        events: each as text; none: only the time to live is renewed.
+        seconds: time to live from now.
+
+    Returns:
+        Whether Redis took them.
+    """
+    numbered = [part for number, event in enumerate(events, first) for part in (number, event)]
+    try:
+        yield Call("add_events", (make_events_key(ref, turn_id),), (round(seconds * 1000), *numbered))
+    except FOREIGN:
+        return False
+    return True
+
+
+def read_events(ref: SessionRef, turn_id: str, after: int) -> Flow[list[bytes] | None]:
+    """Return the events of a turn after number ``after``; ``None``: there are none of it, or Redis is away."""
+    try:
+        exists, *events = yield Call("read_events", (make_events_key(ref, turn_id),), (after,))
+    except FOREIGN:
+        return None
+    return events if exists else None
