@@ -4,6 +4,9 @@
 --
 -- Reply: 1.
 
+if ARGV[2] == '1' then
+  redis.call('DEL', KEYS[1]) -- the turn is asked again: its events begin anew
+end
 for i = 2, #ARGV, 2 do
   redis.pcall('XADD', KEYS[1], ARGV[i] .. '-0', 'e', ARGV[i + 1]) -- refused if the number is there already
 end
