@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import orjson
 
+from rag_chain.serve.errors import RequestError
 from rag_chain.serve.runs import Run
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.redis.events import add_events, read_events
@@ -92,24 +93,33 @@ class Broadcast:
 
 
 async def follow(sessions: Sessions, ref: SessionRef, turn_id: str, after: int) -> AsyncGenerator[Event]:
-    """Yield the events of a turn that another server runs or ran, after number ``after``; none: there are none."""
+    """Yield the events of a turn that another server runs or ran, after number ``after``.
+
+    Raises:
+        RequestError: no events of the turn are kept.
+    """
     number, is_known = after, False
     while True:
         found = await sessions.arun(read_events(ref, turn_id, number))
         if found is None:
-            if is_known:
-                said = "The server that answered has gone; the session's messages have what it stored."
-                error = {"message": said, "type": "server_error", "code": "interrupted", "param": None}
-                yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
+            if not is_known:
+                said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
+                raise RequestError(404, said, "events_not_found")
+            said = "The server that answered has gone; the session's messages have what it stored."
+            error = {"message": said, "type": "server_error", "code": "interrupted", "param": None}
+            yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
             return
         is_known = True
-        for text in found:
+        newest, texts = found
+        for text in texts:
             number += 1
             event: Event = orjson.loads(text)
             yield {**event, "id": f"{turn_id}:{number}"}
             if event["event"] in _LAST:
                 return
-        if not found:
+        if not texts:
+            if orjson.loads(newest)["event"] in _LAST:
+                return
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -77,11 +77,11 @@ async def resume(
     service: ServiceOf,
     user: UserOf,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> EventSourceResponse:
+) -> Response:
     """Go on with the events of a turn after ``Last-Event-ID``, on any server of the same Redis.
 
     They are kept while the turn runs and for two minutes after its end. If the server that answers dies, the last
-    event is ``error`` with the code ``interrupted``.
+    event is ``error`` with the code ``interrupted``. A reader that has all events gets status 204.
     """
     ref = service.sessions.ref(session_id, user)
     check_id(turn_id, "turn_id")
@@ -92,8 +92,7 @@ async def resume(
     try:
         first = await anext(events)
     except StopAsyncIteration:
-        said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
-        raise RequestError(404, said, "events_not_found") from None
+        return Response(status_code=204)  # the reader has all; a browser then stops to reconnect
     return send_events(_chain_events(first, events), service.settings.serve_grace)
 
 

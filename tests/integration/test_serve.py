@@ -193,6 +193,19 @@ def test_bad_input_gets_its_status_and_a_reason(url: str, path: str, content: by
     assert (answer.status_code, said in answer.json()["error"]["message"]) == (status, True), answer.text
 
 
+def test_the_example(url: str, folder: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "serve" / "openai_client.py"
+    environment = {**os.environ, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "none"}
+    command = [sys.executable, script, QUESTION, "What did I just ask?"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stderr
+    first, second = said.stdout.split("> What did I just ask?")
+    assert "one hour" in first
+    assert "sessions.md" in first
+    assert QUESTION in second
+    assert "durable" in second
+
+
 def test_a_turn_as_events_and_what_is_kept_of_it(url: str) -> None:
     answer = httpx.post(f"{url}/sessions/b1/turns", json={"input": QUESTION}, timeout=60)
     told = events(answer)
@@ -300,6 +313,10 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
                 assert "".join(data["text"] for name, data in events(rest) if name == "token") == "".join(WORDS[1:])
                 assert events(rest)[-1][0] == "end"
                 assert events(httpx.get(f"{url}{kept}/events"))[1:][1:] == events(rest)
+                last = rest.text.rpartition("id: ")[2].splitlines()[0]
+                for server in (url, other):
+                    done = httpx.get(f"{server}{kept}/events", headers={"Last-Event-ID": last})
+                    assert (done.status_code, done.content) == (204, b"")
                 for path, known, status in ((kept, "t2:1", 400), (kept, "t1:x", 400), (f"{kept}0", "", 404)):
                     headers = {"Last-Event-ID": known} if known else {}
                     assert httpx.get(f"{other}{path}/events", headers=headers).status_code == status
@@ -320,7 +337,7 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
             stream, lines = begin("d3")
             process.send_signal(signal.SIGTERM)
             model.release.release(3)
-            last = list(lines)
+            ending = list(lines)
             stream.__exit__(None, None, None)
-            assert "event: end" in last
-            assert any('"persistence":"durable"' in line for line in last)
+            assert "event: end" in ending
+            assert any('"persistence":"durable"' in line for line in ending)

@@ -28,10 +28,10 @@ def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], s
     return True
 
 
-def read_events(ref: SessionRef, turn_id: str, after: int) -> Flow[list[bytes] | None]:
-    """Return the events of a turn after number ``after``; ``None``: there are none of it, or Redis is away."""
+def read_events(ref: SessionRef, turn_id: str, after: int) -> Flow[tuple[bytes, list[bytes]] | None]:
+    """Return a turn's newest event and those after number ``after``; ``None``: there are none, or Redis is away."""
     try:
-        exists, *events = yield Call("read_events", (make_events_key(ref, turn_id),), (after,))
+        found = yield Call("read_events", (make_events_key(ref, turn_id),), (after,))
     except FOREIGN:
         return None
-    return events if exists else None
+    return (found[0], found[1:]) if found else None
