@@ -53,7 +53,7 @@ class ChatbotWithRedisSession:
 
         Args:
             message: the user's question.
-            options: of the run, such as ``callbacks`` or ``tags``.
+            options: of the run, such as ``callbacks``, ``tags``, or ``configurable`` with ``filter`` and ``access``.
         """
         answer: Answer = self.chain.invoke({"input": message}, self._config(options))
         return answer
@@ -154,5 +154,6 @@ class ChatbotWithRedisSession:
         return self.chain.history(self.session_id, self.user_id)
 
     def _config(self, options: dict[str, Any], **more: str) -> RunnableConfig:
-        ids = {"session_id": self.session_id, **more} | ({"user_id": self.user_id} if self.user_id else {})
+        given = options.get("configurable") or {}
+        ids = {**given, "session_id": self.session_id, **more} | ({"user_id": self.user_id} if self.user_id else {})
         return cast("RunnableConfig", {**options, "configurable": ids})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.documents import BaseDocumentCompressor
@@ -18,12 +19,13 @@ from rag_chain.chain.stages import Judge
 from rag_chain.conversation import ConversationChain
 from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError
+from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError, UsageError
 from rag_chain.models.errors import GuardedModel
 from rag_chain.retrieval.generations import embedding_model_of
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
+from rag_chain.retrieval.selection import Selection
 from rag_chain.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ def build_chain(
 ) -> ConversationChain:
     """Build the whole chain: history, retrieval, model, and the storing of each turn.
 
-    Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``;
+    Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``, where
+    ``filter`` and ``access`` choose among which documents that call searches (``rag_chain.retrieval.selection``);
     see ``rag_chain.chain.pipeline`` and ``ConversationChain`` for the output.
 
     Args:
@@ -69,13 +72,21 @@ def build_chain(
         reranker=reranker or models.reranker(settings),
     )
 
-    def query(turn: dict[str, Any]) -> Any:
+    def query(turn: dict[str, Any], config: RunnableConfig) -> Any:
         _refresh(index)
-        return retriever.query(turn)
+        return retriever.query({**turn, "selection": Selection.of_call(config)})
 
-    async def aquery(turn: dict[str, Any]) -> Any:
+    async def aquery(turn: dict[str, Any], config: RunnableConfig) -> Any:
         await asyncio.to_thread(_refresh, index)
-        return await retriever.aquery(turn)
+        return await retriever.aquery({**turn, "selection": Selection.of_call(config)})
+
+    def check_call(config: Mapping[str, Any]) -> None:
+        selection = Selection.of_call(config)
+        try:
+            index.check_selection(selection)
+        except UsageError:
+            _refresh(index)  # the key may have come since
+            index.check_selection(selection)
 
     limit, count = context_limit(model, settings.answer_tokens), token_counter(model)
 
@@ -116,7 +127,7 @@ def build_chain(
             "query_strategy": settings.query_strategy,
         },
     }
-    return ConversationChain(chain, store, summaries, traced, check=checked_question)
+    return ConversationChain(chain, store, summaries, traced, check=checked_question, check_call=check_call)
 
 
 _REFUSE_BELOW = {"off": 0.0, "default": 0.1, "strict": 0.5}

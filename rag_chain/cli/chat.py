@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +30,14 @@ def chat(
     redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL.")] = None,
     no_redis: Annotated[bool, typer.Option("--no-redis", help="Use no Redis.")] = False,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    access: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Access tag of the reader; repeat for more. Without: open documents alone."),
+    ] = None,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Metadata of the sources; repeat a key for any of its values."),
+    ] = None,
     mode: Annotated[Mode, typer.Option(help="before: sessions in this process's memory only.")] = Mode.after,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn.")] = False,
 ) -> None:
@@ -39,6 +49,8 @@ def chat(
         rag-chain chat --ask "How long is a session kept?" --json
 
         rag-chain chat --session s1 < questions.txt          # one question a line
+
+        rag-chain chat --access staff --filter year=2026     # among open and staff's documents of 2026
 
         rag-chain chat --script mine.yaml                    # exit code 1: an answer is not as expected
 
@@ -55,12 +67,38 @@ def chat(
         chosen["redis_url"] = ""
     if mode is Mode.before:
         chosen["journal_path"] = None
+    reading = {"access": access or [], "filter": read_filter(filter or [])}
     with exit_codes():
-        raise typer.Exit(_hold(chosen, question, script, session or uuid4().hex, user, as_json))
+        raise typer.Exit(_hold(chosen, question, script, session or uuid4().hex, user, as_json, reading))
+
+
+def read_filter(pairs: list[str]) -> dict[str, list[Any]] | None:
+    """Return the filter that ``KEY=VALUE`` options describe; a value that is a number or a boolean matches as both.
+
+    Raises:
+        typer.BadParameter: one has no key or no ``=``.
+    """
+    found: dict[str, list[Any]] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"--filter {pair!r} must be KEY=VALUE, such as year=2026")
+        found.setdefault(key, []).append(value)
+        with suppress(ValueError):
+            other = json.loads(value)
+            if isinstance(other, int | float):
+                found[key].append(other)
+    return found or None
 
 
 def _hold(
-    chosen: dict[str, Any], question: str | None, script: Path | None, session: str, user: str | None, as_json: bool
+    chosen: dict[str, Any],
+    question: str | None,
+    script: Path | None,
+    session: str,
+    user: str | None,
+    as_json: bool,
+    reading: dict[str, Any],
 ) -> int:
     """Hold the conversation and return the exit code."""
     from dotenv import load_dotenv
@@ -73,13 +111,13 @@ def _hold(
     loaded = load(script) if script else None
     chain = build_chain(Settings(**chosen))
     if loaded is not None:
-        code = answer_script(chain, loaded, as_json)
+        code = answer_script(chain, loaded, as_json, reading)
     elif question is not None:
-        code = answer_all(chain, [question], session, user, as_json)
+        code = answer_all(chain, [question], session, user, as_json, reading)
     elif not sys.stdin.isatty():
         lines = (line.strip() for line in sys.stdin)
-        code = answer_all(chain, (line for line in lines if line), session, user, as_json)
+        code = answer_all(chain, (line for line in lines if line), session, user, as_json, reading)
     else:
-        code = Conversation(chain, session, user, as_json).hold()
+        code = Conversation(chain, session, user, as_json, reading).hold()
     chain.close()
     return code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -28,22 +28,24 @@ COMMANDS = {
 }
 
 
-def answer_all(chain: Any, questions: Iterable[str], session: str, user: str | None, as_json: bool) -> int:
+def answer_all(
+    chain: Any, questions: Iterable[str], session: str, user: str | None, as_json: bool, reading: Mapping[str, Any]
+) -> int:
     """Answer questions one after the other and return the exit code. A failed question does not stop the next."""
     code = 0
     for question in questions:
         try:
-            print_turn(ask(chain, question, session, user), as_json)
+            print_turn(ask(chain, question, session, user, reading=reading), as_json)
         except RagChainError as error:
             print_error(error)
             code = max(code, error.exit_code)
     return code
 
 
-def answer_script(chain: Any, script: Script, as_json: bool) -> int:
+def answer_script(chain: Any, script: Script, as_json: bool, reading: Mapping[str, Any]) -> int:
     """Hold the conversations of a script, print each turn and what it failed; return 1 if any turn failed."""
     asked, failed = 0, 0
-    for turn, failures in run(script, lambda *question: ask(chain, *question)):
+    for turn, failures in run(script, lambda *question: ask(chain, *question, reading=reading)):
         asked += 1
         failed += bool(failures)
         print_turn(turn | {"failures": failures} if as_json else turn, as_json)
@@ -68,9 +70,11 @@ class Conversation:
         session: the session's id.
         user: the user's id.
         as_json: print a JSON object a turn, not the answer as it is streamed.
+        reading: ``filter`` and ``access`` of each call.
     """
 
-    def __init__(self, chain: Any, session: str, user: str | None, as_json: bool) -> None:
+    def __init__(self, chain: Any, session: str, user: str | None, as_json: bool, reading: Mapping[str, Any]) -> None:
+        self.reading = reading
         self.chain, self.session, self.user, self.as_json = chain, session, user, as_json
         self.last: dict[str, Any] | None = None
 
@@ -101,7 +105,15 @@ class Conversation:
         """
         show = (lambda token: None) if self.as_json else print_token
         try:
-            self.last = ask(self.chain, question, self.session, self.user, instead_of=instead_of, on_token=show)
+            self.last = ask(
+                self.chain,
+                question,
+                self.session,
+                self.user,
+                instead_of=instead_of,
+                reading=self.reading,
+                on_token=show,
+            )
         except KeyboardInterrupt:
             errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
         except RagChainError as error:

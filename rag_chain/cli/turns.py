@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -19,6 +19,7 @@ def ask(
     user_id: str | None = None,
     *,
     instead_of: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     on_token: Callable[[str], None] = lambda token: None,
 ) -> dict[str, Any]:
     """Ask one question, stream its answer and return the turn.
@@ -29,6 +30,7 @@ def ask(
         session_id: the session to continue or start.
         user_id: the session's user, if it has one.
         instead_of: id of the turn whose place this one takes.
+        reading: ``filter`` and ``access`` of the call.
         on_token: called with each piece of the answer as it comes.
 
     Returns:
@@ -37,7 +39,7 @@ def ask(
         finish_reason, usage, cost.
     """
     answer = Answer()
-    ids = {"session_id": session_id} | ({"user_id": user_id} if user_id else {})
+    ids: dict[str, Any] = {**(reading or {}), "session_id": session_id} | ({"user_id": user_id} if user_id else {})
     ids |= {"instead_of": instead_of} if instead_of else {}
     for part in chain.stream({"input": question}, RunnableConfig(configurable=ids)):
         answer = answer + part

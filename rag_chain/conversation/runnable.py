@@ -18,7 +18,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.conversation.turn_input import INPUT, SPECS, CheckQuestion, check_question, for_chain
+from rag_chain.conversation.turn_input import INPUT, SPECS, CheckCall, CheckQuestion, check_question, for_chain
 from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.conversation.turn_runner import HISTORY, TurnRunner
 from rag_chain.sessions import SessionHistory, Sessions
@@ -60,6 +60,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         config: of every run: tags and metadata for traces. The ids of session, user and turn are added.
         check: called with the text of each question before its turn begins, so that a question that can't be
             answered is refused and leaves no failed turn.
+        check_call: the same, called with the config of each call.
 
     Raises:
         UsageError: there is no ``session_id``, an id can't be used, the input holds no question, or ``check`` refuses.
@@ -81,6 +82,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         config: RunnableConfig | None = None,
         *,
         check: CheckQuestion | None = None,
+        check_call: CheckCall | None = None,
     ) -> None:
         def history(
             session_id: str, user_id: str | None = None, turn_id: str | None = None, instead_of: str | None = None
@@ -89,7 +91,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
         # Past the parent's constructor, which would build a pipeline of its own only for it to be replaced.
         super(RunnableWithMessageHistory, self).__init__(
-            bound=TurnRunner(chain, sessions, summaries, check),
+            bound=TurnRunner(chain, sessions, summaries, check, check_call),
             config=config,
             get_session_history=history,
             input_messages_key=INPUT,

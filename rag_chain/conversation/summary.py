@@ -16,6 +16,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from rag_chain.chain.context import estimate
 from rag_chain.conversation.background import Background, Wanted
+from rag_chain.conversation.readable import hide
 from rag_chain.prompts import SUMMARY_PROMPT, render_conversation
 from rag_chain.sessions import Saved, Sessions, Turn
 from rag_chain.sessions.engine.summaries import Backlog, backlog, is_due
@@ -139,6 +140,7 @@ def _line(message: BaseMessage | None, most: int) -> str:
     """Return a message as a line to summarize: role, text, and a mark if it is not whole. Empty if there is none."""
     if message is None:
         return ""
+    [message] = hide([message], ())
     name = {"human": "Human", "ai": "AI"}.get(message.type, message.type.capitalize())
     status, mark = note_of(message).get("status"), ""
     if isinstance(message, AIMessage) and status in ("interrupted", "failed"):

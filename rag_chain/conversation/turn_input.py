@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, RunnableConfig
 
 from rag_chain.chain.question import split_question, to_message
+from rag_chain.conversation.readable import access_of
 from rag_chain.errors import InvalidQuestionError, UsageError
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.values.keys import SessionRef
@@ -17,6 +18,9 @@ from rag_chain.sessions.values.keys import SessionRef
 INPUT = "input"
 CheckQuestion = Callable[[str], object]
 """Takes the text of a question, and raises if the chain can't answer it."""
+
+CheckCall = Callable[[Mapping[str, Any]], object]
+"""Takes the config of a call, and raises if the chain can't use it."""
 
 SPECS = [
     ConfigurableFieldSpec(
@@ -34,6 +38,14 @@ SPECS = [
         id="instead_of", annotation=str | None, name="Instead of", default=None, is_shared=True,
         description="the id of the turn whose place this one takes, and that of what came after it; optional",
     ),
+    ConfigurableFieldSpec(
+        id="filter", annotation=dict[str, Any] | None, name="Filter", default=None, is_shared=True,
+        description="metadata that the sources must have, key to value or list of values; optional",
+    ),
+    ConfigurableFieldSpec(
+        id="access", annotation=list[str] | None, name="Access", default=None, is_shared=True,
+        description="access tags of the caller; without any, only documents that are open to all are read",
+    ),
 ]  # fmt: skip
 
 
@@ -48,12 +60,17 @@ class TurnInput:
 
 
 def read_input(
-    sessions: Sessions, check: CheckQuestion | None, value: dict[str, Any], config: RunnableConfig
+    sessions: Sessions,
+    check: CheckQuestion | None,
+    value: dict[str, Any],
+    config: RunnableConfig,
+    check_call: CheckCall | None = None,
 ) -> TurnInput:
     """Return the checked input of a call.
 
     Raises:
-        UsageError: there is no ``session_id``, an id can't be used, or the input holds no question.
+        UsageError: there is no ``session_id``, an id can't be used, the access tags are malformed, the input holds no
+            question, or ``check_call`` refuses.
         InvalidQuestionError: the question is empty, or ``check`` refuses it.
     """
     ids = config.get("configurable", {})
@@ -65,6 +82,9 @@ def read_input(
             f'The input must be {{"{INPUT}": question}} with a text, a HumanMessage or a list of content blocks.'
         )
     check_question(question, check)
+    access_of(config)
+    if check_call is not None:
+        check_call(config)
     return TurnInput(
         sessions.ref(ids["session_id"], ids.get("user_id")), ids.get("turn_id"), question, ids.get("instead_of")
     )

@@ -8,6 +8,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.runnables import RunnableConfig
 
+from rag_chain.conversation.readable import Readers
 from rag_chain.conversation.timing import StageTimer
 from rag_chain.conversation.usage import UsageMeter
 from rag_chain.sessions.values.codec import to_json_values, without_chunks
@@ -20,6 +21,8 @@ class TurnOutput:
         self._texts: list[str] = []
         self._message: BaseMessage | None = None
         self._citations: list[Any] = []
+        self.readers: Readers | None = None
+        """Collects who may read the answer, once the history is known."""
         self._timer = StageTimer()
         self._meter = UsageMeter()
 
@@ -36,7 +39,7 @@ class TurnOutput:
         return [self._timer, self._meter]
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take ``answer`` (a text or a message), ``message`` and ``citations`` of a chunk, if it has them."""
+        """Take ``answer`` (a text or a message), ``message``, ``citations`` and ``context`` of a chunk that has them."""
         answer, message = chunk.get("answer"), chunk.get("message")
         if isinstance(answer, str):
             self._texts.append(answer)
@@ -46,6 +49,8 @@ class TurnOutput:
             is_next = isinstance(message, BaseMessageChunk) and isinstance(self._message, type(message))
             # Only chunks add up to a message.
             self._message = cast("BaseMessage", self._message + message) if is_next else message  # type: ignore[operator]
+        if self.readers is not None:
+            self.readers.add_sources(chunk.get("context") or ())
         self._citations.extend(chunk.get("citations") or ())
 
     @property
@@ -63,6 +68,7 @@ class TurnOutput:
             "citations": to_json_values(self._citations),
             "milliseconds": dict(self._timer.milliseconds),
             **self._meter.select_note(self.answer),
+            **(self.readers.note if self.readers is not None else {}),
         }
 
     @property

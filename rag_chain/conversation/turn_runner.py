@@ -13,9 +13,10 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
+from rag_chain.conversation.readable import Readers, access_of, hide
 from rag_chain.conversation.steps import Step
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.conversation.turn_input import INPUT, CheckQuestion, for_chain, read_input
+from rag_chain.conversation.turn_input import INPUT, CheckCall, CheckQuestion, for_chain, read_input
 from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.errors import HistoryError, RagChainError
 from rag_chain.sessions import Saved, Sessions, Status, Turn
@@ -36,9 +37,10 @@ class TurnRunner(Runnable[Values, Values]):
         sessions: Sessions,
         summaries: HistorySummaries | None,
         check: CheckQuestion | None,
+        check_call: CheckCall | None = None,
     ) -> None:
         self._chain = chain
-        self._check = check
+        self._check, self._check_call = check, check_call
         self._sessions = sessions
         self._summaries = summaries
         self._load = Step("load_history")
@@ -112,7 +114,7 @@ class TurnRunner(Runnable[Values, Values]):
         output.measure(child)
         turn = self._begin(value, child)
         try:
-            result = self._chain.invoke(_chain_input(value, turn), child, **kwargs)
+            result = self._chain.invoke(_chain_input(value, turn, child, output), child, **kwargs)
             output.add(result)
         except BaseException as error:
             self._give_up(turn, output, error, child)
@@ -128,7 +130,7 @@ class TurnRunner(Runnable[Values, Values]):
         output.measure(child)
         turn = await self._abegin(value, child)
         try:
-            result = await self._chain.ainvoke(_chain_input(value, turn), child, **kwargs)
+            result = await self._chain.ainvoke(_chain_input(value, turn, child, output), child, **kwargs)
             output.add(result)
         except BaseException as error:
             await self._agive_up(turn, output, error, child)
@@ -142,7 +144,7 @@ class TurnRunner(Runnable[Values, Values]):
         output.measure(config)
         turn = self._begin(value, config)
         try:
-            stream = self._chain.stream(_chain_input(value, turn), config, **kwargs)
+            stream = self._chain.stream(_chain_input(value, turn, config, output), config, **kwargs)
             with closing(cast("Generator[Values]", stream)) as chunks:
                 for chunk in chunks:
                     output.add(chunk)
@@ -158,7 +160,7 @@ class TurnRunner(Runnable[Values, Values]):
         output.measure(config)
         turn = await self._abegin(value, config)
         try:
-            stream = self._chain.astream(_chain_input(value, turn), config, **kwargs)
+            stream = self._chain.astream(_chain_input(value, turn, config, output), config, **kwargs)
             async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
                 async for chunk in chunks:
                     yield _as_addable(chunk)
@@ -168,7 +170,7 @@ class TurnRunner(Runnable[Values, Values]):
         yield _report(turn, await self._acommit(turn, output, config), output)
 
     def _begin(self, value: Values, config: RunnableConfig) -> Turn:
-        call = read_input(self._sessions, self._check, value, config)
+        call = read_input(self._sessions, self._check, value, config, self._check_call)
         opened: list[Turn] = []
 
         def begin(message: BaseMessage) -> list[BaseMessage]:
@@ -176,7 +178,7 @@ class TurnRunner(Runnable[Values, Values]):
                 opened.append(self._sessions.begin(call.ref, message, call.turn_id))
             else:
                 opened.append(self._sessions.begin_in_place(call.ref, call.instead_of, message, call.turn_id))
-            return opened[0].messages
+            return hide(opened[0].messages, access_of(config))
 
         try:
             self._load.run(begin, call.question, config)
@@ -188,7 +190,7 @@ class TurnRunner(Runnable[Values, Values]):
         return opened[0]
 
     async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
-        call = read_input(self._sessions, self._check, value, config)
+        call = read_input(self._sessions, self._check, value, config, self._check_call)
         opened: list[Turn] = []
 
         async def begin(message: BaseMessage) -> list[BaseMessage]:
@@ -196,7 +198,7 @@ class TurnRunner(Runnable[Values, Values]):
                 opened.append(await self._sessions.abegin(call.ref, message, call.turn_id))
             else:
                 opened.append(await self._sessions.abegin_in_place(call.ref, call.instead_of, message, call.turn_id))
-            return opened[0].messages
+            return hide(opened[0].messages, access_of(config))
 
         try:
             await self._load.arun(begin, call.question, config)
@@ -252,12 +254,15 @@ class TurnRunner(Runnable[Values, Values]):
             _report_lost(turn, lost, error)
 
 
-def _chain_input(value: Values, turn: Turn) -> Values:
+def _chain_input(value: Values, turn: Turn, config: RunnableConfig, output: TurnOutput) -> Values:
+    access = access_of(config)
+    messages = hide(turn.messages, access)
+    output.readers = Readers(access, messages)
     summary = {SUMMARY: turn.summary} if turn.summary else {}
     return {
         **value,
         INPUT: for_chain(turn.question),
-        HISTORY: turn.messages,
+        HISTORY: messages,
         **summary,
     }
 

@@ -26,6 +26,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from rag_chain.errors import InvalidQuestionError
 from rag_chain.retrieval.analysis import is_stop_word
 from rag_chain.retrieval.leaning import leans_on_history
+from rag_chain.retrieval.selection import EVERYTHING, Selection
 
 MAX_QUESTION = 10_000
 """Characters of a question. More is a document."""
@@ -61,6 +62,7 @@ class HistoryQuery:
         terms: term -> weight, for the lexical search.
         telling: the terms of the question itself that say something.
         leans: whether the question needs the conversation to be understood.
+        selection: among which chunks to search.
     """
 
     question: str
@@ -68,6 +70,7 @@ class HistoryQuery:
     terms: Mapping[str, float]
     telling: tuple[str, ...]
     leans: bool
+    selection: Selection = EVERYTHING
 
     @property
     def expanded(self) -> str:

@@ -13,6 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
+from rag_chain.access import tags_of
 from rag_chain.errors import UsageError
 from rag_chain.retrieval.cleaning import clean, clean_metadata
 from rag_chain.retrieval.dense import unit
@@ -208,13 +209,14 @@ def _identified(documents: Sequence[Document], ids: Sequence[str] | None) -> tup
     """An id for each document, and the documents by id, cleaned; of two with the same id the last one counts.
 
     Raises:
-        UsageError: not as many ids as documents, or a text that is no Unicode.
+        UsageError: not as many ids as documents, a text that is no Unicode, or access tags that are none.
     """
     given = list(ids) if ids is not None else [document.id for document in documents]
     if len(given) != len(documents):
         raise UsageError(f"{len(documents)} documents came with {len(given)} ids: give one id a document.")
     keys = [key or uuid.uuid4().hex for key in given]
     for key, document in zip(keys, documents, strict=True):
+        tags_of(document.metadata)  # before anything is stored that nobody could restrict
         try:
             document.page_content.encode()
         except UnicodeEncodeError as error:

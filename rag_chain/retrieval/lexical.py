@@ -19,9 +19,11 @@ import numpy.typing as npt
 import tantivy
 from langchain_core.documents import Document
 
+from rag_chain.access import ACCESS, tags_of
 from rag_chain.errors import IndexDamagedError
 from rag_chain.retrieval.analysis import analyze, analyze_any
 from rag_chain.retrieval.languages import LANGUAGES
+from rag_chain.retrieval.selection import Selection
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
@@ -75,6 +77,11 @@ def facet(key: str, value: Any) -> str:
     return term if len(term) <= 200 else hashlib.sha256(term.encode()).hexdigest()
 
 
+def presence(key: str) -> str:
+    """The term that stands for a chunk whose metadata has ``key``."""
+    return json.dumps([key])
+
+
 class LexicalIndex:
     """A frozen view of the chunks in a folder. Instances are shared by readers and never altered."""
 
@@ -90,7 +97,8 @@ class LexicalIndex:
         except (ValueError, OSError) as error:
             raise IndexDamagedError(f"{folder} can't be read: ingest again with --rebuild.") from error
         self._schema = self._index.schema
-        self._selections: dict[frozenset[str], Rows] = {}
+        self._selections: dict[tuple[frozenset[frozenset[str]], frozenset[str] | None], Rows] = {}
+        self._is_open = not self.has_key(ACCESS)
         self.languages = self._count_languages()
         """ISO 639-1 code -> how many chunks are in that language, most frequent first; "": in none that is known."""
 
@@ -102,7 +110,7 @@ class LexicalIndex:
         return analyze_any(text, self.languages or ("en",))
 
     def search(
-        self, query: str | Mapping[str, float], k: int, where: Mapping[str, Any] | None = None
+        self, query: str | Mapping[str, float], k: int, selection: Selection | None = None
     ) -> tuple[Rows, Scores]:
         """The ``k`` chunks of highest BM25, best first: rows and scores, (k',) each, k' at most ``k``.
 
@@ -110,7 +118,7 @@ class LexicalIndex:
             query: a text, or weights of terms (see ``analyze``). For one that no chunk holds, those that hold a word
                 of nearly the same letters are found.
             k: chunks at most.
-            where: metadata that a chunk must have.
+            selection: what a chunk must be like.
         """
         weights = dict.fromkeys(self.analyze(query), 1.0) if isinstance(query, str) else query
         terms = [
@@ -121,18 +129,17 @@ class LexicalIndex:
         if not terms or k < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         text = tantivy.Query.boolean_query(terms)
-        if where:
-            facets = tantivy.Query.const_score_query(self._facets(where), 0.0)
-            text = tantivy.Query.boolean_query([(tantivy.Occur.Must, text), (tantivy.Occur.Must, facets)])
+        if selection:
+            text = self._within(text, selection)
         hits = self._searcher.search(text, k, count=False).hits
         return self._rows([address for _, address in hits]), np.array([score for score, _ in hits], np.float32)
 
-    def rare(self, terms: Collection[str], where: Mapping[str, Any] | None = None) -> tuple[Rows, Scores]:
+    def rare(self, terms: Collection[str], selection: Selection | None = None) -> tuple[Rows, Scores]:
         """Find the chunks that hold what a question is about, where that is words which at most ``RARE`` chunks hold.
 
         Args:
             terms: what the question asks for, function words left out.
-            where: metadata that a chunk must have.
+            selection: what a chunk must be like.
 
         Returns:
             Rows, and the share of the terms' idf that each of them holds, ``MAIN_SHARE`` to 1; best first.
@@ -146,8 +153,9 @@ class LexicalIndex:
                 for row in self._rows([address for _, address in hits]).tolist():
                     shares[row] = shares.get(row, 0.0) + self._idf(n) / total
         shares = {row: share for row, share in shares.items() if share >= MAIN_SHARE}
-        if where and shares:
-            allowed = set(self.rows_where(where).tolist())
+        rows = self.rows_where(selection) if selection and shares else None
+        if rows is not None:
+            allowed = set(rows.tolist())
             shares = {row: share for row, share in shares.items() if row in allowed}
         best = sorted(shares, key=lambda row: (-shares[row], row))
         return np.array(best, np.int64), np.array([shares[row] for row in best], np.float32)
@@ -186,12 +194,19 @@ class LexicalIndex:
         counts = {code: int(self._searcher.doc_freq("language", code or UNKNOWN)) for code in ("", *LANGUAGES)}
         return dict(sorted(((c, n) for c, n in counts.items() if n), key=lambda pair: -pair[1]))
 
-    def rows_where(self, where: Mapping[str, Any]) -> Rows:
-        """All rows whose metadata has these values; a list in the metadata has each of its items."""
-        wanted = frozenset(facet(key, value) for key, value in where.items())
+    def has_key(self, key: str) -> bool:
+        """Whether the metadata of any chunk has ``key``."""
+        return bool(self._searcher.doc_freq("facet", presence(key)))
+
+    def rows_where(self, selection: Selection) -> Rows | None:
+        """All rows that a selection allows; None: it allows every row."""
+        access = None if self._is_open else selection.access
+        if not selection.where and access is None:
+            return None
+        wanted = frozenset(frozenset(facet(key, value) for value in values) for key, values in selection.where), access
         rows = self._selections.get(wanted)
         if rows is None:
-            rows = self._matching(self._facets(where))
+            rows = self._matching(self._within(tantivy.Query.all_query(), selection))
             if len(self._selections) >= _SELECTIONS:
                 self._selections.clear()
             self._selections[wanted] = rows
@@ -247,9 +262,20 @@ class LexicalIndex:
     def _term(self, field: str, value: str, option: str) -> Any:
         return tantivy.Query.term_query(self._schema, field, value, option)
 
-    def _facets(self, where: Mapping[str, Any]) -> Any:
-        terms = [self._term("facet", facet(key, value), "basic") for key, value in where.items()]
-        return tantivy.Query.boolean_query([(tantivy.Occur.Must, term) for term in terms])
+    def _within(self, query: Any, selection: Selection) -> Any:
+        """``query`` among the chunks that a selection allows, with the scores of ``query`` alone."""
+        clauses = [(tantivy.Occur.Must, query)]
+        for key, values in selection.where:
+            terms = tantivy.Query.term_set_query(self._schema, "facet", [facet(key, value) for value in values])
+            clauses.append((tantivy.Occur.Must, tantivy.Query.const_score_query(terms, 0.0)))
+        if selection.access is not None and not self._is_open:
+            tags = tantivy.Query.term_set_query(
+                self._schema, "facet", [facet(ACCESS, tag) for tag in sorted(selection.access)]
+            )
+            restricted = self._term("facet", presence(ACCESS), "basic")
+            foreign = [(tantivy.Occur.Must, restricted), (tantivy.Occur.MustNot, tags)]
+            clauses.append((tantivy.Occur.MustNot, tantivy.Query.boolean_query(foreign)))
+        return tantivy.Query.boolean_query(clauses) if len(clauses) > 1 else query
 
     def _matching(self, query: Any) -> Rows:
         hits = self._searcher.search(query, max(len(self), 1), count=False).hits
@@ -305,7 +331,10 @@ class LexicalWriter:
         stored.add_text("language", language or UNKNOWN)
         stored.add_bytes("metadata", json.dumps(document.metadata).encode())
         stored.add_text("hash", content_hash)
+        tags = tags_of(document.metadata)
         for key, value in document.metadata.items():
+            if key != ACCESS or tags:  # a chunk without tags is open to all
+                stored.add_text("facet", presence(key))
             for item in value if isinstance(value, list | tuple) else [value]:
                 stored.add_text("facet", facet(key, item))
         self._writer.add_document(stored)

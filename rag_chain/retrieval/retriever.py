@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,11 @@ from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.languages import question_language
 from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
+from rag_chain.retrieval.selection import EVERYTHING, Selection
 from rag_chain.settings import QueryStrategy
 
 Turn = Mapping[str, Any]
-"""``{"input": question, "chat_history": messages}``; the history may be missing."""
+"""``{"input": question, "chat_history": messages, "selection": Selection}``; all but the question may be missing."""
 
 
 class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
@@ -71,7 +73,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         if self._condense and history and query.leans:
             rewritten = self._condense.invoke({"input": question, "chat_history": history})
             query = self._query(rewritten, history) if rewritten else query
-        return query
+        return replace(query, selection=turn.get("selection") or EVERYTHING)
 
     async def aquery(self, turn: Turn) -> HistoryQuery:
         """See ``query``."""
@@ -80,49 +82,64 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         if self._condense and history and query.leans:
             rewritten = await self._condense.ainvoke({"input": question, "chat_history": history})
             query = self._query(rewritten, history) if rewritten else query
-        return query
+        return replace(query, selection=turn.get("selection") or EVERYTHING)
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
-        """The best chunks for a query, best first; fewer than ``k`` where there are fewer."""
-        index = self.index.frozen()
+        """The best chunks for a query, best first; fewer than ``k`` where there are fewer.
+
+        Raises:
+            UsageError: the query's filter has a key that no chunk has.
+        """
+        index = self._frozen(query)
         if self.strategy == "last":
-            found = self.search.dense(index, self._vectors.embed(query.texts, query.weights))
+            found = self.search.dense(index, query, self._vectors.embed(query.texts, query.weights))
         else:
             words = beside(partial(self.search.words, index, query))
-            found = self.search.hybrid(index, self._vectors.embed(query.texts, query.weights), words)
+            found = self.search.hybrid(index, query, self._vectors.embed(query.texts, query.weights), words)
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
         """See ``retrieve``; models are awaited, the search is another thread's."""
-        index, search = self.index.frozen(), self.search
+        index, search = self._frozen(query), self.search
         if self.strategy == "last":
             vector = await self._vectors.aembed(query.texts, query.weights)
-            found = await asyncio.to_thread(search.dense, index, vector)
+            found = await asyncio.to_thread(search.dense, index, query, vector)
         else:
             words = beside(partial(search.words, index, query))
             vector = await self._vectors.aembed(query.texts, query.weights)
-            found = await asyncio.to_thread(search.hybrid, index, vector, words)
+            found = await asyncio.to_thread(search.hybrid, index, query, vector, words)
         return await search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """The best chunks for a turn, best first.
 
+        ``filter`` and ``access`` of ``config["configurable"]`` restrict the search; without ``access`` there is no
+        restriction by tags.
+
         Raises:
             InvalidQuestionError: the question is missing, empty, too long or no valid Unicode.
+            UsageError: ``filter`` or ``access`` is malformed, or no chunk has a key of the filter.
         """
-        return self._call_with_config(
-            lambda turn: self.retrieve(self.query(_checked(turn))), input, config, "retriever"
-        )
+
+        def retrieve(turn: dict[str, Any], run_manager: Any, config: RunnableConfig) -> list[Document]:
+            return self.retrieve(self.query(_checked(turn, config)))
+
+        return self._call_with_config(retrieve, input, config, "retriever")
 
     async def ainvoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> list[Document]:
         """See ``invoke``."""
 
-        async def retrieve(turn: dict[str, Any]) -> list[Document]:
-            return await self.aretrieve(await self.aquery(_checked(turn)))
+        async def retrieve(turn: dict[str, Any], run_manager: Any, config: RunnableConfig) -> list[Document]:
+            return await self.aretrieve(await self.aquery(_checked(turn, config)))
 
         return await self._acall_with_config(retrieve, input, config, "retriever")
+
+    def _frozen(self, query: HistoryQuery) -> HybridIndex:
+        index = self.index.frozen()
+        index.check_selection(self.search.selection & query.selection)
+        return index
 
     def _query(self, question: str, history: Sequence[BaseMessage]) -> HistoryQuery:
         earlier = [] if self.strategy == "last" else history
@@ -162,10 +179,12 @@ class HybridRetriever(BaseRetriever):
         return history_query(question, [], self.index.analyze, question_language(question, self.index.languages))
 
 
-def _checked(turn: Turn) -> dict[str, Any]:
+def _checked(turn: Turn, config: RunnableConfig) -> dict[str, Any]:
     if not isinstance(turn, Mapping) or "input" not in turn:
         raise InvalidQuestionError('A turn must be a dictionary such as {"input": question, "chat_history": []}.')
-    return {**turn, "input": checked_question(turn["input"])}
+    given = config.get("configurable") or {}
+    selection = Selection.of(given.get("filter"), given.get("access"))
+    return {"selection": selection, **turn, "input": checked_question(turn["input"])}
 
 
 def _parts(turn: Turn) -> tuple[str, list[BaseMessage]]:

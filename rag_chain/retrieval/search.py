@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -16,6 +16,7 @@ from rag_chain.retrieval.dense import Rows, Scores, Vectors, unit
 from rag_chain.retrieval.fusion import RankedList, fuse, max_norm, min_max
 from rag_chain.retrieval.history_query import HistoryQuery
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.sparse import weighted_sum
 
 logger = logging.getLogger(__name__)
@@ -71,24 +72,30 @@ class HybridSearch:
     Args:
         index: where to search.
         k: chunks wanted.
-        filter: metadata that a chunk must have; a list in the metadata has each of its items.
+        filter: metadata that a chunk must have, key -> value or a list of values; a list in the metadata has each of
+            its items.
+        access: tags of the reader; None: no restriction. See ``rag_chain.access``.
         score_threshold: cosine with the question below which a chunk is no answer. None: all are.
         lambda_mult: maximal marginal relevance (Carbonell and Goldstein, 1998) among the best chunks: 1 is
             nearness to the question alone, 0 difference alone. None: the best as they come.
         reranker: puts the best chunks in an order of its own; any LangChain document compressor.
 
     Raises:
-        UsageError: ``k`` or ``lambda_mult`` is out of its range.
+        UsageError: ``k`` or ``lambda_mult`` is out of its range, or ``filter`` or ``access`` is malformed.
     """
 
     index: HybridIndex
     k: int = 5
     filter: Mapping[str, Any] | None = None
+    access: Collection[str] | None = None
     score_threshold: float | None = None
     lambda_mult: float | None = None
     reranker: BaseDocumentCompressor | None = None
 
+    selection: Selection = field(init=False, repr=False)
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "selection", Selection.of(self.filter, self.access))
         if self.k < 1:
             raise UsageError(f"k is {self.k}: retrieve at least one chunk.")
         if self.lambda_mult is not None and not 0 <= self.lambda_mult <= 1:
@@ -100,27 +107,31 @@ class HybridSearch:
         Args:
             index: of one generation, the same in both halves.
         """
-        lexical = index.lexical_search(query.terms, LEXICAL_DEPTH, self.filter)
-        rare = index.rare_search(query.telling, self.filter)
+        selection = self.selection & query.selection
+        lexical = index.lexical_search(query.terms, LEXICAL_DEPTH, selection)
+        rare = index.rare_search(query.telling, selection)
         if index.sparse is None:
             return WordLists(lexical, rare, None)
         vector = weighted_sum(index.sparse.encode(query.sparse_texts), query.sparse_weights)
-        return WordLists(lexical, rare, index.sparse_search(vector, SPARSE_DEPTH, self.filter))
+        return WordLists(lexical, rare, index.sparse_search(vector, SPARSE_DEPTH, selection))
 
-    def hybrid(self, index: HybridIndex, vector: Vectors, words: Future[WordLists]) -> list[Document]:
+    def hybrid(
+        self, index: HybridIndex, query: HistoryQuery, vector: Vectors, words: Future[WordLists]
+    ) -> list[Document]:
         """The best chunks by all searches, before any reranking.
 
         Args:
             index: of one generation.
+            query: what is searched for.
             vector: of the question, (dimension,).
             words: the other half, which may be under way.
         """
-        rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.filter)
+        rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.selection & query.selection)
         return index.documents(self._chosen(index, vector, *fuse_all((rows[0], cosines[0]), words.result())))
 
-    def dense(self, index: HybridIndex, vector: Vectors) -> list[Document]:
+    def dense(self, index: HybridIndex, query: HistoryQuery, vector: Vectors) -> list[Document]:
         """The best chunks by the dense search alone, before any reranking."""
-        rows, cosines = index.dense_search(vector, max(DENSE_DEPTH, self.k), self.filter)
+        rows, cosines = index.dense_search(vector, max(DENSE_DEPTH, self.k), self.selection & query.selection)
         return index.documents(self._chosen(index, vector, rows[0], cosines[0]))
 
     def rerank(self, documents: Sequence[Document], question: str) -> list[Document]:

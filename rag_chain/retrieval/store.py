@@ -19,16 +19,25 @@ import numpy.typing as npt
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from rag_chain.errors import DocumentIndexError, IndexDamagedError, IndexMismatchError
+from rag_chain.errors import DocumentIndexError, IndexDamagedError, IndexMismatchError, UsageError
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.dense import DenseIndex, Rows, Scores, Vectors, unit
 from rag_chain.retrieval.generations import Manifest
 from rag_chain.retrieval.lexical import LexicalIndex
+from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.sparse import SparseEncoder, SparseIndex, SparseVector
 from rag_chain.retrieval.writer import Base, IndexWriter, load_dense, read_sources
 
-Filter = Mapping[str, Any] | Callable[[Document], bool]
-"""Metadata that a chunk must have (a list in the metadata has each of its items), or a test of the chunk."""
+Filter = Selection | Mapping[str, Any] | Callable[[Document], bool]
+"""What a chunk must be like: a selection; key -> value or values of its metadata; or a test of the chunk, which has to
+see every chunk, one after the other."""
+
+_COMMON_KEYS = ("source", "title", "media_type", "heading", "page", "row", "cell", "start_line", "language")
+"""Keys that an error proposes, as far as the index has them."""
+
+
+def _as_selection(wanted: Selection | Mapping[str, Any] | None) -> Selection | None:
+    return wanted if wanted is None or isinstance(wanted, Selection) else Selection.of(wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +277,10 @@ class ChunkStore:
         return snapshot.dense.search(queries, k, self._allowed(snapshot, filter))
 
     def lexical_search(
-        self, query: str | Mapping[str, float], k: int, filter: Mapping[str, Any] | None = None
+        self, query: str | Mapping[str, float], k: int, filter: Selection | Mapping[str, Any] | None = None
     ) -> tuple[Rows, Scores]:
         """Rows and BM25 scores of the best chunks, (k',) each, best first; see ``LexicalIndex.search``."""
-        return self._snapshot.lexical.search(query, k, filter)
+        return self._snapshot.lexical.search(query, k, _as_selection(filter))
 
     @property
     def sparse(self) -> SparseEncoder | None:
@@ -285,9 +294,23 @@ class ChunkStore:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         return snapshot.sparse.search(vector, k, self._allowed(snapshot, filter))
 
-    def rare_search(self, terms: Collection[str], filter: Mapping[str, Any] | None = None) -> tuple[Rows, Scores]:
+    def rare_search(
+        self, terms: Collection[str], filter: Selection | Mapping[str, Any] | None = None
+    ) -> tuple[Rows, Scores]:
         """The chunks that hold a rare one of ``terms``, and which share of them; see ``LexicalIndex.rare``."""
-        return self._snapshot.lexical.rare(terms, filter)
+        return self._snapshot.lexical.rare(terms, _as_selection(filter))
+
+    def check_selection(self, selection: Selection) -> None:
+        """Raise UsageError if a selection has a key that no chunk has."""
+        lexical = self._snapshot.lexical
+        unknown = [key for key, _ in selection.where if not lexical.has_key(key)]
+        if unknown and len(lexical):
+            known = ", ".join(key for key in _COMMON_KEYS if lexical.has_key(key))
+            raise UsageError(
+                f"No passage in {self.path} has the metadata {', '.join(map(repr, unknown))}: filter by one that is "
+                f"there ({known or 'none of the usual ones'}), or ingest with --rebuild if the index is of an earlier "
+                "version."
+            )
 
     @property
     def languages(self) -> Mapping[str, int]:
@@ -312,11 +335,11 @@ class ChunkStore:
         return dense.vectors(np.asarray(rows, np.int64)) if dense else np.empty((0, 0), np.float32)
 
     def _allowed(self, snapshot: Snapshot, wanted: Filter | None) -> Rows | None:
-        """The rows that pass a filter. A function has to see every chunk, one after the other."""
+        """The rows that pass a filter; None: all."""
         if wanted is None:
             return None
-        if not callable(wanted):
-            return snapshot.lexical.rows_where(wanted)
+        if isinstance(wanted, Selection | Mapping):
+            return snapshot.lexical.rows_where(_as_selection(wanted) or Selection())
         return np.array([row for row, document in snapshot.lexical.all_documents() if wanted(document)], dtype=np.int64)
 
     def _opened(self) -> Snapshot:

@@ -58,7 +58,8 @@ def test_it_is_langchains_runnable_and_warns_of_nothing(sessions: Sessions) -> N
         warnings.simplefilter("error")
         chain = echo_chain(sessions)
     assert isinstance(chain, RunnableWithMessageHistory)
-    assert {spec.id for spec in chain.config_specs} == {"session_id", "user_id", "turn_id", "instead_of"}
+    ids = {"session_id", "user_id", "turn_id", "instead_of", "filter", "access"}
+    assert {spec.id for spec in chain.config_specs} == ids
     assert "input" in chain.get_input_schema().model_json_schema()["properties"]
     assert chain.get_output_schema().model_json_schema()["type"] == "object"
     assert isinstance(chain.get_session_history("s1"), SessionHistory)

@@ -24,7 +24,7 @@ _MAX_DEPTH = 50
 _MAX_NAMED = 20
 """Parts that ``left_out`` names; the others are counted."""
 _MAX_NAME = 80
-_KEPT_IN_NOTE = frozenset({"turn_id", "at", "status", "error", "given_up", "left_out", "replaces"})
+_KEPT_IN_NOTE = frozenset({"turn_id", "at", "status", "error", "given_up", "left_out", "replaces", "access"})
 _KEPT_FIELDS = frozenset({"content", "type", "additional_kwargs", "response_metadata", "id", "name"})
 
 Part = tuple[str, Any, Callable[[], object]]

@@ -115,7 +115,13 @@ def _says(block: str | dict[str, object]) -> bool:
 
 
 def _joined(first: BaseMessage, second: BaseMessage) -> BaseMessage:
-    """Two answers in a row as one: some providers insist on a question between them."""
+    """Two answers in a row as one: some providers insist on a question between them.
+
+    Who may not read one of them may not read both.
+    """
+    tags = {*note_of(first).get("access", ()), *note_of(second).get("access", ())}
+    if tags:
+        second = with_note(second, **{**note_of(second), "access": sorted(tags)})
     if isinstance(first.content, str) and isinstance(second.content, str):
         text = "\n\n".join(part for part in (first.content, second.content) if part)
         return second.model_copy(update={"content": text})
