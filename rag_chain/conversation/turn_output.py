@@ -39,7 +39,7 @@ class TurnOutput:
         return [self._timer, self._meter]
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take ``answer`` (a text or a message), ``message``, ``citations`` and ``context`` of a chunk that has them."""
+        """Take ``answer`` (a text or a message), ``message``, ``citations`` and ``context`` of a chunk, if there."""
         answer, message = chunk.get("answer"), chunk.get("message")
         if isinstance(answer, str):
             self._texts.append(answer)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import rag_chain
 from rag_chain.cli import main as entry
+from rag_chain.cli.chat import read_filter
 from rag_chain.cli.command_line import format_help
 from rag_chain.cli.commands import app
 
@@ -92,3 +93,14 @@ def test_without_its_extra_serve_says_how_to_install_it(monkeypatch: pytest.Monk
     done = CliRunner().invoke(app, ["serve"])
     assert done.exit_code == 2
     assert done.stderr == "Error: rag-chain serve needs the package uvicorn: pip install 'rag_chain[serve]'.\n"
+
+
+def test_a_filter_on_the_command_line() -> None:
+    given = ["year=2026", "source=a=b.md", "year=2025", "draft=true"]
+    values = {"year": ["2026", 2026, "2025", 2025], "source": ["a=b.md"], "draft": ["true", True]}
+    assert read_filter(given) == values
+    assert read_filter([]) is None
+    for wrong in ("year", "=2026", ""):
+        done = CliRunner().invoke(app, ["chat", "--ask", "Why?", "--filter", wrong])
+        assert done.exit_code == 2
+        assert "KEY=VALUE" in done.stderr
