@@ -25,6 +25,13 @@ def ingest(
             "one stays in use until then.",
         ),
     ] = False,
+    access: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TAG",
+            help='Only readers with this tag find these files; repeat for more. "": open to all. Default: as before.',
+        ),
+    ] = None,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     strict: Annotated[
@@ -46,6 +53,8 @@ def ingest(
 
         rag-chain ingest docs --json | jq .failed          # what could not be read, and why
 
+        rag-chain ingest board --access board --access audit
+
         RAG_EMBEDDING_MODEL=openai:text-embedding-3-small rag-chain ingest docs --rebuild
 
     Exit code: 0 all that can be read is in the index, 1 a file could not be read or the work failed, 2 wrong usage,
@@ -61,7 +70,8 @@ def ingest(
 
         load_dotenv()
         settings = Settings(**chosen)
-        report = ingest_paths(paths, settings, rebuild=rebuild)
+        tags = None if access is None else [tag for tag in access if tag]
+        report = ingest_paths(paths, settings, rebuild=rebuild, access=tags)
         if as_json:
             print_json(report.to_dict())
         else:

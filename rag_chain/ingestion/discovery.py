@@ -13,6 +13,7 @@ from typing import Any
 import pathspec
 
 from rag_chain.errors import UsageError
+from rag_chain.ingestion.access_rules import AccessRules
 from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.kinds import why_skipped
 from rag_chain.ingestion.loaders import FileStat, reason_of
@@ -41,6 +42,8 @@ class SourceRecord:
         splitting: how it was split.
         chunks: how many there are of it.
         omissions: what is missing in them.
+        access: tags of its chunks, without those of its front matter.
+        given: tags that a call gave it; they stay until another call gives others.
     """
 
     path: str
@@ -51,6 +54,8 @@ class SourceRecord:
     splitting: str
     chunks: int
     omissions: Sequence[str] = ()
+    access: Sequence[str] = ()
+    given: Sequence[str] = ()
 
     def is_unchanged(self, found: FileStat, splitting: str) -> bool:
         """Whether the file is as it was, as far as its size and time say."""
@@ -70,6 +75,18 @@ class FoundFile:
     place: str
     """The record's ``path``."""
     record: SourceRecord | None
+    access: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+
+    @property
+    def has_other_tags(self) -> bool:
+        """Whether the index has its chunks with other tags than it is to have."""
+        return self.record is not None and tuple(self.record.access) != self.access
+
+    @property
+    def is_tagged_anew(self) -> bool:
+        """Whether the index notes other tags of it than it is to have."""
+        return self.has_other_tags or (self.record is not None and tuple(self.record.given) != self.given)
 
 
 @dataclass(slots=True)
@@ -96,6 +113,8 @@ def plan(
     records: Records,
     splitting: str,
     failures: Failures | None = None,
+    access: Sequence[str] | None = None,
+    given: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
     """Compare the files below ``paths`` with the records.
 
@@ -105,14 +124,23 @@ def plan(
     suffix says that they are no documents (pictures, archives, programs) are listed as skipped. A file that is named
     is always read. A known file below the paths that is not there any more is removed.
 
+    Args:
+        paths, index_dir, records, splitting, failures: what to compare with what.
+        access: tags for files that have none of their own, see ``rag_chain.ingestion.access_rules``. None: those that
+            an earlier call gave them.
+        given: the tags that earlier calls gave, by the records' ``path``, where there are no records.
+
     Raises:
-        UsageError: no path, or a path that neither is there nor was ingested before.
+        UsageError: no path, or a path that neither is there nor was ingested before; a ``.ragaccess`` that can't be
+            used.
     """
     if not paths:
         raise UsageError("No path to ingest: name files or folders.")
     known = {source: SourceRecord(**record) for source, record in records.items()}
     places = {record.path: source for source, record in known.items()}
     found = Plan()
+    rules = AccessRules()
+    earlier = {**(given or {}), **{record.path: record.given for record in known.values()}}
     seen: set[str] = set()
     missing = []
     for root in map(Path, paths):
@@ -130,7 +158,10 @@ def plan(
             if place not in seen:
                 seen.add(place)
                 source = places.get(place) or _name(path, known, index_dir)
-                _sort_in(path, source, place, known.get(source), splitting, found, failures)
+                tags = tuple(earlier.get(place, ()) if access is None else access)
+                own = rules.tags_of(_absolute(path))
+                file = (known.get(source), tags if own is None else own, tags)
+                _sort_in(path, source, place, file, splitting, found, failures)
         found.removed += [
             s for s in below if known[s].path not in seen and _is_gone(_file_of(known[s].path, index_dir))
         ]
@@ -144,30 +175,37 @@ def _sort_in(
     path: Path,
     source: str,
     place: str,
-    record: SourceRecord | None,
+    noted: tuple[SourceRecord | None, tuple[str, ...], tuple[str, ...]],
     splitting: str,
     found: Plan,
     failures: Failures | None,
 ) -> None:
+    """Sort a file in; ``noted`` is its record, its tags and those that a call gave it."""
+    record, access, given = noted
     try:
         status = path.stat()
     except OSError as error:
         found.failed.append(Reported(source, reason_of(error)))
+        if record and tuple(record.access) != access:  # its earlier chunks may be open to others
+            found.removed.append(source)
         return
     now = FileStat(status.st_size, status.st_mtime_ns)
+    file = FoundFile(path, source, now, place, record, access, given)
     reason = why_skipped(path.name, now.size)
     if reason:
         found.skipped.append(Reported(source, reason))
         if record:
             found.removed.append(source)
-    elif record and record.is_unchanged(now, splitting):
+    elif record and record.is_unchanged(now, splitting) and not file.is_tagged_anew:
         found.unchanged += 1
         if record.omissions:
             found.partial.append(Reported(source, "; ".join(record.omissions)))
     elif failures and (known_failure := failures.reason(place, now)):
         found.failed.append(Reported(source, known_failure))
+        if file.has_other_tags:
+            found.removed.append(source)
     else:
-        found.read.append(FoundFile(path, source, now, place, record))
+        found.read.append(file)
 
 
 def _walk(root: Path, index_dir: Path, found: Plan) -> Iterable[Path]:

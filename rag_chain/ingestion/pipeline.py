@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +24,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import index as index_documents
 
 from rag_chain import models
+from rag_chain.access import read_tags
 from rag_chain.errors import (
     DocumentEmptyError,
     DocumentIndexError,
@@ -41,8 +42,9 @@ from rag_chain.ingestion.record_manager import IndexRecordManager
 from rag_chain.ingestion.report import IngestReport, Reported
 from rag_chain.ingestion.vector_cache import VectorCache
 from rag_chain.ingestion.worker import Limits, borrow_reader, return_reader
-from rag_chain.retrieval.generations import LOCK_SECONDS, embedding_model_of
+from rag_chain.retrieval.generations import LOCK_SECONDS, embedding_model_of, read_current
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.writer import read_sources
 from rag_chain.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,7 @@ def ingest(
     embeddings: Embeddings | None = None,
     progress: bool | None = None,
     rebuild: bool = False,
+    access: Collection[str] | None = None,
 ) -> IngestReport:
     """Bring the index in ``settings.index_dir`` up to date with files and folders, recursively.
 
@@ -117,9 +120,12 @@ def ingest(
         embeddings: by default the model that ``settings`` names.
         progress: a bar on standard error, or in the notebook; None: where a person looks at it.
         rebuild: make the index anew of these paths alone; the one before stays until this one is whole.
+        access: tags of these files, apart from those with tags of their own in their front matter or a ``.ragaccess``;
+            only calls that have one of them find the files (see ``rag_chain.access``). Empty: they are open to all.
+            None: as in the call before; new files are open to all.
 
     Raises:
-        UsageError: no path, or one that is not there.
+        UsageError: no path, or one that is not there; tags or a ``.ragaccess`` that are malformed.
         ConfigurationError: the embedding model's key or package is missing.
         ModelError: the embedding model failed.
         IndexMismatchError: the index was made by another embedding model; ``rebuild`` makes it anew.
@@ -130,6 +136,7 @@ def ingest(
     if embeddings is None and not rebuild:
         settings = settings.with_model_of(embedding_model_of(settings.index_dir))
     run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
+    run.access = None if access is None else read_tags(access, "access")
     try:
         report = run.run(rebuild=rebuild, progress=progress)
         run.cache.clear()
@@ -159,6 +166,8 @@ class _Run:
             server=f"{settings.openai_base_url} {settings.azure_openai_endpoint}",
         )
         self.sparse = models.sparse_encoder(settings)
+        self.access: tuple[str, ...] | None = None
+        self.given: dict[str, Sequence[str]] = {}
         self.chunking = {
             "chunk_size": settings.chunk_size, "chunk_overlap": settings.chunk_overlap, "version": splitting.VERSION
         }  # fmt: skip
@@ -178,6 +187,7 @@ class _Run:
         started = time.perf_counter()
         if rebuild:
             self.failures.forget()
+            self.given = _given_before(self.settings.index_dir)
         index = None if rebuild else self._opened()
         found = self._plan(index)
         find_seconds = time.perf_counter() - started
@@ -238,7 +248,9 @@ class _Run:
 
     def _plan(self, index: HybridIndex | None) -> Plan:
         records = index.sources if index is not None else {}
-        return plan(self.paths, self.settings.index_dir, records, self.splitting, self.failures)
+        return plan(
+            self.paths, self.settings.index_dir, records, self.splitting, self.failures, self.access, self.given
+        )
 
     def _write(self, index: HybridIndex, found: Plan, progress: bool | None) -> dict[str, int]:
         """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
@@ -283,7 +295,8 @@ class _Run:
                 (counts.skipped if outcome.is_unsupported else counts.failed).append(
                     Reported(file.source, outcome.reason)
                 )
-                if (outcome.is_empty or outcome.is_unsupported) and file.record:
+                # With other tags, the chunks in the index may be open to those who may not read them any more.
+                if (outcome.is_empty or outcome.is_unsupported or file.has_other_tags) and file.record:
                     counts.emptied.append(file.source)
             else:
                 index.set_source(file.source, asdict(outcome.record))
@@ -324,7 +337,10 @@ class _Run:
                 file.path,
                 file.source,
                 self.limits,
-                known_sha256=known.sha256 if known and known.splitting == self.splitting else "",
+                access=file.access,
+                known_sha256=(
+                    known.sha256 if known and known.splitting == self.splitting and not file.has_other_tags else ""
+                ),
             )
         except DocumentUnsupportedError as error:
             return _Failed(file, error.reason, is_unsupported=True)
@@ -335,7 +351,8 @@ class _Run:
             return_reader(reader)
         stat = found.stat
         if found.chunks is None and known:
-            return _Loaded(file, replace(known, size=stat.size, mtime_ns=stat.mtime_ns, read_ns=read_ns), [])
+            record = replace(known, size=stat.size, mtime_ns=stat.mtime_ns, read_ns=read_ns, given=file.given)
+            return _Loaded(file, record, [])
         chunks = found.chunks or []
         record = SourceRecord(
             path=file.place,
@@ -346,8 +363,26 @@ class _Run:
             splitting=self.splitting,
             chunks=len(chunks),
             omissions=found.omissions,
+            access=file.access,
+            given=file.given,
         )
         return _Loaded(file, record, chunks)
+
+
+def _given_before(index_dir: Path) -> dict[str, Sequence[str]]:
+    """The access tags that earlier calls gave to the files of an index that is to be made anew."""
+    try:
+        _, folder, _ = read_current(index_dir)
+        return {record["path"]: record.get("given", ()) for record in read_sources(folder).values()}
+    except IndexNotFoundError:
+        return {}
+    except (DocumentIndexError, OSError, ValueError):
+        logger.warning(
+            "The index in %s can't be read, so the access tags that files got by an earlier ingestion's access are "
+            "not known any more: give them again.",
+            index_dir,
+        )
+        return {}
 
 
 def _warn_of_language(index: HybridIndex, settings: Settings) -> None:

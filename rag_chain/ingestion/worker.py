@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +22,12 @@ from typing import IO, Any
 import orjson
 from langchain_core.documents import Document
 
+from rag_chain.access import ACCESS
 from rag_chain.errors import DocumentEmptyError, DocumentLoadError, DocumentUnsupportedError
 from rag_chain.ingestion import loaders, splitting
+from rag_chain.ingestion.access_rules import front_matter_tags
 from rag_chain.ingestion.loaders import MEGABYTE, FileStat
+from rag_chain.ingestion.reading import Reading
 
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from rag_chain.ingestion.worker import serve; serve()"
 _CPU_SECONDS, _CPU_SECONDS_A_MEGABYTE = 2.5, 5.0
@@ -32,6 +35,7 @@ _CPU_SECONDS, _CPU_SECONDS_A_MEGABYTE = 2.5, 5.0
 _LARGE = 400 * MEGABYTE
 """Bytes in memory after which a worker ends, so that what one file took is given back."""
 _JOIN_SECONDS = 5.0
+_WITH_FRONT_MATTER = frozenset({"text/markdown", "text/plain", "text/x-rst", "text/asciidoc"})
 _ERRORS = {"empty": DocumentEmptyError, "unsupported": DocumentUnsupportedError, "load": DocumentLoadError}
 
 
@@ -84,13 +88,16 @@ class FileReader:
         """Whether this process made it: after a fork, both would talk to one worker."""
         return self._parent == os.getpid()
 
-    def read(self, path: Path, source: str, limits: Limits, *, known_sha256: str = "") -> ReadFile:
+    def read(
+        self, path: Path, source: str, limits: Limits, *, access: Sequence[str] = (), known_sha256: str = ""
+    ) -> ReadFile:
         """Return the chunks of a file.
 
         Args:
             path: the file.
             source: what the chunks call it.
             limits: what reading it may take.
+            access: tags of the chunks, unless its front matter has some.
             known_sha256: of bytes that need no chunks.
 
         Raises:
@@ -103,6 +110,7 @@ class FileReader:
             "path": os.fsencode(os.path.abspath(path)).decode("latin-1"),  # noqa: PTH100 - without resolving links
             "source": source,
             "known": known_sha256,
+            "access": list(access),
             "limits": asdict(limits),
         }
         answer = self._ask(orjson.dumps(request), limits)
@@ -232,11 +240,23 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     _limit_memory(limits.memory)
     _limit_processor_time(min(limits.seconds, _CPU_SECONDS + _CPU_SECONDS_A_MEGABYTE * len(data) / MEGABYTE))
     reading = loaders.interpret(data, request["source"])
+    _tag(reading, request["access"])
     chunks = splitting.split(reading.documents, limits.chunk_size, limits.chunk_overlap)
     return answer | {
         "chunks": [[chunk.id, chunk.page_content, chunk.metadata] for chunk in chunks],
         "omissions": reading.omissions,
     }
+
+
+def _tag(reading: Reading, given: list[str]) -> None:
+    """Give the documents of a file their access tags."""
+    first = reading.documents[0]
+    own = front_matter_tags(first.page_content) if first.metadata["media_type"] in _WITH_FRONT_MATTER else None
+    tags = given if own is None else list(own)
+    for document in reading.documents:
+        document.metadata.pop(ACCESS, None)
+        if tags:
+            document.metadata[ACCESS] = tags
 
 
 def _limit_processor_time(seconds: float) -> None:
