@@ -6,7 +6,8 @@ above that has a line for it, else the tags of the call. In a ``.ragaccess`` the
     # pattern as in .gitignore   tags
     *                            staff
     board/                       board audit
-    board/press-*.md             -            (a dash: open to all)
+    # a dash: open to all
+    board/press-*.md             -
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Access tags of files: from the call, from ``.ragaccess`` files and from front matter; kept, changed and taken away."""
+"""Access tags of files: from the call, from ``.ragaccess`` files, from front matter; kept, changed and removed."""
 
 from __future__ import annotations
 
