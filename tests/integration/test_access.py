@@ -262,11 +262,13 @@ def test_an_answer_from_open_documents_stays_readable(
     assert HIDDEN not in model.shown[-1]
 
 
-async def test_a_tagged_answer_keeps_its_tags_when_it_is_too_large(
-    open_chain: Callable[..., tuple[ConversationChain, Repeater]],
+def test_a_tagged_answer_keeps_its_tags_when_it_is_too_large(
+    index: HybridIndex, open_chain: Callable[..., tuple[ConversationChain, Repeater]]
 ) -> None:
+    tag = "a-tag-that-takes-more-room-than-what-is-spared"
+    index.add_documents([Document(page_content=f"The bonus is {SECRET} coins.", metadata={"access": [tag]})])
     chain, model = open_chain(max_message_bytes=1_000)
-    out = chain.invoke({"input": "What is the salary of the director?"}, call(access=["board"]))
+    out = chain.invoke({"input": "What is the bonus?"}, call(access=[tag]))
     assert out["left_out"]
     chain.invoke({"input": "And then?"}, call())
     assert SECRET not in model.shown[-1]
