@@ -212,8 +212,8 @@ class RedisSessionManager:
         """Delete one turn from a session, once, wherever it is kept. What came after it stays.
 
         Returns:
-            How the deletion was stored (``persistence``). ``outcome``: ``saved``, or ``repeated`` if the turn was
-            deleted before.
+            How the deletion was stored (``persistence``), and as ``outcome`` ``saved``, or ``repeated`` if the turn
+            was deleted before.
 
         Raises:
             HistoryUnavailableError: Redis is away, and the turn is not known on this machine.
