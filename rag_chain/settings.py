@@ -144,6 +144,19 @@ class Settings(BaseSettings):
         validation_alias="RAG_MAX_FILE_MEMORY",
         description="megabytes of memory that reading one file may take (enforced on Linux)",
     )
+    web_timeout: float = Field(
+        20,
+        gt=0,
+        le=3600,
+        validation_alias="RAG_WEB_TIMEOUT",
+        description="seconds that a web server may keep an ingestion waiting",
+    )
+    web_max_pages: int = Field(
+        1000,
+        ge=1,
+        validation_alias="RAG_WEB_MAX_PAGES",
+        description="pages of one sitemap that are read, at most",
+    )
     # Models
     chat_model: str = Field(
         "",

@@ -1,4 +1,4 @@
-"""``rag-chain ingest``: bring the index up to date with files and folders."""
+"""``rag-chain ingest``: bring the index up to date with files, folders and pages of the web."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and addresses (https://).")],
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -39,11 +39,14 @@ def ingest(
         typer.Option("--strict", help="Exit with 1 too if a file was skipped or read in part."),
     ] = False,
 ) -> None:
-    """Index files and folders: add what is new, update what was edited, remove what was deleted.
+    """Index files, folders and web pages: add what is new, update what was edited, remove what was deleted.
 
     Reads text, Markdown, HTML, PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, RTF, mail, CSV, JSON, XML, LaTeX,
     notebooks, subtitles, source code and more; files of other kinds are skipped. A folder is read with all its
     subfolders, without hidden files, virtual environments and the like.
+
+    An address is of one page, or of a sitemap, whose pages are read: of the same site, as far as robots.txt allows.
+    Pages that have not changed are not sent again.
 
     Run it again after any change: only what changed is embedded. Ctrl-C stops it at any moment: the index stays as it
     was, and the next run continues from there.
@@ -52,6 +55,8 @@ def ingest(
         rag-chain ingest docs README.md
 
         rag-chain ingest docs --json | jq .failed          # what could not be read, and why
+
+        rag-chain ingest https://docs.example.org/sitemap.xml
 
         rag-chain ingest board --access board --access audit
 

@@ -18,6 +18,7 @@ from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.kinds import why_skipped
 from rag_chain.ingestion.loaders import FileStat, reason_of
 from rag_chain.ingestion.report import Reported
+from rag_chain.ingestion.web.addresses import is_address
 
 IGNORE_FILE = ".ragignore"
 """Its patterns name what a walk leaves out."""
@@ -35,7 +36,7 @@ class SourceRecord:
     """What the index notes of a file.
 
     Args:
-        path: from the index's folder to the file, so that both can be moved together.
+        path: from the index's folder to the file, so that both can be moved together; a page's address.
         size, mtime_ns: in bytes and nanoseconds, when it was read.
         read_ns: when that was.
         sha256: of its bytes.
@@ -44,6 +45,8 @@ class SourceRecord:
         omissions: what is missing in them.
         access: tags of its chunks, without those of its front matter.
         given: tags that a call gave it; they stay until another call gives others.
+        etag, modified: of a page of the web: by which its server knows this version again.
+        sitemap: the address by which the page was found; empty: it was named itself.
     """
 
     path: str
@@ -56,6 +59,9 @@ class SourceRecord:
     omissions: Sequence[str] = ()
     access: Sequence[str] = ()
     given: Sequence[str] = ()
+    etag: str = ""
+    modified: str = ""
+    sitemap: str = ""
 
     def is_unchanged(self, found: FileStat, splitting: str) -> bool:
         """Whether the file is as it was, as far as its size and time say."""
@@ -77,6 +83,16 @@ class FoundFile:
     record: SourceRecord | None
     access: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    name: str = ""
+    """By which its kind is found, where ``source`` does not show it."""
+    etag: str = ""
+    modified: str = ""
+    sitemap: str = ""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it was fetched from the web."""
+        return is_address(self.place)
 
     @property
     def has_other_tags(self) -> bool:
@@ -136,7 +152,7 @@ def plan(
     """
     if not paths:
         raise UsageError("No path to ingest: name files or folders.")
-    known = {source: SourceRecord(**record) for source, record in records.items()}
+    known = {s: SourceRecord(**record) for s, record in records.items() if not is_address(record["path"])}
     places = {record.path: source for source, record in known.items()}
     found = Plan()
     rules = AccessRules()

@@ -77,19 +77,20 @@ def parse(data: bytes, source: str) -> list[Document]:
     return interpret(data, source).documents
 
 
-def interpret(data: bytes, source: str) -> Reading:
+def interpret(data: bytes, source: str, name: str = "") -> Reading:
     """Return the Documents of a file's bytes and what is missing in them.
 
     Args:
         data: the file.
         source: its path or address; its ending says what kind of file it is where the content does not.
+        name: whose ending says so in place of that of ``source``.
 
     Raises:
         DocumentEmptyError: the file holds no text.
         DocumentUnsupportedError: files of its kind can't be read.
         DocumentLoadError: it is damaged, encrypted or not what it says; carries the reason.
     """
-    name = source.rpartition("/")[2]
+    name = name or source.rpartition("/")[2]
     reason = kinds.why_skipped(name, len(data))
     if reason:
         raise DocumentUnsupportedError(reason)

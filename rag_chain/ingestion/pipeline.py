@@ -1,4 +1,4 @@
-"""Bring the index up to date with files and folders.
+"""Bring the index up to date with files, folders and pages of the web.
 
 Loading and splitting run in a thread ahead of embedding; ``langchain_core.indexing.index`` compares the chunks of the
 changed files with those in the index; all that it adds and deletes becomes visible at once, at the end. The vectors
@@ -8,16 +8,14 @@ computed so far are kept beside the index until then, so that a run that was sto
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -26,26 +24,28 @@ from langchain_core.indexing import index as index_documents
 from rag_chain import models
 from rag_chain.access import read_tags
 from rag_chain.errors import (
-    DocumentEmptyError,
     DocumentIndexError,
-    DocumentLoadError,
-    DocumentUnsupportedError,
     IndexMismatchError,
     IndexNotFoundError,
 )
 from rag_chain.ingestion import splitting
-from rag_chain.ingestion.discovery import FoundFile, Plan, SourceRecord, plan
+from rag_chain.ingestion.discovery import Plan, plan
 from rag_chain.ingestion.failures import Failures
+from rag_chain.ingestion.loading import LoadedFile, Loading, UnreadFile
 from rag_chain.ingestion.prefetch import Prefetch
 from rag_chain.ingestion.progress import Progress
 from rag_chain.ingestion.record_manager import IndexRecordManager
 from rag_chain.ingestion.report import IngestReport, Reported
 from rag_chain.ingestion.vector_cache import VectorCache
-from rag_chain.ingestion.worker import Limits, borrow_reader, return_reader
+from rag_chain.ingestion.web.addresses import is_address
+from rag_chain.ingestion.worker import Limits
 from rag_chain.retrieval.generations import LOCK_SECONDS, embedding_model_of, read_current
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.writer import read_sources
 from rag_chain.settings import Settings
+
+if TYPE_CHECKING:
+    from rag_chain.ingestion.web.sources import WebSources
 
 logger = logging.getLogger(__name__)
 
@@ -55,29 +55,7 @@ WINDOW = 512
 _AHEAD = 4 * WINDOW
 """Chunks that wait to be embedded, at most, apart from those of one file."""
 
-_READERS = max(1, min(4, (os.cpu_count() or 1) // 2))
-"""Processes that read files, beside the one that embeds."""
-
 _QUIET_WAIT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A file that was opened: its record and chunks; no chunks if its bytes are those in the index."""
-
-    file: FoundFile
-    record: SourceRecord
-    chunks: list[Document]
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """A file that could not be read."""
-
-    file: FoundFile
-    reason: str
-    is_empty: bool = False
-    is_unsupported: bool = False
 
 
 @dataclass(slots=True)
@@ -92,7 +70,6 @@ class _Counts:
     failed: list[Reported] = field(default_factory=list)
     skipped: list[Reported] = field(default_factory=list)
     partial: list[Reported] = field(default_factory=list)
-    load_seconds: float = 0.0
     wait_seconds: float = 0.0
     """That the index waited for the loading."""
 
@@ -106,7 +83,7 @@ def ingest(
     rebuild: bool = False,
     access: Collection[str] | None = None,
 ) -> IngestReport:
-    """Bring the index in ``settings.index_dir`` up to date with files and folders, recursively.
+    """Bring the index in ``settings.index_dir`` up to date with files, folders (recursively) and pages of the web.
 
     A file whose size and time are as they were is not opened; one whose bytes are as they were is not split; a chunk
     whose text is in the index, or was embedded by a run that was stopped, is not embedded. Files below ``paths`` that
@@ -114,7 +91,9 @@ def ingest(
     Stopping it at any moment leaves the index as it was.
 
     Args:
-        paths: files and folders; what a walk passes over is told in ``rag_chain.ingestion.discovery.plan``.
+        paths: files and folders (what a walk passes over: ``rag_chain.ingestion.discovery.plan``), and addresses
+            (``https://``) of pages and sitemaps, as ``rag_chain.ingestion.web.pages.fetch_pages`` reads them. Addresses
+            that strangers give are to be checked before: hosts of the private network are fetched too.
         settings: by default from the environment. ``index_dir``, ``chunk_size``, ``chunk_overlap``, ``max_file_mb`` and
             ``embedding_model`` are used.
         embeddings: by default the model that ``settings`` names.
@@ -125,7 +104,7 @@ def ingest(
             None: as in the call before; new files are open to all.
 
     Raises:
-        UsageError: no path, or one that is not there; tags or a ``.ragaccess`` that are malformed.
+        UsageError: no path, or one that is not there, or no address; tags or a ``.ragaccess`` that are malformed.
         ConfigurationError: the embedding model's key or package is missing.
         ModelError: the embedding model failed.
         IndexMismatchError: the index was made by another embedding model; ``rebuild`` makes it anew.
@@ -152,13 +131,21 @@ def ingest(
         ) from error
     finally:
         run.cache.close()
+        if run.web is not None:
+            run.web.close()
 
 
 class _Run:
     """One ingestion."""
 
     def __init__(self, paths: list[str | Path], settings: Settings, embeddings: Embeddings | None) -> None:
-        self.paths, self.settings = paths, settings
+        self.paths = [path for path in paths if not is_address(path)]
+        self.settings = settings
+        self.web: WebSources | None = None
+        if addresses := [str(path) for path in paths if is_address(path)]:
+            from rag_chain.ingestion.web.sources import WebSources
+
+            self.web = WebSources(addresses, settings)
         self.cache = VectorCache(
             lambda: embeddings or models.embeddings(settings),
             settings.index_dir / "staging",
@@ -173,14 +160,15 @@ class _Run:
         }  # fmt: skip
         self.splitting = ":".join(map(str, self.chunking.values()))
         self.counts = _Counts()
-        self.limits = Limits(
+        limits = Limits(
             settings.max_file_mb,
             settings.max_file_seconds,
             settings.max_file_memory,
             settings.chunk_size,
             settings.chunk_overlap,
         )
-        self.failures = Failures(settings.index_dir, f"{self.splitting}:{asdict(self.limits)}")
+        self.failures = Failures(settings.index_dir, f"{self.splitting}:{asdict(limits)}")
+        self.loading = Loading(limits, self.splitting, self.failures)
 
     def run(self, *, rebuild: bool, progress: bool | None) -> IngestReport:
         """See ``ingest``."""
@@ -189,6 +177,9 @@ class _Run:
             self.failures.forget()
             self.given = _given_before(self.settings.index_dir)
         index = None if rebuild else self._opened()
+        if self.web is not None:  # before the index is locked: others may write it meanwhile
+            records = index.sources if index is not None else {}
+            self.web.fetch(records, self.splitting, self.access, self.given, progress=progress)
         found = self._plan(index)
         find_seconds = time.perf_counter() - started
         result = {"num_added": 0, "num_deleted": 0}
@@ -219,7 +210,7 @@ class _Run:
             embedded=self.cache.embedded,
             seconds={
                 "find": find_seconds,
-                "load": counts.load_seconds,
+                "load": self.loading.seconds,
                 "embed": self.cache.seconds,
                 "write": total - find_seconds - self.cache.seconds - counts.wait_seconds,
                 "total": total,
@@ -248,15 +239,22 @@ class _Run:
 
     def _plan(self, index: HybridIndex | None) -> Plan:
         records = index.sources if index is not None else {}
-        return plan(
-            self.paths, self.settings.index_dir, records, self.splitting, self.failures, self.access, self.given
-        )
+        found = Plan()
+        if self.paths or self.web is None:
+            found = plan(
+                self.paths, self.settings.index_dir, records, self.splitting, self.failures, self.access, self.given
+            )
+        if self.web is not None:
+            self.web.sort_in(found, records, self.access, self.given)
+        return found
 
     def _write(self, index: HybridIndex, found: Plan, progress: bool | None) -> dict[str, int]:
         """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
         records = IndexRecordManager(index, [file.source for file in found.read if file.record])
         with (
-            Prefetch(self._load(found.read), lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as outcomes,
+            Prefetch(
+                self.loading.load(found.read), lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD
+            ) as outcomes,
             Progress(sum(file.stat.size for file in found.read), shown=progress) as bar,
         ):
             self.cache.on_batch = bar.within_window
@@ -283,7 +281,7 @@ class _Run:
         return {"num_added": result["num_added"], "num_deleted": result["num_deleted"] + len(stale)}
 
     def _changed_chunks(
-        self, index: HybridIndex, outcomes: Iterable[_Loaded | _Failed], bar: Progress
+        self, index: HybridIndex, outcomes: Iterable[LoadedFile | UnreadFile], bar: Progress
     ) -> Iterator[Document]:
         """The chunks of the files that changed; everything else that an outcome means is done on the way."""
         counts = self.counts
@@ -291,7 +289,7 @@ class _Run:
         for outcome in outcomes:
             counts.wait_seconds += time.perf_counter() - waited
             file = outcome.file
-            if isinstance(outcome, _Failed):
+            if isinstance(outcome, UnreadFile):
                 (counts.skipped if outcome.is_unsupported else counts.failed).append(
                     Reported(file.source, outcome.reason)
                 )
@@ -314,59 +312,6 @@ class _Run:
             if not getattr(outcome, "chunks", None):
                 bar.done(file.stat.size)
             waited = time.perf_counter()
-
-    def _load(self, files: Iterable[FoundFile]) -> Iterator[_Loaded | _Failed]:
-        """In the loading thread: some files at once, in their order."""
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="rag_chain-read") as pool:
-            waiting: deque[Future[_Loaded | _Failed]] = deque()
-            started = time.perf_counter()
-            for file in files:
-                waiting.append(pool.submit(self._outcome, file))
-                if len(waiting) > 2 * _READERS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-            self.counts.load_seconds = time.perf_counter() - started
-
-    def _outcome(self, file: FoundFile) -> _Loaded | _Failed:
-        reader = borrow_reader()
-        read_ns = time.time_ns()
-        known = file.record
-        try:
-            found = reader.read(
-                file.path,
-                file.source,
-                self.limits,
-                access=file.access,
-                known_sha256=(
-                    known.sha256 if known and known.splitting == self.splitting and not file.has_other_tags else ""
-                ),
-            )
-        except DocumentUnsupportedError as error:
-            return _Failed(file, error.reason, is_unsupported=True)
-        except DocumentLoadError as error:
-            self.failures.add(file.place, file.stat, read_ns, error.reason)
-            return _Failed(file, error.reason, isinstance(error, DocumentEmptyError))
-        finally:
-            return_reader(reader)
-        stat = found.stat
-        if found.chunks is None and known:
-            record = replace(known, size=stat.size, mtime_ns=stat.mtime_ns, read_ns=read_ns, given=file.given)
-            return _Loaded(file, record, [])
-        chunks = found.chunks or []
-        record = SourceRecord(
-            path=file.place,
-            size=stat.size,
-            mtime_ns=stat.mtime_ns,
-            read_ns=read_ns,
-            sha256=found.sha256,
-            splitting=self.splitting,
-            chunks=len(chunks),
-            omissions=found.omissions,
-            access=file.access,
-            given=file.given,
-        )
-        return _Loaded(file, record, chunks)
 
 
 def _given_before(index_dir: Path) -> dict[str, Sequence[str]]:

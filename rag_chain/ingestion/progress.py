@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 
 from tqdm.auto import tqdm
 
 # Importing the notebook's bar to compare with it would load ipywidgets into every terminal.
 _IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
+
+
+class PageProgress:
+    """A bar of the pages that are fetched.
+
+    Args:
+        shown: see ``Progress``.
+    """
+
+    def __init__(self, *, shown: bool | None) -> None:
+        self._lock = threading.Lock()
+        self._bar = tqdm(total=0, desc="Fetching", unit="page") if _is_shown(shown) else None
+
+    def expect(self, pages: int) -> None:
+        """So many more pages will be fetched."""
+        if self._bar is not None:
+            with self._lock:
+                self._bar.total = (self._bar.total or 0) + pages
+                self._bar.refresh()
+
+    def advance(self) -> None:
+        """A page was fetched, or could not be."""
+        if self._bar is not None:
+            with self._lock:
+                self._bar.update()
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 class Progress:
@@ -22,9 +53,7 @@ class Progress:
     """
 
     def __init__(self, total: int, *, shown: bool | None) -> None:
-        if shown is None:
-            shown = _IN_NOTEBOOK or sys.stderr.isatty()
-        shown = shown and total > 0
+        shown = _is_shown(shown) and total > 0
         self._bar = tqdm(total=total, desc="Ingesting", unit="B", unit_scale=True) if shown else None
         self._embedded = 0.0
         self._window = 0.0
@@ -57,3 +86,7 @@ class Progress:
     def _show(self, size: float) -> None:
         if self._bar is not None:
             self._bar.update(int(size) - self._bar.n)
+
+
+def _is_shown(shown: bool | None) -> bool:
+    return _IN_NOTEBOOK or sys.stderr.isatty() if shown is None else shown

@@ -89,7 +89,14 @@ class FileReader:
         return self._parent == os.getpid()
 
     def read(
-        self, path: Path, source: str, limits: Limits, *, access: Sequence[str] = (), known_sha256: str = ""
+        self,
+        path: Path,
+        source: str,
+        limits: Limits,
+        *,
+        access: Sequence[str] = (),
+        known_sha256: str = "",
+        name: str = "",
     ) -> ReadFile:
         """Return the chunks of a file.
 
@@ -99,6 +106,7 @@ class FileReader:
             limits: what reading it may take.
             access: tags of the chunks, unless its front matter has some.
             known_sha256: of bytes that need no chunks.
+            name: by which its kind is found; empty: that of ``source``.
 
         Raises:
             DocumentEmptyError: it holds no text.
@@ -110,6 +118,7 @@ class FileReader:
             "path": os.fsencode(os.path.abspath(path)).decode("latin-1"),  # noqa: PTH100 - without resolving links
             "source": source,
             "known": known_sha256,
+            "name": name,
             "access": list(access),
             "limits": asdict(limits),
         }
@@ -239,7 +248,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return answer | {"chunks": None}
     _limit_memory(limits.memory)
     _limit_processor_time(min(limits.seconds, _CPU_SECONDS + _CPU_SECONDS_A_MEGABYTE * len(data) / MEGABYTE))
-    reading = loaders.interpret(data, request["source"])
+    reading = loaders.interpret(data, request["source"], request["name"])
     _tag(reading, request["access"])
     chunks = splitting.split(reading.documents, limits.chunk_size, limits.chunk_overlap)
     return answer | {

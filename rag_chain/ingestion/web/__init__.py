@@ -1,0 +1,1 @@
+"""Documents of web sites: addresses, sitemaps, robots.txt, and fetching only what changed."""
