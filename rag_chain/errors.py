@@ -24,6 +24,7 @@
     │   ├── SessionNotFoundError
     │   ├── SessionExpiredError
     │   ├── TurnNotFoundError
+    │   ├── CheckpointNotFoundError
     │   └── SessionBusyError
     └── ModelError                   the chat or embedding model
         ├── ModelUnavailableError
@@ -141,6 +142,10 @@ class SessionExpiredError(HistoryError):
 
 class TurnNotFoundError(HistoryError):
     """The session has no such turn: it was never stored, or was trimmed away."""
+
+
+class CheckpointNotFoundError(HistoryError):
+    """The thread has no such checkpoint: it never was, or was trimmed away."""
 
 
 class SessionBusyError(HistoryError):

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     history_max: int = Field(
         2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept per session, 0: all"
     )
+    checkpoints_kept: int = Field(
+        200,
+        ge=1,
+        validation_alias="RAG_CHECKPOINTS_KEPT",
+        description="LangGraph's checkpoints kept per thread; the oldest leave, the newest stays whole",
+    )
     max_message_bytes: int = Field(
         1_000_000,
         ge=1_000,

@@ -17,10 +17,12 @@ from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.connections import Connections
 from rag_chain.sessions.engine import edits
 from rag_chain.sessions.engine.breaker import Breaker
+from rag_chain.sessions.engine.checkpoints import Checkpoints
 from rag_chain.sessions.engine.engine import Engine, Server
 from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore
+from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
 from rag_chain.sessions.redis.clients import Clients, GivenClients, clients_of, no_clients, shared_clients
 from rag_chain.sessions.redis.connect import find_other_speech
 from rag_chain.sessions.redis.failures import FOREIGN, may_be_about_tls, tls_error, translate
@@ -35,6 +37,8 @@ from rag_chain.sessions.values.window_cache import WindowCache
 from rag_chain.settings import Settings
 
 SPARE_BYTES = 64_000_000
+CHECKPOINTS_KEPT = 200
+"""Of a thread, where no settings say otherwise."""
 log = logging.getLogger("rag_chain.sessions")
 
 
@@ -43,6 +47,7 @@ class Parts:
     """What all ``Sessions`` of the same settings share in a process."""
 
     engine: Engine
+    checkpoints: Checkpoints
     connections: Connections
     prefix: str
     limits: Limits
@@ -57,6 +62,7 @@ class Sessions:
 
     def __init__(self, parts: Parts) -> None:
         self.engine = parts.engine
+        self.checkpoints = parts.checkpoints
         self.prefix = parts.prefix
         self.limits = parts.limits
         self.ttl, self.maximum = parts.limits.ttl, parts.limits.maximum
@@ -198,6 +204,7 @@ class _Opened:
             settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
             settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
             settings.history_summary, settings.max_message_bytes, settings.redis_wait,
+            settings.checkpoints_kept,
         )  # fmt: skip
         with self._lock:
             parts = self._parts.get(identity)
@@ -258,7 +265,9 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
     limits = Limits(ttl, window, 0)
     store = RedisStore(clients.address, WindowCache(1000), limits, one_slot=not clients.is_cluster)
     connections = Connections(clients, are_owned=False)
-    return Sessions(Parts(Engine(Server(store), None), connections, check_prefix(prefix), limits))
+    engine = Engine(Server(store), None)
+    checkpoints = RedisCheckpoints(clients.address, limits, CHECKPOINTS_KEPT, one_slot=not clients.is_cluster)
+    return Sessions(Parts(engine, Checkpoints(engine, checkpoints), connections, check_prefix(prefix), limits))
 
 
 def _compose(settings: Settings) -> Parts:
@@ -275,7 +284,7 @@ def _compose(settings: Settings) -> Parts:
         disk = Journal(settings.journal_path, url, prefix, int(settings.journal_max_mb * 1_000_000))
     spare = Journal(None, url, prefix, SPARE_BYTES)
     local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
-    server = breaker = None
+    server = breaker = remote = None
     if server_url is not None:
         store = RedisStore(
             address,
@@ -289,6 +298,7 @@ def _compose(settings: Settings) -> Parts:
         probe = partial(_probe, connections, server_url, settings)
         breaker = Breaker(probe, recovery.replay, address)
         server = Server(store, breaker, recovery)
+        remote = RedisCheckpoints(address, limits, settings.checkpoints_kept, one_slot=not clients.is_cluster)
     else:
         log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
 
@@ -299,7 +309,7 @@ def _compose(settings: Settings) -> Parts:
         turn_timeout=settings.turn_timeout,
         max_message_bytes=settings.max_message_bytes,
     )
-    parts = Parts(engine, connections, prefix, limits)
+    parts = Parts(engine, Checkpoints(engine, remote), connections, prefix, limits)
     reference = weakref.ref(parts)
 
     def end() -> None:

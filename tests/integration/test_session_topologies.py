@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.conformance import checkpointer_test, validate
 from servers import RedisServer, binary, free_port
 from talking import another_process, config, contents, echo_chain, is_back, turns, until
 
+from rag_chain.langgraph import SessionSaver
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
 from rag_chain.sessions.values.turns import Summary
 from rag_chain.settings import Settings
@@ -96,6 +98,17 @@ def test_summaries_in_a_cluster(cluster: list[RedisServer], tmp_path: Path) -> N
         assert sessions.run(sessions.engine.keep_summary(ref, Summary("notes", 2), view.items[1], view.now))
         assert sessions.read(ref).summary == Summary("notes", 2)
     sessions.close()
+
+
+async def test_checkpoints_in_a_cluster(in_cluster: Sessions) -> None:
+    @checkpointer_test(name="cluster")
+    async def saver() -> AsyncGenerator[SessionSaver, None]:
+        yield SessionSaver(in_cluster)
+
+    report = await validate(saver)
+    assert [one for result in report.results.values() for one in result.failures] == []
+    listed = RedisSessionManager(sessions=in_cluster).list_sessions(limit=100).sessions
+    assert len(listed) > 50
 
 
 def test_turns_are_taken_back_in_a_cluster(in_cluster: Sessions) -> None:

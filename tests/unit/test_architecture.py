@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "evaluation": {"chain", "errors", "factory", "models", "prompts", "retrieval", "settings"},
     "testing": {"conversation", "errors", "sessions", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
+    "langgraph": {"errors", "sessions", "settings"},
     "serve": {"__version__", "chain", "conversation", "errors", "factory", "sessions", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""

@@ -265,6 +265,10 @@ class Engine:
         )
         return page
 
+    def serve(self, ref: SessionRef, remote: Callable[[], Flow[T]], local: Callable[[], Flow[T]]) -> Flow[T]:
+        """Do what a neighbour of the turns asks for: ``remote`` on the server, or ``local`` while that is away."""
+        return (yield from self._serve(lambda store: local() if store is self._local else remote(), ref))
+
     def _read_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
         window: SessionWindow = yield from self._serve(
             lambda store: store.begin(ref, pending, alone=alone), ref, reads=True

@@ -202,8 +202,9 @@ def load_script(name: str) -> tuple[str, str]:
     """Return a script's text and the SHA-1 that the server knows it by."""
     folder = Path(__file__).parent / "lua"
     source = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    if source.startswith("-- uses take_out.lua\n"):  # a script can't load another one on the server
-        source = (folder / "take_out.lua").read_text(encoding="utf-8") + source
+    first = source.partition("\n")[0]
+    if first.startswith("-- uses "):  # a script can't load another one on the server
+        source = (folder / first.removeprefix("-- uses ")).read_text(encoding="utf-8") + source
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -12,7 +12,10 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``meta:{message_store:s1}:erased``         zset    ids of turns that were taken back, by when; kept for 30 days
 ``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
 ``meta:{message_store:s1}:events:t1``      stream  events of a turn that is served over HTTP; short-lived
+``meta:{message_store:s1}:checkpoints``    hash    LangGraph's checkpoints of the thread ``s1``, see checkpoints.lua
+``meta:{message_store:s1}:order``          zset    their order, by namespace and by id
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
+``index:{message_store:}:run:r1``          set     the threads in which run ``r1`` has made checkpoints
 =========================================  ======  ======================================================
 """
 
@@ -111,6 +114,16 @@ def make_ref(prefix: str, session_id: object, user_id: object = None) -> Session
 def make_events_key(ref: SessionRef, turn_id: str) -> str:
     """The events of a turn, in the slot of its session."""
     return f"{ref.meta_key}:events:{turn_id}"
+
+
+def make_checkpoint_keys(ref: SessionRef) -> tuple[str, str]:
+    """The checkpoints of a thread and their order, in the slot of its session."""
+    return f"{ref.meta_key}:checkpoints", f"{ref.meta_key}:order"
+
+
+def make_run_key(prefix: str, run_id: str) -> str:
+    """The threads in which a run has made checkpoints."""
+    return f"{make_index_key(prefix, None)}:run:{run_id}"
 
 
 def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:

@@ -12,7 +12,7 @@
 -- Reply: 1 if there was a session or a message, else 0.
 --
 -- A deletion that arrives late deletes what was there when it was asked for. What came after it stays: the marks of
--- commit.lua say which messages those are.
+-- commit.lua say which messages those are. The checkpoints of the thread go, too, unless the first of them is younger.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -35,6 +35,14 @@ else
   end
 end
 redis.call('SET', KEYS[3], string.format('%d', at), 'PX', ARGV[2])
+
+-- Their names follow from KEYS[2], which has them in its slot.
+local checkpoints = KEYS[2] .. ':checkpoints'
+local gen = redis.call('HGET', checkpoints, 'gen')
+if not gen or tonumber(gen) / 1000 <= at then
+  redis.call('UNLINK', checkpoints, KEYS[2] .. ':order')
+  redis.call('HDEL', KEYS[2], 'checkpoint')
+end
 
 local before = length + dropped -- messages ever in the list when the deletion was asked for
 if ARGV[1] ~= '' then

@@ -2,6 +2,8 @@
 --
 -- KEYS[1] list of messages   KEYS[2] hash beside it   ARGV[1] time to live in ms
 --
+-- The checkpoints of the thread have names that follow from KEYS[2], and its slot.
+--
 -- Reply: 1 if there is such a session, else 0.
 
 if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('HEXISTS', KEYS[2], 'created') == 0 then
@@ -9,4 +11,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('HEXISTS', KEYS[2], 'create
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[2] .. ':checkpoints', ARGV[1])
+redis.call('PEXPIRE', KEYS[2] .. ':order', ARGV[1])
 return 1

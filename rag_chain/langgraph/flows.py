@@ -1,0 +1,195 @@
+"""What the checkpointer does, once for sync and async: see ``rag_chain/sessions/values/flow.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from rag_chain.errors import HistoryDataError, UsageError
+from rag_chain.langgraph.serialising import Codec
+from rag_chain.langgraph.versions import dump_version, parse_version
+from rag_chain.sessions import Sessions
+from rag_chain.sessions.values.checkpoints import Found, Place, Record, Write, check_part
+from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.keys import SessionRef
+
+NEWEST_FORMAT = 4
+"""Of a checkpoint: the ``v`` that LangGraph writes."""
+
+
+class SaverFlows:
+    """The calls of a checkpointer.
+
+    Args:
+        sessions: where the checkpoints are.
+        serde: turns values into bytes.
+    """
+
+    def __init__(self, sessions: Sessions, serde: SerializerProtocol) -> None:
+        self._sessions = sessions
+        self._checkpoints = sessions.checkpoints
+        self._serde = serde
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Flow[RunnableConfig]:
+        """See ``SessionSaver.put``."""
+        place = self.place_of(config, checkpoint["id"])
+        codec = Codec(self._serde, place.ref)
+        values = checkpoint["channel_values"]
+        versions = {**checkpoint["channel_versions"], **new_versions}
+        rest = {key: part for key, part in checkpoint.items() if key not in ("channel_values", "channel_versions")}
+        whole = get_checkpoint_metadata(config, metadata)
+        record = Record(
+            place,
+            parent=configurable_of(config).get("checkpoint_id") or "",
+            run_id=str(whole.get("run_id") or ""),
+            versions={check_part(name, "The channel"): dump_version(version) for name, version in versions.items()},
+            body=codec.dump(rest, "A checkpoint"),
+            metadata=codec.dump(whole, "The metadata"),
+            values={channel: codec.dump_channel(values, channel) for channel in new_versions},
+            rebuilt=tuple(whole.get("counters_since_delta_snapshot") or ()),
+        )
+        yield from self._checkpoints.put(
+            record, lambda: {channel: codec.dump_channel(values, channel) for channel in versions}, needs_parent=True
+        )
+        return config_of(place)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Flow[None]:
+        """See ``SessionSaver.put_writes``."""
+        place = self.place_of(config)
+        if not place.checkpoint_id:
+            raise UsageError(f"Writes of thread {place.ref} need a checkpoint_id in the config: the checkpoint's.")
+        codec = Codec(self._serde, place.ref)
+        parts = [
+            Write(
+                check_part(task_id, "The task"),
+                WRITES_IDX_MAP.get(channel, index),
+                check_part(task_path, "The path of a task"),
+                check_part(channel, "The channel"),
+                codec.dump(value, f"A write to the channel {channel!r}"),
+            )
+            for index, (channel, value) in enumerate(writes)
+        ]
+        yield from self._checkpoints.write(place, parts)
+
+    def get_tuple(self, config: RunnableConfig) -> Flow[CheckpointTuple | None]:
+        """See ``SessionSaver.get_tuple``."""
+        found = yield from self._checkpoints.read(self.place_of(config))
+        return None if found is None else self.tuple_of(found)
+
+    def delete_thread(self, thread_id: str) -> Flow[None]:
+        """See ``SessionSaver.delete_thread``."""
+        yield from self._sessions.engine.delete(self.thread_of(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> Flow[None]:
+        """See ``SessionSaver.delete_for_runs``."""
+        for run_id in run_ids:
+            yield from self._checkpoints.remove_run(self._sessions.prefix, str(run_id))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> Flow[None]:
+        """See ``SessionSaver.copy_thread``."""
+        source, target = self.thread_of(source_thread_id), self.thread_of(target_thread_id)
+        if not (yield from self._checkpoints.copy(source, target)):
+            raise UsageError(f"Thread {target} has checkpoints already; copy to another id, or delete it before.")
+
+    def prune(self, thread_ids: Sequence[str], strategy: str) -> Flow[None]:
+        """See ``SessionSaver.prune``."""
+        if strategy not in ("keep_latest", "delete"):
+            raise UsageError(f"The strategy of prune must be 'keep_latest' or 'delete', not {strategy!r}.")
+        for thread_id in thread_ids:
+            yield from self._checkpoints.remove(
+                self.thread_of(thread_id), "prune" if strategy == "keep_latest" else "all"
+            )
+
+    def place_of(self, config: RunnableConfig, checkpoint_id: str | None = None) -> Place:
+        """Return the checkpoint that a config names.
+
+        Raises:
+            InvalidIdError: an id can't be used.
+            UsageError: the config names no thread.
+        """
+        parts = configurable_of(config)
+        thread_id = parts.get("thread_id")
+        if thread_id is None:
+            raise UsageError(
+                "The config names no thread: pass {'configurable': {'thread_id': 'support-42'}} to the graph."
+            )
+        if isinstance(thread_id, int | UUID):
+            thread_id = str(thread_id)
+        ref = self._sessions.ref(thread_id, parts.get("user_id"))
+        wanted = checkpoint_id if checkpoint_id is not None else parts.get("checkpoint_id") or ""
+        return Place(
+            ref,
+            check_part(parts.get("checkpoint_ns") or "", "The checkpoint_ns"),
+            check_part(wanted, "The checkpoint_id"),
+        )
+
+    def thread_of(self, thread_id: object) -> SessionRef:
+        """Return the session of a thread id; of a user's thread it is ``user_id/thread_id``."""
+        user_id, slash, own_id = str(thread_id).partition("/")
+        return self._sessions.ref(own_id, user_id) if slash else self._sessions.ref(str(thread_id))
+
+    def tuple_of(self, found: Found) -> CheckpointTuple:
+        """Return what LangGraph expects of a checkpoint.
+
+        Raises:
+            HistoryDataError: it can't be read.
+        """
+        record, place = found.record, found.record.place
+        codec = Codec(self._serde, place.ref)
+        rest = codec.load(record.body, "A checkpoint")
+        if not isinstance(rest, dict) or rest.get("v", 0) > NEWEST_FORMAT:
+            raise HistoryDataError(
+                f"The {place} was written by a newer LangGraph than is known here; upgrade langgraph and rag_chain."
+            )
+        versions = {channel: parse_version(text) for channel, text in record.versions.items()}
+        checkpoint = {
+            **rest,
+            "channel_versions": versions,
+            "channel_values": codec.load_channels(dict(record.values)),
+        }
+        parent = Place(place.ref, place.namespace, record.parent)
+        return CheckpointTuple(
+            config=config_of(place),
+            checkpoint=cast(Checkpoint, checkpoint),
+            metadata=codec.load(record.metadata, "The metadata"),
+            parent_config=config_of(parent) if record.parent else None,
+            pending_writes=[
+                (one.task_id, one.channel, codec.load(one.value, f"A write to the channel {one.channel!r}"))
+                for one in found.writes
+            ],
+        )
+
+
+def configurable_of(config: RunnableConfig) -> dict[str, Any]:
+    """Return the part of a config that names a checkpoint."""
+    return config.get("configurable") or {}
+
+
+def config_of(place: Place) -> RunnableConfig:
+    """Return the config that names a checkpoint."""
+    parts = {
+        "thread_id": place.ref.session_id,
+        "checkpoint_ns": place.namespace,
+        "checkpoint_id": place.checkpoint_id,
+    }
+    return {"configurable": {**parts, "user_id": place.ref.user_id} if place.ref.user_id else parts}

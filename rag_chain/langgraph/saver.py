@@ -1,0 +1,226 @@
+"""``SessionSaver``: LangGraph's checkpointer on the session engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from rag_chain.langgraph.flows import SaverFlows
+from rag_chain.langgraph.listing import Listing
+from rag_chain.langgraph.serialising import check_serialiser
+from rag_chain.langgraph.versions import make_next
+from rag_chain.sessions import Sessions, open_sessions
+from rag_chain.settings import Settings
+
+
+class SessionSaver(BaseCheckpointSaver[Any]):
+    """Keeps the checkpoints of graphs beside the sessions, for sync and async callers. See ``open_checkpointer``.
+
+    A thread is the session of the same id; with a ``user_id`` in the configurable of a config, that user's session.
+    Methods that take a thread id alone take ``user_id/thread_id`` for it.
+
+    Args:
+        sessions: where they are kept. The saver closes its own use of them, see ``close``.
+        serde: LangGraph's serialiser; default: ``JsonPlusSerializer`` that rebuilds only objects of known classes.
+
+    Raises:
+        ConfigurationError: the serialiser pickles.
+    """
+
+    def __init__(self, sessions: Sessions, *, serde: SerializerProtocol | None = None) -> None:
+        if serde is None:
+            serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        check_serialiser(serde)
+        super().__init__(serde=serde)
+        self.sessions = sessions
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that a config names, by default the newest; ``None``: there is none.
+
+        Raises:
+            HistoryUnavailableError: the store is away, and the thread is not known here.
+            HistoryDataError: the store has lost a part of it, or it was written by another serialiser or version.
+            UsageError: the config names no thread.
+        """
+        return self.sessions.run(self._flows.get_tuple(config))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Async twin of ``get_tuple``."""
+        return await self.sessions.arun(self._flows.get_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Give the checkpoints of a thread, the newest first; each is read when it is asked for.
+
+        Args:
+            config: names the thread, and its namespace if only that is meant; ``None``: all threads without a user.
+            filter: metadata that they have.
+            before: only older checkpoints.
+            limit: at most so many.
+        """
+        listing = Listing(self.sessions, self.serde, config, filter, before, limit)
+        while (found := self.sessions.run(listing.take())) is not None:
+            yield found
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Async twin of ``list``."""
+        listing = Listing(self.sessions, self.serde, config, filter, before, limit)
+        while (found := await self.sessions.arun(listing.take())) is not None:
+            yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint, whole and once, and return the config that names it.
+
+        Raises:
+            CheckpointNotFoundError: the thread does not have the checkpoint that the config names as its parent.
+            HistoryUnavailableError: the store is away.
+            SessionNotFoundError: the thread was deleted while the run was under way.
+            UsageError: a value can't be serialised or is too large. Nothing was stored.
+        """
+        return self.sessions.run(self._flows.put(config, checkpoint, metadata, new_versions))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Async twin of ``put``."""
+        return await self.sessions.arun(self._flows.put(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote beside its checkpoint; each write once.
+
+        Raises:
+            HistoryUnavailableError: the store is away.
+            UsageError: a value can't be serialised or is too large. Nothing was stored.
+        """
+        self.sessions.run(self._flows.put_writes(config, writes, task_id, task_path))
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Async twin of ``put_writes``."""
+        await self.sessions.arun(self._flows.put_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread from every store: its checkpoints, and the session of the same id with its messages."""
+        self.sessions.run(self._flows.delete_thread(thread_id))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Async twin of ``delete_thread``."""
+        await self.sessions.arun(self._flows.delete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove the checkpoints whose metadata has one of these ``run_id``, with their writes."""
+        self.sessions.run(self._flows.delete_for_runs(run_ids))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Async twin of ``delete_for_runs``."""
+        await self.sessions.arun(self._flows.delete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints and writes of a thread to another id.
+
+        Raises:
+            UsageError: the target has checkpoints.
+        """
+        self.sessions.run(self._flows.copy_thread(source_thread_id, target_thread_id))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Async twin of ``copy_thread``."""
+        await self.sessions.arun(self._flows.copy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Remove old checkpoints of threads.
+
+        Args:
+            thread_ids: the threads.
+            strategy: ``keep_latest``: the newest of each namespace stays, with the older ones that a ``DeltaChannel``
+                of it is rebuilt from; ``delete``: all go, and the messages of the session stay.
+        """
+        self.sessions.run(self._flows.prune(thread_ids, strategy))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Async twin of ``prune``."""
+        await self.sessions.arun(self._flows.prune(thread_ids, strategy))
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        """Return the version that comes after ``current``; two branches of a thread never have the same."""
+        return make_next(current)
+
+    def close(self) -> None:
+        """End this use of the connections; see ``Sessions.close``."""
+        self.sessions.close()
+
+    async def aclose(self) -> None:
+        """Async twin of ``close``."""
+        await self.sessions.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def _flows(self) -> SaverFlows:
+        # Not kept: LangGraph copies a saver and gives the copy another serialiser.
+        return SaverFlows(self.sessions, self.serde)
+
+
+def open_checkpointer(settings: Settings | None = None, *, serde: SerializerProtocol | None = None) -> SessionSaver:
+    """Return a checkpointer for ``graph.compile(checkpointer=...)``. No connection is opened.
+
+    Args:
+        settings: default: from the environment.
+        serde: see ``SessionSaver``.
+
+    Raises:
+        ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used, or the serialiser pickles.
+    """
+    return SessionSaver(open_sessions(settings or Settings()), serde=serde)

@@ -1,0 +1,112 @@
+"""Values of a graph's state as bytes, by one of LangGraph's serialisers, and never by pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
+from rag_chain.sessions.values.keys import SessionRef
+
+MAX_VALUE_BYTES = 16_000_000
+"""Of one channel, or of one pending write."""
+_RAW = ("bytes", "bytearray")
+_EMPTY = b"-"
+"""A channel that has no value; every other value begins with ``+``."""
+
+
+def check_serialiser(serde: object) -> None:
+    """Check that a serialiser can be used.
+
+    Raises:
+        ConfigurationError: it pickles, or is not LangGraph's protocol.
+    """
+    inner: object = serde
+    while inner is not None:
+        if getattr(inner, "pickle_fallback", False):
+            raise ConfigurationError(
+                f"The serialiser {type(inner).__name__} has pickle_fallback=True, and pickles are never stored here; "
+                "leave it out, and turn values without a form in msgpack into plain ones."
+            )
+        if not isinstance(inner, SerializerProtocol):
+            raise ConfigurationError(
+                f"The serialiser {getattr(inner, '__name__', type(inner).__name__)!r} has no dumps_typed and "
+                "loads_typed; use JsonPlusSerializer or EncryptedSerializer. Pickle is never accepted."
+            )
+        inner = getattr(inner, "serde", None)
+
+
+class Codec:
+    """Turns values into bytes and back; its errors name the thread and the channel.
+
+    Args:
+        serde: LangGraph's serialiser.
+        ref: the thread.
+    """
+
+    def __init__(self, serde: SerializerProtocol, ref: SessionRef) -> None:
+        self._serde = serde
+        self._ref = ref
+
+    def dump(self, value: object, what: str) -> bytes:
+        """Return a value as bytes. ``what``: what it is, for messages, such as ``"channel 'messages'"``.
+
+        Raises:
+            UsageError: it can't be serialised, or is too large.
+        """
+        try:
+            kind, data = self._serde.dumps_typed(value)
+        except Exception as error:  # serialisers raise what they like
+            raise UsageError(
+                f"{what} of thread {self._ref} can't be serialised ({type(value).__name__}: {str(error)[:120]}); "
+                "keep such values out of the state, or make them plain. Nothing was stored."
+            ) from error
+        if kind.startswith("pickle") or (kind not in _RAW and _looks_pickled(data)):
+            raise UsageError(
+                f"{what} of thread {self._ref} was pickled by the serialiser {type(self._serde).__name__}, and pickles "
+                "are never stored here; use JsonPlusSerializer without pickle_fallback."
+            )
+        if len(data) > MAX_VALUE_BYTES:
+            raise UsageError(
+                f"{what} of thread {self._ref} takes {len(data) / 1e6:.0f} MB, more than {MAX_VALUE_BYTES / 1e6:.0f}; "
+                "store large data elsewhere and its address in the state. Nothing was stored."
+            )
+        return b"+" + kind.encode() + b"\n" + data
+
+    def load(self, raw: bytes, what: str) -> Any:
+        """Return the value.
+
+        Raises:
+            HistoryDataError: it can't be read.
+        """
+        kind, _, data = raw[1:].partition(b"\n")
+        name = kind.decode(errors="replace")
+        if name.startswith("pickle"):
+            raise HistoryDataError(
+                f"{what} of thread {self._ref} is a pickle, which is never loaded; delete the thread, or "
+                "store it anew without pickle_fallback."
+            )
+        try:
+            return self._serde.loads_typed((name, data))
+        except Exception as error:  # serialisers raise what they like
+            raise HistoryDataError(
+                f"{what} of thread {self._ref} can't be read: it was written as {name[:40]!r}, which the serialiser "
+                f"{type(self._serde).__name__} does not read ({type(error).__name__}); open the thread with the "
+                "serialiser and key that wrote it, or delete it."
+            ) from error
+
+    def dump_channel(self, values: dict[str, Any], channel: str) -> bytes:
+        """Return the value of a channel as bytes; of one that has none, too."""
+        return self.dump(values[channel], f"The channel {channel!r}") if channel in values else _EMPTY
+
+    def load_channels(self, raw: dict[str, bytes]) -> dict[str, Any]:
+        """Return the values of the channels that have one."""
+        return {
+            channel: self.load(value, f"The channel {channel!r}") for channel, value in raw.items() if value != _EMPTY
+        }
+
+
+def _looks_pickled(data: bytes) -> bool:
+    """Whether bytes are a pickle of protocol 2 or newer. In msgpack, 0x80 is a whole value: an empty map."""
+    return len(data) > 2 and data[0] == 0x80 and 2 <= data[1] <= 5 and data[-1:] == b"."

@@ -1,0 +1,211 @@
+"""LangGraph's checkpoints in Redis: which script each operation calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, SessionNotFoundError
+from rag_chain.sessions.redis.cluster_index import ClusterIndex
+from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.values.checkpoints import (
+    Found,
+    Listed,
+    Place,
+    Record,
+    Write,
+    parse_header,
+    parse_write,
+    sort_writes,
+)
+from rag_chain.sessions.values.flow import Args, Call, Flow
+from rag_chain.sessions.values.keys import (
+    SessionRef,
+    make_checkpoint_keys,
+    make_known_ref,
+    make_run_key,
+)
+from rag_chain.sessions.values.limits import Limits
+
+_CONFIRMED = {"checkpoint_put", "checkpoint_write", "checkpoint_remove", "checkpoint_load"}
+
+
+class RedisCheckpoints:
+    """Flows over one server.
+
+    Args:
+        address: the server without credentials, for messages.
+        kept: checkpoints of a thread.
+        one_slot: whether a script may touch indexes together with the thread; not in a cluster.
+    """
+
+    def __init__(self, address: str, limits: Limits, kept: int, *, one_slot: bool) -> None:
+        self._address = address
+        self._limits = limits
+        self._kept = kept
+        self._index = None if one_slot else ClusterIndex(address, limits)
+
+    def put(self, record: Record, complete: Callable[[], Mapping[str, bytes]], *, needs_parent: bool) -> Flow[bool]:
+        """Store a checkpoint, once; whether it is new.
+
+        Args:
+            record: with the values of the channels that changed.
+            complete: gives the values of all channels; they are sent if the server lacks some of the others.
+            needs_parent: whether a parent that the thread does not have is an error.
+
+        Raises:
+            SessionNotFoundError: the thread was deleted after the run began.
+            CheckpointNotFoundError: the thread does not have the parent.
+        """
+        place, ref = record.place, record.place.ref
+        for is_complete in (False, True):
+            values = complete() if is_complete else record.values
+            reply = yield from self._put(record, values, needs_parent=needs_parent)
+            if reply[0] == -3:
+                raise SessionNotFoundError(f"Thread {ref} was deleted while a run of it was under way; begin it anew.")
+            if reply[0] == -2:
+                raise CheckpointNotFoundError(
+                    f"Thread {ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
+                    " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
+                )
+            if reply[0] >= 0:
+                break
+        else:
+            raise HistoryDataError(f"Thread {ref} changed while {place} was stored; run it again.")
+        if self._index is not None:
+            yield from self._index.add(ref)
+            if record.run_id:
+                yield from self._note_run(ref, record.run_id)
+        return bool(reply[0])
+
+    def write(self, place: Place, writes: Sequence[Write]) -> Flow[None]:
+        """Store the pending writes of one task; those with an index from 0 once."""
+        if writes:
+            values = [part for one in writes for part in (one.index, one.dump())]
+            args = (self._limits.ttl_ms, place.namespace, place.checkpoint_id, writes[0].task_id, *values)
+            yield from self._call("checkpoint_write", place.ref, args)
+
+    def read(self, place: Place) -> Flow[Found | None]:
+        """Return a checkpoint with its pending writes; ``None``: there is none.
+
+        Raises:
+            HistoryDataError: the server has lost a part of it, or it is not readable.
+        """
+        args = (self._limits.ttl_ms, place.namespace, place.checkpoint_id)
+        reply = yield from self._call("checkpoint_read", place.ref, args)
+        if not reply:
+            return None
+        place = Place(place.ref, place.namespace, reply[0].decode())
+        if len(reply) == 1:
+            raise _damaged(place, "the server has lost it")
+        _, _, raw_header, body, metadata, raw_values, raw_writes = reply
+        values = {raw_values[at].decode(): raw_values[at + 1] for at in range(0, len(raw_values), 2)}
+        try:
+            header = parse_header(raw_header)
+            writes = [parse_write(*raw_writes[at : at + 3]) for at in range(0, len(raw_writes), 3)]
+        except ValueError:
+            raise _damaged(place, "it was changed, or written by a newer version of rag_chain") from None
+        if lacking := header["v"].keys() - values.keys():
+            raise _damaged(place, f"the channel {min(lacking)!r} has lost its value")
+        record = Record(place, header["p"], header["r"], header["v"], body, metadata, values)
+        return Found(record, sort_writes(writes))
+
+    def list_page(
+        self, ref: SessionRef, namespace: str | None, before: str, after: bytes, limit: int
+    ) -> Flow[tuple[list[Listed], bytes]]:
+        """Return a page of checkpoints, the newest first, and where the next one begins.
+
+        Args:
+            ref: the thread.
+            namespace: ``None``: all.
+            before: an id; only older ones are listed. Empty: all.
+            after: what the page before gave, or empty.
+            limit: checkpoints in a page.
+        """
+        args: Args = ("0" if namespace is None else f"1{namespace}", before, after, limit)
+        reply = yield from self._call("checkpoint_list", ref, args)
+        if not reply:
+            return [], b""
+        found = [
+            Listed(Place(ref, reply[at].decode(), reply[at + 1].decode()), reply[at + 2])
+            for at in range(1, len(reply), 3)
+        ]
+        return found, reply[0]
+
+    def remove(self, ref: SessionRef, what: str, run_id: str = "") -> Flow[int]:
+        """Remove checkpoints; how many. ``what``: ``run``, ``prune`` or ``all``, see the script."""
+        removed: int = yield from self._call("checkpoint_remove", ref, (what, run_id))
+        return removed
+
+    def remove_run(self, prefix: str, run_id: str) -> Flow[int]:
+        """Remove the checkpoints of a run from all threads; how many."""
+        members = yield from self._call_run(prefix, run_id, "list")
+        removed = 0
+        for member in members:
+            removed += yield from self.remove(_parse_member(prefix, member.decode()), "run", run_id)
+        yield from self._call_run(prefix, run_id, "forget", *members)
+        return removed
+
+    def copy(self, source: SessionRef, target: SessionRef) -> Flow[bool]:
+        """Copy all checkpoints of a thread; whether there were any, and none in the target."""
+        reply = yield from self._call("checkpoint_dump", source, ())
+        if not reply:
+            return True
+        args = (self._limits.ttl_ms, target.session_id, reply[0], reply[1])
+        if not (yield from self._call("checkpoint_load", target, args)):
+            return False
+        for run_id in reply[2:]:
+            yield from self._note_run(target, run_id.decode())
+        if self._index is not None:
+            yield from self._index.add(target)
+        return True
+
+    def _put(self, record: Record, values: Mapping[str, bytes], *, needs_parent: bool) -> Flow[Any]:
+        place, limits = record.place, self._limits
+        changed = [part for channel, value in values.items() for part in (channel, record.versions[channel], value)]
+        args: Args = (
+            limits.ttl_ms, self._kept, limits.listed_ms, place.ref.session_id, _make_member(place.ref),
+            place.namespace, place.checkpoint_id, record.parent, int(needs_parent),
+            record.dump_header(), record.body, record.metadata, json.dumps(record.rebuilt), *changed,
+        )  # fmt: skip
+        return (yield from self._call("checkpoint_put", place.ref, args, run_id=record.run_id))
+
+    def _note_run(self, ref: SessionRef, run_id: str) -> Flow[None]:
+        yield from self._call_run(ref.prefix, run_id, "add", _make_member(ref))
+
+    def _call_run(self, prefix: str, run_id: str, action: str, *members: str | bytes) -> Flow[Any]:
+        key = make_run_key(prefix, run_id)
+        try:
+            return (yield Call("checkpoint_run", (key,), (action, self._limits.listed_ms, *members)))
+        except FOREIGN as error:
+            raise translate(error, self._address, key) from error
+
+    def _call(self, script: str, ref: SessionRef, args: Args, run_id: str = "") -> Flow[Any]:
+        keys: tuple[str, ...] = (ref.messages_key, ref.meta_key, *make_checkpoint_keys(ref))
+        if script == "checkpoint_put":
+            keys += (ref.deletion_key,)
+        if self._index is None and script in ("checkpoint_put", "checkpoint_load"):
+            keys += (ref.index_key,)
+            if run_id:
+                keys += (make_run_key(ref.prefix, run_id),)
+        try:
+            return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
+        except FOREIGN as error:
+            raise translate(error, self._address, ref.messages_key) from error
+
+
+def _damaged(place: Place, why: str) -> HistoryDataError:
+    return HistoryDataError(
+        f"The {place} can't be read: {why}. Go on from an older checkpoint, which the graph's get_state_history lists,"
+        " or delete the thread."
+    )
+
+
+def _make_member(ref: SessionRef) -> str:
+    return f"{ref.user_id}/{ref.session_id}" if ref.user_id else ref.session_id
+
+
+def _parse_member(prefix: str, member: str) -> SessionRef:
+    user_id, _, session_id = member.rpartition("/")
+    return make_known_ref(prefix, session_id, user_id or None)
