@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,14 @@ from langchain_core.messages import HumanMessage
 from servers import RedisServer, free_port
 from talking import another_process, say
 
-from rag_chain.errors import HistoryAuthError, HistoryDataError, HistoryError, HistoryUnavailableError, UsageError
+from rag_chain.errors import (
+    HistoryAuthError,
+    HistoryDataError,
+    HistoryError,
+    HistoryUnavailableError,
+    HistoryWriteError,
+    UsageError,
+)
 from rag_chain.sessions import RedisChatMessageHistory
 from rag_chain.settings import Settings
 
@@ -182,6 +190,58 @@ async def test_a_subclass_and_a_wrapper_are_what_they_do(redis_url: str) -> None
     with Mine.from_url(redis_url) as blocking:
         history = RedisChatMessageHistory("s1", client=blocking)
         assert len(history.messages) == len(await history.aget_messages()) == 2
+
+
+def test_a_pipeline_is_refused(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client, pytest.raises(UsageError, match=r"not redis\.client\.Pipeline"):
+        RedisChatMessageHistory("s1", client=client.pipeline())
+
+
+def test_a_plain_client_of_a_node_of_a_cluster(cluster_node: RedisServer) -> None:
+    with (
+        redis.Redis.from_url(cluster_node.url) as client,
+        pytest.raises(HistoryError, match=r"node of a cluster; hand in a redis\.RedisCluster"),
+    ):
+        RedisChatMessageHistory("s1", client=client).add_messages([HumanMessage("q")])
+
+
+def test_a_replica_says_that_it_is_one(redis_server: RedisServer, redis_url: str, call: Call) -> None:
+    with redis_server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        try:
+            if call is chain:
+                assert call(redis_url) == ["volatile"]
+            else:
+                with pytest.raises(HistoryWriteError, match="it takes no writes, because it is a replica"):
+                    call(redis_url)
+        finally:
+            client.replicaof("NO", "ONE")
+
+
+def _connected(server: socket.socket) -> int:
+    """How many clients have connected."""
+    server.setblocking(False)
+    number = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            number += 1
+    return number
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
+def test_silent_servers_are_not_all_waited_for(call: Call, scheme: str) -> None:
+    """Of six that accept and say nothing: sentinels share the time of a call, and a cluster's call gives up."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(6)]
+        url = f"{scheme}://{','.join(f'127.0.0.1:{one.getsockname()[1]}' for one in servers)}"
+        if call is chain:
+            assert call(url) == ["volatile"]
+        else:
+            with pytest.raises(HistoryWriteError, match="no reply in time"):
+                call(url)
+        connected = [_connected(server) for server in servers]
+    assert sum(connected) < 6 if scheme == "redis+cluster" else max(connected) == 1
 
 
 def test_a_client_that_is_not_of_redis_py_is_refused() -> None:

@@ -21,7 +21,7 @@ from talking import config, contents, echo_chain, is_back, journal_rows, message
 
 from rag_chain.errors import HistoryAuthError, HistoryDataError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
-from rag_chain.sessions.redis.clients import SyncClient
+from rag_chain.sessions.redis.scripts import SyncClient
 from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Args

@@ -32,7 +32,7 @@ from rag_chain.models.local.extractive import ExtractiveChatModel
 from rag_chain.prompts import ANSWER_PROMPT, SUMMARY_PROMPT, render_conversation, render_request
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import RedisSessionManager, Sessions
-from rag_chain.sessions.redis.clients import AsyncClient, SyncClient
+from rag_chain.sessions.redis.scripts import AsyncClient, SyncClient
 
 Open = Callable[..., Sessions]
 WINDOW = 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from typing import Any
 
 import redis
@@ -19,10 +20,12 @@ import redis.cluster
 import redis.sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, RedisError, TimeoutError
 from redis.retry import Retry
 
 from rag_chain.sessions.redis.urls import RedisUrl
+
+_SILENCE = "The sentinels do not answer in time."
 
 
 class SentinelMistakeError(RedisError):
@@ -48,7 +51,9 @@ def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bo
     }
     options = {**common, "max_connections": connections, **url.options}
     if url.kind == "sentinel":
-        return _sentinel(url, options, {**common, **url.sentinel_options}, asynchronous=asynchronous)
+        # They are asked one after another: together they may take as long as one call.
+        own = {**common, **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), timeout / len(url.hosts))}
+        return _sentinel(url, options, own | url.sentinel_options, timeout, asynchronous=asynchronous)
     if url.kind == "server":
         if url.hosts:
             options["host"], options["port"] = url.hosts[0]
@@ -99,13 +104,22 @@ def sentinels_of(client: Any) -> list[Any]:
 
 
 class Sentinel(redis.Sentinel):
-    """redis-py's, which also tells a mistake in the configuration from an outage."""
+    """redis-py's, which also tells a mistake in the configuration from an outage.
+
+    ``patience``: seconds that all sentinels together may take. Silence is a ``TimeoutError``, which redis-py does not
+    try again at once, as it does a master that is not found.
+    """
+
+    patience = 0.0
 
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the master; redis-py calls this whenever it connects."""
+        until = time.monotonic() + self.patience / 2
         try:
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]  # not typed there
-        except redis.sentinel.MasterNotFoundError:
+        except redis.sentinel.MasterNotFoundError as error:
+            if time.monotonic() > until:
+                raise TimeoutError(_SILENCE) from error
             replies: list[Any] = []
             for sentinel in self.sentinels:
                 try:
@@ -119,11 +133,16 @@ class Sentinel(redis.Sentinel):
 class AsyncSentinel(redis.asyncio.Sentinel):
     """See ``Sentinel``."""
 
+    patience = 0.0
+
     async def discover_master(self, service_name: str) -> Any:
         """See ``Sentinel.discover_master``."""
+        until = time.monotonic() + self.patience / 2
         try:
             return await super().discover_master(service_name)
-        except redis.asyncio.sentinel.MasterNotFoundError:
+        except redis.asyncio.sentinel.MasterNotFoundError as error:
+            if time.monotonic() > until:
+                raise TimeoutError(_SILENCE) from error
             replies: list[Any] = []
             for sentinel in self.sentinels:
                 try:
@@ -150,12 +169,16 @@ def _check(replies: list[Any], service_name: str) -> None:
         )
 
 
-def _sentinel(url: RedisUrl, options: dict[str, Any], own: dict[str, Any], *, asynchronous: bool) -> Any:
+def _sentinel(
+    url: RedisUrl, options: dict[str, Any], own: dict[str, Any], patience: float, *, asynchronous: bool
+) -> Any:
     """A client of the master, whose address redis-py asks the sentinels for whenever it connects."""
     sentinel_of = AsyncSentinel if asynchronous else Sentinel
     if url.inherits_login and ("password" in own or "username" in own):
         own["redis_connect_func"] = _aconnect_with_or_without_login if asynchronous else _connect_with_or_without_login
-    return sentinel_of(url.hosts, sentinel_kwargs=own, **options).master_for(url.service)
+    sentinels = sentinel_of(url.hosts, sentinel_kwargs=own, **options)
+    sentinels.patience = patience
+    return sentinels.master_for(url.service)
 
 
 def _connect_with_or_without_login(connection: Any) -> None:

@@ -39,6 +39,17 @@ _AWAY = (
 )
 _REFUSES_WRITES = ("READONLY", "OOM", "MISCONF", "NOREPLICAS")
 _AWAY_WORDS = (*_REFUSES_WRITES, "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
+_REASONS = (
+    ("max number of clients", "it has too many clients"),
+    ("MasterNotFoundError", "no sentinel names a master"),
+    ("ReadOnlyError", "it takes no writes, because it is a replica"),
+    ("READONLY", "it takes no writes, because it is a replica"),
+    ("OutOfMemoryError", "its memory is full"),
+    ("BusyLoadingError", "it is still loading its data"),
+    ("MISCONF", "it can't write to its disk"),
+    ("NOREPLICAS", "it has too few replicas to take writes"),
+    ("ClusterDownError", "its cluster is down"),
+)
 _NETWORK_SSL = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError)
 _MAY_NOT_RUN = re.compile(r"no permissions to run the '([\w|-]+)' command")
 
@@ -99,6 +110,8 @@ def _mistake(error: BaseException, address: str, key: str) -> HistoryError | Non
     in_cluster = foreign.ClusterDownError | foreign.AskError | foreign.ClusterCrossSlotError
     if is_plain and isinstance(error, in_cluster) and not isinstance(error, foreign.MasterDownError):
         return HistoryError(f"Redis at {address} is a node of a cluster; begin REDIS_URL with redis+cluster://.")
+    if isinstance(error, foreign.ClusterCrossSlotError):
+        return HistoryError(f"Redis at {address} is a node of a cluster; hand in a redis.RedisCluster instead.")
     if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
         return HistoryError(f"Redis at {address} is no cluster; begin REDIS_URL with redis:// instead.")
     if "DB index is out of range" in text or "invalid DB index" in text:
@@ -156,8 +169,9 @@ def _reason(error: BaseException, *, secure: bool) -> str:
         return "there is no such socket"
     if any(isinstance(one, foreign.TimeoutError | TimeoutError) for one in causes):
         return "no reply to the TLS handshake in time" if "connecting" in text and secure else "no reply in time"
-    if "max number of clients" in text:
-        return "it has too many clients"
+    for word, reason in _REASONS:
+        if word in text or word == type(error).__name__:
+            return reason
     return type(error).__name__
 
 
