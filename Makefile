@@ -34,9 +34,10 @@ check: $(STAMP) ## Lint, format, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-# Coverage is measured where tests are short: it makes them half as slow again.
+# Coverage is measured where tests are short: it makes them half as slow again. They wait for nothing, so two workers keep
+# two cores busy; the others wait for servers and for time.
 test: check ## All checks, then the tests (some minutes), with the coverage of unit and contract tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long" tests/e2e tests/integration
 
 test-all: check ## The long tests too: kills at random moments, real models, whole demonstrations; coverage of all

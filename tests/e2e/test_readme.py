@@ -23,7 +23,9 @@ def test_the_code_of_a_page_runs(page: Path, index_dir: Path, redis_url: str, tm
     for name in ("README.md", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     if "ingest(" in page.read_text():
-        shutil.copytree(index_dir, tmp_path / ".rag_index")  # so that the vectors are not computed once more
+        own = re.search(r'index_dir="(\w+)"', page.read_text())
+        # A copy, so that the vectors are not computed once more.
+        shutil.copytree(index_dir, tmp_path / (own[1] if own else ".rag_index"))
     else:
         (tmp_path / ".rag_index").symlink_to(index_dir)
     code = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8")))
