@@ -18,10 +18,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from rag_chain.errors import HistoryDataError, UsageError
+from rag_chain.langgraph.held import HeldThreads
+from rag_chain.langgraph.messages import Batch, StaleError, load_values
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.langgraph.versions import dump_version, parse_version
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.values.checkpoints import Found, Place, Record, Write, check_part
+from rag_chain.sessions.values.checkpoints import Found, Place, Record, Values, Write, check_part, make_hole
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
 
@@ -35,10 +37,12 @@ class SaverFlows:
     Args:
         sessions: where the checkpoints are.
         serde: turns values into bytes.
+        held: the threads that this process holds.
     """
 
-    def __init__(self, sessions: Sessions, serde: SerializerProtocol) -> None:
+    def __init__(self, sessions: Sessions, serde: SerializerProtocol, held: HeldThreads) -> None:
         self._sessions = sessions
+        self._held = held
         self._checkpoints = sessions.checkpoints
         self._serde = serde
 
@@ -56,19 +60,29 @@ class SaverFlows:
         versions = {**checkpoint["channel_versions"], **new_versions}
         rest = {key: part for key, part in checkpoint.items() if key not in ("channel_values", "channel_versions")}
         whole = get_checkpoint_metadata(config, metadata)
+        held, parent = self._held.get(place.ref), configurable_of(config).get("checkpoint_id") or ""
         record = Record(
             place,
-            parent=configurable_of(config).get("checkpoint_id") or "",
+            parent=parent,
             run_id=str(whole.get("run_id") or ""),
             versions={check_part(name, "The channel"): dump_version(version) for name, version in versions.items()},
             body=codec.dump(rest, "A checkpoint"),
             metadata=codec.dump(whole, "The metadata"),
-            values={channel: codec.dump_channel(values, channel) for channel in new_versions},
             rebuilt=tuple(whole.get("counters_since_delta_snapshot") or ()),
         )
-        yield from self._checkpoints.put(
-            record, lambda: {channel: codec.dump_channel(values, channel) for channel in versions}, needs_parent=True
+        batch, complete = Batch(codec, held, place.namespace), Batch(codec, held, place.namespace, refers=False)
+        for channel in new_versions:
+            batch.add_channel(channel, values)
+
+        def make_complete() -> Values:
+            for channel in versions:
+                complete.add_channel(channel, values)
+            return complete.values()
+
+        stored = yield from self._checkpoints.put(
+            record, batch.values(), make_complete, needs_parent=not held.knows(parent)
         )
+        (complete if stored.is_complete else batch).learn(record, stored)
         return config_of(place)
 
     def put_writes(
@@ -78,27 +92,51 @@ class SaverFlows:
         place = self.place_of(config)
         if not place.checkpoint_id:
             raise UsageError(f"Writes of thread {place.ref} need a checkpoint_id in the config: the checkpoint's.")
-        codec = Codec(self._serde, place.ref)
-        parts = [
-            Write(
-                check_part(task_id, "The task"),
-                WRITES_IDX_MAP.get(channel, index),
-                check_part(task_path, "The path of a task"),
-                check_part(channel, "The channel"),
-                codec.dump(value, f"A write to the channel {channel!r}"),
-            )
-            for index, (channel, value) in enumerate(writes)
-        ]
-        yield from self._checkpoints.write(place, parts)
+        codec, held = Codec(self._serde, place.ref), self._held.get(place.ref)
+        for refers in (True, False):
+            batch = Batch(codec, held, place.namespace, refers=refers)
+            parts = [
+                Write(
+                    check_part(task_id, "The task"),
+                    WRITES_IDX_MAP.get(channel, index),
+                    check_part(task_path, "The path of a task"),
+                    check_part(channel, "The channel"),
+                    batch.dump_write(channel, value),
+                )
+                for index, (channel, value) in enumerate(writes)
+            ]
+            if (yield from self._checkpoints.write(place, parts, batch.values())):
+                return
 
     def get_tuple(self, config: RunnableConfig) -> Flow[CheckpointTuple | None]:
         """See ``SessionSaver.get_tuple``."""
-        found = yield from self._checkpoints.read(self.place_of(config))
-        return None if found is None else self.tuple_of(found)
+        return (yield from self.read(self.place_of(config)))
+
+    def read(self, place: Place) -> Flow[CheckpointTuple | None]:
+        """Return a checkpoint; ``None``: there is none."""
+        held, codec = self._held.get(place.ref), Codec(self._serde, place.ref)
+        with held.lock:
+            holding, before = held.holding(place.namespace)
+        found = yield from self._checkpoints.read(place, holding)
+        if found is None:
+            return None
+        is_newest = not place.checkpoint_id
+        try:
+            return _tuple_of(codec, found, *load_values(codec, held, found, before, is_newest=is_newest))
+        except StaleError:
+            found = yield from self._checkpoints.read(found.place)
+        if found is None:
+            return None
+        try:
+            return _tuple_of(codec, found, *load_values(codec, held, found, None, is_newest=is_newest))
+        except StaleError:
+            raise make_hole(found.place, "a message of it is lost") from None
 
     def delete_thread(self, thread_id: str) -> Flow[None]:
         """See ``SessionSaver.delete_thread``."""
-        yield from self._sessions.engine.delete(self.thread_of(thread_id))
+        ref = self.thread_of(thread_id)
+        yield from self._sessions.engine.delete(ref)
+        self._held.drop(ref)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> Flow[None]:
         """See ``SessionSaver.delete_for_runs``."""
@@ -148,36 +186,23 @@ class SaverFlows:
         user_id, slash, own_id = str(thread_id).partition("/")
         return self._sessions.ref(own_id, user_id) if slash else self._sessions.ref(str(thread_id))
 
-    def tuple_of(self, found: Found) -> CheckpointTuple:
-        """Return what LangGraph expects of a checkpoint.
 
-        Raises:
-            HistoryDataError: it can't be read.
-        """
-        record, place = found.record, found.record.place
-        codec = Codec(self._serde, place.ref)
-        rest = codec.load(record.body, "A checkpoint")
-        if not isinstance(rest, dict) or rest.get("v", 0) > NEWEST_FORMAT:
-            raise HistoryDataError(
-                f"The {place} was written by a newer LangGraph than is known here; upgrade langgraph and rag_chain."
-            )
-        versions = {channel: parse_version(text) for channel, text in record.versions.items()}
-        checkpoint = {
-            **rest,
-            "channel_versions": versions,
-            "channel_values": codec.load_channels(dict(record.values)),
-        }
-        parent = Place(place.ref, place.namespace, record.parent)
-        return CheckpointTuple(
-            config=config_of(place),
-            checkpoint=cast(Checkpoint, checkpoint),
-            metadata=codec.load(record.metadata, "The metadata"),
-            parent_config=config_of(parent) if record.parent else None,
-            pending_writes=[
-                (one.task_id, one.channel, codec.load(one.value, f"A write to the channel {one.channel!r}"))
-                for one in found.writes
-            ],
+def _tuple_of(codec: Codec, found: Found, record: Record, values: dict[str, Any], writes: list[Any]) -> CheckpointTuple:
+    place = record.place
+    rest = codec.load(record.body, "A checkpoint")
+    if not isinstance(rest, dict) or rest.get("v", 0) > NEWEST_FORMAT:
+        raise HistoryDataError(
+            f"The {place} was written by a newer LangGraph than is known here; upgrade langgraph and rag_chain."
         )
+    versions = {channel: parse_version(text) for channel, text in record.versions.items()}
+    checkpoint = {**rest, "channel_versions": versions, "channel_values": values}
+    return CheckpointTuple(
+        config=config_of(place),
+        checkpoint=cast(Checkpoint, checkpoint),
+        metadata=codec.load(record.metadata, "The metadata"),
+        parent_config=config_of(Place(place.ref, place.namespace, record.parent)) if record.parent else None,
+        pending_writes=[(one.task_id, one.channel, value) for one, value in zip(found.writes, writes, strict=True)],
+    )
 
 
 def configurable_of(config: RunnableConfig) -> dict[str, Any]:

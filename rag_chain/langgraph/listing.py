@@ -11,6 +11,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from rag_chain.langgraph.flows import SaverFlows, configurable_of
+from rag_chain.langgraph.held import HeldThreads
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.values.checkpoints import Listed
@@ -26,6 +27,7 @@ class Listing:
     Args:
         sessions: where they are.
         serde: reads their values.
+        held: the threads that this process holds.
         config: names a thread, or a namespace or a checkpoint of it; ``None``: all threads without a user.
         wanted: metadata that a checkpoint must have.
         before: only checkpoints that are older than this one.
@@ -36,6 +38,7 @@ class Listing:
         self,
         sessions: Sessions,
         serde: SerializerProtocol,
+        held: HeldThreads,
         config: RunnableConfig | None,
         wanted: Mapping[str, Any] | None,
         before: RunnableConfig | None,
@@ -43,7 +46,7 @@ class Listing:
     ) -> None:
         self._sessions = sessions
         self._serde = serde
-        self._flows = SaverFlows(sessions, serde)
+        self._flows = SaverFlows(sessions, serde, held)
         self._wanted = wanted or {}
         self._before: str = (configurable_of(before).get("checkpoint_id") or "") if before else ""
         self._left = limit
@@ -71,12 +74,12 @@ class Listing:
             listed = self._page.popleft()
             if not self._matches(listed):
                 continue
-            found = yield from self._sessions.checkpoints.read(listed.place)
+            found = yield from self._flows.read(listed.place)
             if found is None:
                 continue  # it left the thread meanwhile
             if self._left is not None:
                 self._left -= 1
-            return self._flows.tuple_of(found)
+            return found
         return None
 
     def _matches(self, listed: Listed) -> bool:

@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.langgraph.flows import SaverFlows
+from rag_chain.langgraph.held import HeldThreads
 from rag_chain.langgraph.listing import Listing
 from rag_chain.langgraph.serialising import check_serialiser
 from rag_chain.langgraph.versions import make_next
@@ -34,17 +35,21 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     Args:
         sessions: where they are kept. The saver closes its own use of them, see ``close``.
         serde: LangGraph's serialiser; default: ``JsonPlusSerializer`` that rebuilds only objects of known classes.
+        held_threads: how many threads this process keeps in memory, at most.
 
     Raises:
         ConfigurationError: the serialiser pickles.
     """
 
-    def __init__(self, sessions: Sessions, *, serde: SerializerProtocol | None = None) -> None:
+    def __init__(
+        self, sessions: Sessions, *, serde: SerializerProtocol | None = None, held_threads: int = 1000
+    ) -> None:
         if serde is None:
             serde = JsonPlusSerializer(allowed_msgpack_modules=None)
         check_serialiser(serde)
         super().__init__(serde=serde)
         self.sessions = sessions
+        self._held = HeldThreads(held_threads)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that a config names, by default the newest; ``None``: there is none.
@@ -76,7 +81,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             before: only older checkpoints.
             limit: at most so many.
         """
-        listing = Listing(self.sessions, self.serde, config, filter, before, limit)
+        listing = Listing(self.sessions, self.serde, self._held, config, filter, before, limit)
         while (found := self.sessions.run(listing.take())) is not None:
             yield found
 
@@ -89,7 +94,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Async twin of ``list``."""
-        listing = Listing(self.sessions, self.serde, config, filter, before, limit)
+        listing = Listing(self.sessions, self.serde, self._held, config, filter, before, limit)
         while (found := await self.sessions.arun(listing.take())) is not None:
             yield found
 
@@ -210,7 +215,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     @property
     def _flows(self) -> SaverFlows:
         # Not kept: LangGraph copies a saver and gives the copy another serialiser.
-        return SaverFlows(self.sessions, self.serde)
+        return SaverFlows(self.sessions, self.serde, self._held)
 
 
 def open_checkpointer(settings: Settings | None = None, *, serde: SerializerProtocol | None = None) -> SessionSaver:
@@ -223,4 +228,5 @@ def open_checkpointer(settings: Settings | None = None, *, serde: SerializerProt
     Raises:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used, or the serialiser pickles.
     """
-    return SessionSaver(open_sessions(settings or Settings()), serde=serde)
+    settings = settings or Settings()
+    return SessionSaver(open_sessions(settings), serde=serde, held_threads=settings.memory_sessions)

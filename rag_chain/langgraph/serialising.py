@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
 from rag_chain.sessions.values.keys import SessionRef
@@ -48,6 +51,10 @@ class Codec:
     def __init__(self, serde: SerializerProtocol, ref: SessionRef) -> None:
         self._serde = serde
         self._ref = ref
+        self.dump_again: Callable[[object], bytes] | None = None
+        """Gives the same bytes for the same message; ``None``: the serialiser does not, because it encrypts."""
+        if isinstance(serde, JsonPlusSerializer):
+            self.dump_again = partial(self.dump, what="A message")
 
     def dump(self, value: object, what: str) -> bytes:
         """Return a value as bytes. ``what``: what it is, for messages, such as ``"channel 'messages'"``.
@@ -96,15 +103,14 @@ class Codec:
                 "serialiser and key that wrote it, or delete it."
             ) from error
 
-    def dump_channel(self, values: dict[str, Any], channel: str) -> bytes:
+    def dump_channel(self, values: Mapping[str, Any], channel: str) -> bytes:
         """Return the value of a channel as bytes; of one that has none, too."""
         return self.dump(values[channel], f"The channel {channel!r}") if channel in values else _EMPTY
 
-    def load_channels(self, raw: dict[str, bytes]) -> dict[str, Any]:
-        """Return the values of the channels that have one."""
-        return {
-            channel: self.load(value, f"The channel {channel!r}") for channel, value in raw.items() if value != _EMPTY
-        }
+
+def has_value(raw: bytes) -> bool:
+    """Whether a channel has a value."""
+    return raw != _EMPTY
 
 
 def _looks_pickled(data: bytes) -> bool:

@@ -268,7 +268,7 @@ class TestBadInput:
         put(saver, value=1)
         saver.sessions.redis_client.hset(keys_of(saver)[0], "b\n\nvalue\nf1.5", b"+pickle\n" + pickle.dumps(1))
         with pytest.raises(HistoryDataError, match="channel 'value' of thread 't1' is a pickle, which is never loaded"):
-            saver.get_tuple(thread())
+            saver_of().get_tuple(thread())
 
     @pytest.mark.parametrize(
         ("damage", "reason"),
@@ -280,7 +280,8 @@ class TestBadInput:
             ({"h\n\nID": b'{"f":9,"v":{}}'}, "written by a newer version of rag_chain"),
         ],
     )
-    def test_a_hole(self, saver: SessionSaver, damage: dict[str, bytes | None], reason: str) -> None:
+    def test_a_hole(self, saver_of: Opener, damage: dict[str, bytes | None], reason: str) -> None:
+        saver = saver_of()
         made = put(saver, value=1)["configurable"]["checkpoint_id"]
         client = saver.sessions.redis_client
         for field, value in damage.items():
@@ -290,7 +291,7 @@ class TestBadInput:
             else:
                 client.hset(keys_of(saver)[0], name, value)
         with pytest.raises(HistoryDataError, match=reason) as caught:
-            saver.get_tuple(thread())
+            saver_of().get_tuple(thread())
         assert "thread 't1'" in str(caught.value)
         assert "delete" in str(caught.value)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rag_chain.errors import ConfigurationError, HistoryUnavailableError
 from rag_chain.sessions.engine.engine import Engine
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
-from rag_chain.sessions.values.checkpoints import Found, Listed, Place, Record, Write
+from rag_chain.sessions.values.checkpoints import Found, Holding, Listed, Place, Record, Stored, Values, Write
 from rag_chain.sessions.values.flow import Flow, T
 from rag_chain.sessions.values.keys import SessionRef, make_ref
+
+NOTHING = Holding()
 
 
 class Checkpoints:
@@ -26,7 +28,9 @@ class Checkpoints:
         self._engine = engine
         self._remote = remote
 
-    def put(self, record: Record, complete: Callable[[], Mapping[str, bytes]], *, needs_parent: bool) -> Flow[bool]:
+    def put(
+        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool
+    ) -> Flow[Stored]:
         """See ``RedisCheckpoints.put``.
 
         Raises:
@@ -34,17 +38,17 @@ class Checkpoints:
         """
         return (
             yield from self._serve(
-                record.place.ref, lambda store: store.put(record, complete, needs_parent=needs_parent)
+                record.place.ref, lambda store: store.put(record, values, complete, needs_parent=needs_parent)
             )
         )
 
-    def write(self, place: Place, writes: Sequence[Write]) -> Flow[None]:
+    def write(self, place: Place, writes: Sequence[Write], values: Values) -> Flow[bool]:
         """See ``RedisCheckpoints.write``."""
-        yield from self._serve(place.ref, lambda store: store.write(place, writes))
+        return (yield from self._serve(place.ref, lambda store: store.write(place, writes, values)))
 
-    def read(self, place: Place) -> Flow[Found | None]:
+    def read(self, place: Place, holding: Holding = NOTHING) -> Flow[Found | None]:
         """See ``RedisCheckpoints.read``."""
-        return (yield from self._serve(place.ref, lambda store: store.read(place)))
+        return (yield from self._serve(place.ref, lambda store: store.read(place, holding)))
 
     def list_page(
         self, ref: SessionRef, namespace: str | None, before: str, after: bytes, limit: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, SessionNotFoundError
@@ -11,10 +11,14 @@ from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.values.checkpoints import (
     Found,
+    Holding,
     Listed,
     Place,
     Record,
+    Stored,
+    Values,
     Write,
+    make_hole,
     parse_header,
     parse_write,
     sort_writes,
@@ -46,11 +50,14 @@ class RedisCheckpoints:
         self._kept = kept
         self._index = None if one_slot else ClusterIndex(address, limits)
 
-    def put(self, record: Record, complete: Callable[[], Mapping[str, bytes]], *, needs_parent: bool) -> Flow[bool]:
-        """Store a checkpoint, once; whether it is new.
+    def put(
+        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool
+    ) -> Flow[Stored]:
+        """Store a checkpoint, once.
 
         Args:
-            record: with the values of the channels that changed.
+            record: the checkpoint.
+            values: of the channels that changed.
             complete: gives the values of all channels; they are sent if the server lacks some of the others.
             needs_parent: whether a parent that the thread does not have is an error.
 
@@ -59,57 +66,77 @@ class RedisCheckpoints:
             CheckpointNotFoundError: the thread does not have the parent.
         """
         place, ref = record.place, record.place.ref
-        for is_complete in (False, True):
-            values = complete() if is_complete else record.values
-            reply = yield from self._put(record, values, needs_parent=needs_parent)
-            if reply[0] == -3:
-                raise SessionNotFoundError(f"Thread {ref} was deleted while a run of it was under way; begin it anew.")
-            if reply[0] == -2:
-                raise CheckpointNotFoundError(
-                    f"Thread {ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
-                    " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
-                )
-            if reply[0] >= 0:
-                break
-        else:
+        reply = yield from self._put(record, values, needs_parent=needs_parent)
+        is_complete = reply[0] == -1
+        if is_complete:
+            reply = yield from self._put(record, complete(), needs_parent=needs_parent)
+        if reply[0] == -3:
+            raise SessionNotFoundError(f"Thread {ref} was deleted while a run of it was under way; begin it anew.")
+        if reply[0] == -2:
+            raise CheckpointNotFoundError(
+                f"Thread {ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
+                " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
+            )
+        if reply[0] < 0:
             raise HistoryDataError(f"Thread {ref} changed while {place} was stored; run it again.")
         if self._index is not None:
             yield from self._index.add(ref)
             if record.run_id:
                 yield from self._note_run(ref, record.run_id)
-        return bool(reply[0])
+        first = reply[2] if reply[0] and reply[2] >= 0 else None
+        return Stored(bool(reply[0]), reply[1].decode(), first, is_complete)
 
-    def write(self, place: Place, writes: Sequence[Write]) -> Flow[None]:
-        """Store the pending writes of one task; those with an index from 0 once."""
-        if writes:
-            values = [part for one in writes for part in (one.index, one.dump())]
-            args = (self._limits.ttl_ms, place.namespace, place.checkpoint_id, writes[0].task_id, *values)
-            yield from self._call("checkpoint_write", place.ref, args)
+    def write(self, place: Place, writes: Sequence[Write], values: Values) -> Flow[bool]:
+        """Store the pending writes of one task, those with an index from 0 once; whether the server could.
 
-    def read(self, place: Place) -> Flow[Found | None]:
+        Args:
+            place: of the checkpoint.
+            writes: with their values.
+            values: what the values refer to.
+        """
+        if not writes:
+            return True
+        named = [part for one in writes for part in (one.index, one.dump())]
+        args: Args = (
+            self._limits.ttl_ms, place.namespace, place.checkpoint_id, writes[0].task_id,
+            values.gen, json.dumps(values.bases), len(values.items), *values.items, *named,
+        )  # fmt: skip
+        return bool((yield from self._call("checkpoint_write", place.ref, args)))
+
+    def read(self, place: Place, holding: Holding) -> Flow[Found | None]:
         """Return a checkpoint with its pending writes; ``None``: there is none.
 
         Raises:
             HistoryDataError: the server has lost a part of it, or it is not readable.
         """
-        args = (self._limits.ttl_ms, place.namespace, place.checkpoint_id)
+        args = (
+            self._limits.ttl_ms, place.namespace, place.checkpoint_id,
+            holding.gen, holding.checkpoint_id, json.dumps(dict(holding.versions)), holding.items,
+        )  # fmt: skip
         reply = yield from self._call("checkpoint_read", place.ref, args)
         if not reply:
             return None
         place = Place(place.ref, place.namespace, reply[0].decode())
         if len(reply) == 1:
-            raise _damaged(place, "the server has lost it")
-        _, _, raw_header, body, metadata, raw_values, raw_writes = reply
+            raise make_hole(place, "the server has lost it")
+        _, raw_gen, raw_header, body, metadata, raw_values, raw_writes, raw_items = reply
+        gen = raw_gen.decode()
         values = {raw_values[at].decode(): raw_values[at + 1] for at in range(0, len(raw_values), 2)}
+        items = {int(raw_items[at]): raw_items[at + 1] for at in range(0, len(raw_items), 2)}
+        record = None
         try:
-            header = parse_header(raw_header)
-            writes = [parse_write(*raw_writes[at : at + 3]) for at in range(0, len(raw_writes), 3)]
+            writes = sort_writes([parse_write(*raw_writes[at : at + 3]) for at in range(0, len(raw_writes), 3)])
+            if raw_header:
+                header = parse_header(raw_header)
+                record = Record(place, header["p"], header["r"], header["v"], body, metadata)
         except ValueError:
-            raise _damaged(place, "it was changed, or written by a newer version of rag_chain") from None
-        if lacking := header["v"].keys() - values.keys():
-            raise _damaged(place, f"the channel {min(lacking)!r} has lost its value")
-        record = Record(place, header["p"], header["r"], header["v"], body, metadata, values)
-        return Found(record, sort_writes(writes))
+            raise make_hole(place, "it was changed, or written by a newer version of rag_chain") from None
+        if record is not None:
+            held = holding.versions if gen == holding.gen else {}
+            for channel, version in record.versions.items():
+                if channel not in values and held.get(channel) != version:
+                    raise make_hole(place, f"the channel {channel!r} has lost its value")
+        return Found(place, gen, record, values, writes, items)
 
     def list_page(
         self, ref: SessionRef, namespace: str | None, before: str, after: bytes, limit: int
@@ -161,13 +188,14 @@ class RedisCheckpoints:
             yield from self._index.add(target)
         return True
 
-    def _put(self, record: Record, values: Mapping[str, bytes], *, needs_parent: bool) -> Flow[Any]:
+    def _put(self, record: Record, values: Values, *, needs_parent: bool) -> Flow[Any]:
         place, limits = record.place, self._limits
-        changed = [part for channel, value in values.items() for part in (channel, record.versions[channel], value)]
+        changed = [part for name, value in values.named.items() for part in (name, record.versions[name], value)]
         args: Args = (
             limits.ttl_ms, self._kept, limits.listed_ms, place.ref.session_id, _make_member(place.ref),
             place.namespace, place.checkpoint_id, record.parent, int(needs_parent),
-            record.dump_header(), record.body, record.metadata, json.dumps(record.rebuilt), *changed,
+            record.dump_header(), record.body, record.metadata, json.dumps(record.rebuilt),
+            values.gen, json.dumps(values.bases), len(values.items), *values.items, *changed,
         )  # fmt: skip
         return (yield from self._call("checkpoint_put", place.ref, args, run_id=record.run_id))
 
@@ -193,13 +221,6 @@ class RedisCheckpoints:
             return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
         except FOREIGN as error:
             raise translate(error, self._address, ref.messages_key) from error
-
-
-def _damaged(place: Place, why: str) -> HistoryDataError:
-    return HistoryDataError(
-        f"The {place} can't be read: {why}. Go on from an older checkpoint, which the graph's get_state_history lists,"
-        " or delete the thread."
-    )
 
 
 def _make_member(ref: SessionRef) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_chain.errors import UsageError
+from rag_chain.errors import HistoryDataError, UsageError
 from rag_chain.sessions.values.keys import SessionRef
 
 FORMAT = 1
@@ -33,6 +33,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Values:
+    """Values to be stored, and what those that list items refer to.
+
+    A value begins with ``+`` (as the serialiser wrote it), ``-`` (there is none) or ``=``: a list of items (messages)
+    by their numbers, where ``+0`` is the first of ``items``. Items are stored once for the whole thread.
+
+    Args:
+        named: values by the name of their channel, or of a write's place.
+        items: what the thread does not have yet.
+        gen: the life of the thread whose numbers are used; empty: none are.
+        bases: fields that hold these numbers in lists; where one is gone, its items may be, too.
+    """
+
+    named: Mapping[str, bytes]
+    items: Sequence[bytes] = ()
+    gen: str = ""
+    bases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One checkpoint.
 
@@ -42,7 +62,6 @@ class Record:
         versions: of its channels.
         body: the checkpoint without its values.
         metadata: what was put beside it.
-        values: of channels; of those that changed when it is put, of all when it is read.
         rebuilt: channels whose values are rebuilt from the writes of older checkpoints.
     """
 
@@ -52,7 +71,6 @@ class Record:
     versions: Mapping[str, str]
     body: bytes
     metadata: bytes
-    values: Mapping[str, bytes] = field(default_factory=dict)
     rebuilt: tuple[str, ...] = ()
 
     def dump_header(self) -> str:
@@ -60,6 +78,40 @@ class Record:
         return json.dumps(
             {"f": FORMAT, "p": self.parent, "r": self.run_id, "v": dict(self.versions)}, separators=(",", ":")
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a checkpoint that was put.
+
+    Args:
+        is_new: whether it was not there before.
+        gen: names the life of the thread.
+        first: number of its first new item; ``None``: what was put is not what the store has.
+        is_complete: whether the values of all channels had to be sent.
+    """
+
+    is_new: bool
+    gen: str
+    first: int | None
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a reader holds, for the store to check and not to send again.
+
+    Args:
+        gen: the life of the thread; empty: nothing is held.
+        checkpoint_id: of the checkpoint that is held whole, or empty.
+        versions: of the channels whose values are held.
+        items: the numbers of the items that are held, in ascending order, see ``ranges.py``.
+    """
+
+    gen: str = ""
+    checkpoint_id: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    items: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +126,28 @@ class Write:
 
     def dump(self) -> bytes:
         """What is stored under its task and index."""
-        return f"{self.path}\n{self.channel}\n".encode() + self.value
+        return f"w{self.path}\n{self.channel}\n".encode() + self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A checkpoint that was read; ``writes`` in the order in which LangGraph applies them."""
+    """A checkpoint that was read.
 
-    record: Record
+    Args:
+        place: where it is.
+        gen: the life of the thread.
+        record: ``None``: it is the one that the reader holds.
+        values: of channels, but those that the reader holds.
+        writes: in the order in which LangGraph applies them.
+        items: what lists refer to and the reader does not hold, by number.
+    """
+
+    place: Place
+    gen: str
+    record: Record | None
+    values: Mapping[str, bytes]
     writes: list[Write]
+    items: Mapping[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +173,7 @@ def parse_header(raw: bytes) -> dict[str, Any]:
 def parse_write(task_id: bytes, index: bytes, raw: bytes) -> Write:
     """Return a pending write as it is stored."""
     path, channel, value = raw.split(b"\n", 2)
-    return Write(task_id.decode(), int(index), path.decode(), channel.decode(), value)
+    return Write(task_id.decode(), int(index), path[1:].decode(), channel.decode(), value)
 
 
 def sort_writes(writes: list[Write]) -> list[Write]:
@@ -125,3 +190,16 @@ def check_part(value: str, what: str) -> str:
     if "\n" in value:
         raise UsageError(f"{what} {value[:40]!a} holds a line feed; rename it.")
     return value
+
+
+def make_value_field(namespace: str, channel: str, version: str) -> str:
+    """Return the field that has the value of a channel."""
+    return f"b\n{namespace}\n{channel}\n{version}"
+
+
+def make_hole(place: Place, why: str) -> HistoryDataError:
+    """Return the error of a checkpoint of which a part is gone or changed."""
+    return HistoryDataError(
+        f"The {place} can't be read: {why}. Go on from an older checkpoint, which the graph's get_state_history lists,"
+        " or delete the thread."
+    )

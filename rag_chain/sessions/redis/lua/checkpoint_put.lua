@@ -8,14 +8,16 @@
 -- ARGV[8] parent or ''   ARGV[9] 1: a parent that is not there is an error
 -- ARGV[10] header   ARGV[11] checkpoint   ARGV[12] metadata
 -- ARGV[13] JSON list of the channels that are rebuilt from writes
--- ARGV[14...] channel, version, value, ... of the channels that changed
+-- ARGV[14] the life of the thread that lists of items refer to, or ''   ARGV[15] JSON list of the fields that have these items
+-- ARGV[16] number of new items   ARGV[17...] new items; then channel, version, value, ... of the channels that changed
 --
--- Reply: {1, gen}: stored; {0, gen}: it was there already; {-1, channel, ...}: nothing was stored, because these
--- channels have no value here: send them too; {-2}: the thread has no such parent; {-3}: the thread was deleted.
+-- Reply: {1, gen, first}: stored, first: number of the first new item, -1 if a value was there already; {0, gen}: it was there already; {-1}: nothing
+-- was stored, because another channel has no value here, or items that are referred to are gone: send all values;
+-- {-2}: the thread has no such parent; {-3}: the thread was deleted.
 
 local ttl, ns, id, parent = tonumber(ARGV[1]), ARGV[6], ARGV[7], ARGV[8]
 local name = ns .. '\n' .. id
-local versions, given, missing = cjson.decode(ARGV[10]).v, {}, {-1}
+local versions, given, start = cjson.decode(ARGV[10]).v, {}, 17 + ARGV[16]
 local old = redis.call('HMGET', KEYS[3], 'h\n' .. name, 'c\n' .. name, 'm\n' .. name, 'gen')
 if old[1] == ARGV[10] and old[2] == ARGV[11] and old[3] == ARGV[12] then
   renew(ttl)
@@ -28,16 +30,16 @@ if parent ~= '' and redis.call('HEXISTS', KEYS[3], 'h\n' .. ns .. '\n' .. parent
     return {-2} -- where the server has lost all checkpoints, the run that goes on has what is needed
   end
 end
-for i = 14, #ARGV, 3 do
+for i = start, #ARGV, 3 do
   given[ARGV[i]] = true
 end
 for channel, version in pairs(versions) do
   if not given[channel] and redis.call('HEXISTS', KEYS[3], 'b\n' .. ns .. '\n' .. channel .. '\n' .. version) == 0 then
-    missing[#missing + 1] = channel
+    return {-1}
   end
 end
-if #missing > 1 then
-  return missing
+if not stands(ARGV[14], ARGV[15]) then
+  return {-1}
 end
 
 local clock = redis.call('TIME')
@@ -58,8 +60,11 @@ if not gen then
   gen = string.format('%d%06d', clock[1], clock[2])
   redis.call('HSET', KEYS[3], 'gen', gen)
 end
-for i = 14, #ARGV, 3 do
-  redis.call('HSETNX', KEYS[3], 'b\n' .. ns .. '\n' .. ARGV[i] .. '\n' .. ARGV[i + 1], ARGV[i + 2])
+local first = add_items(17, tonumber(ARGV[16]))
+local base = first
+for i = start, #ARGV, 3 do
+  local is_new = keep('b\n' .. ns .. '\n' .. ARGV[i] .. '\n' .. ARGV[i + 1], ARGV[i + 2], first)
+  base = is_new and base or -1
 end
 for channel, version in pairs(versions) do
   redis.call('HINCRBY', KEYS[3], 'r\n' .. ns .. '\n' .. channel .. '\n' .. version, 1)
@@ -100,5 +105,6 @@ if excess > 0 then
     end
   end
 end
+sweep(64)
 renew(ttl)
-return {1, gen}
+return {1, gen, base}

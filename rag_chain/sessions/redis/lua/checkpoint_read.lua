@@ -1,11 +1,16 @@
 -- uses checkpoints.lua
--- Read a checkpoint with the values of its channels and its pending writes: one round trip.
+-- Read a checkpoint with the values of its channels and its pending writes: one round trip. What the reader holds is
+-- checked and not sent again.
 --
 -- KEYS[1...4] see checkpoints.lua
 -- ARGV[1] time to live in ms   ARGV[2] namespace   ARGV[3] id, '': the newest
+-- ARGV[4] the life of the thread that the reader holds, or ''; of that:
+-- ARGV[5] id of the checkpoint that it holds whole   ARGV[6] JSON: versions of the channels whose values it holds
+-- ARGV[7] numbers of the items that it holds, in ascending order
 --
 -- Reply: {} where there is none; {id} where the thread has lost it; {id, gen, header, checkpoint, metadata,
---   {channel, value, ...}, {task, index, value, ...}}. A value that is lost is missing.
+--   {channel, value, ...}, {task, index, value, ...}, {number, item, ...}}. Header, checkpoint and metadata are '' where the
+--   reader holds the checkpoint. A value or an item that is lost is missing.
 
 local ns, id = ARGV[2], ARGV[3]
 if id == '' then
@@ -21,11 +26,46 @@ local found = redis.call('HMGET', KEYS[3], 'gen', 'h\n' .. name, 'c\n' .. name, 
 if not found[2] or not found[3] or not found[4] then
   return redis.call('ZSCORE', KEYS[4], 'c\n' .. name) and {id} or {}
 end
-local values, writes = {}, {}
+
+local held, ranges, whole = {}, {}, false
+if ARGV[4] ~= '' and found[1] == ARGV[4] then
+  held, whole = cjson.decode(ARGV[6]), ARGV[5] == id
+  for first, last in string.gmatch(ARGV[7], '(%d+)-?(%d*)') do
+    ranges[#ranges + 1] = {tonumber(first), tonumber(last) or tonumber(first)}
+  end
+end
+local values, writes, items, sent = {}, {}, {}, {}
+
+-- Send the items of a value that the reader does not hold.
+local function send(value)
+  local _, list = listed(value)
+  for first, last in string.gmatch(list or '', '(%d+)-?(%d*)') do
+    local number, stop = tonumber(first), tonumber(last) or tonumber(first)
+    for _, range in ipairs(ranges) do
+      if range[2] >= number then
+        -- What lies before this range is not held.
+        while number <= stop and number < range[1] do
+          sent[number], number = true, number + 1
+        end
+        number = math.max(number, range[2] + 1)
+      end
+      if number > stop then
+        break
+      end
+    end
+    while number <= stop do
+      sent[number], number = true, number + 1
+    end
+  end
+end
+
 for channel, version in pairs(cjson.decode(found[2]).v) do
-  local value = redis.call('HGET', KEYS[3], 'b\n' .. ns .. '\n' .. channel .. '\n' .. version)
-  if value then
-    values[#values + 1], values[#values + 2] = channel, value
+  if not whole and held[channel] ~= version then
+    local value = redis.call('HGET', KEYS[3], 'b\n' .. ns .. '\n' .. channel .. '\n' .. version)
+    if value then
+      values[#values + 1], values[#values + 2] = channel, value
+      send(value)
+    end
   end
 end
 local start = 'w\n' .. name .. '\n'
@@ -34,7 +74,17 @@ for _, write in ipairs(members(start)) do
   if value then
     local task, index = string.match(string.sub(write, #start + 1), '^(.*)\n(-?%d+)$')
     writes[#writes + 1], writes[#writes + 2], writes[#writes + 3] = task, index, value
+    send(value)
+  end
+end
+for number in pairs(sent) do
+  local item = redis.call('HGET', KEYS[3], 'i\n' .. string.format('%d', number))
+  if item then
+    items[#items + 1], items[#items + 2] = string.format('%d', number), item
   end
 end
 renew(tonumber(ARGV[1]))
-return {id, found[1] or '', found[2], found[3], found[4], values, writes}
+if whole then
+  found[2], found[3], found[4] = '', '', ''
+end
+return {id, found[1] or '', found[2], found[3], found[4], values, writes, items}

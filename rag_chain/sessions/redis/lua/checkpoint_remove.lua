@@ -28,4 +28,5 @@ for _, member in ipairs(members('a\n')) do
     removed = removed + 1
   end
 end
+sweep(1)
 return removed

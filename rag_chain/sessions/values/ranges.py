@@ -1,0 +1,68 @@
+"""Lists of numbers as ranges: ``0-199,203`` is 0 to 199 and 203.
+
+A number from ``NEW`` on stands for one that is yet to be given, and is written ``+0``, ``+1``, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+Ranges = tuple[tuple[int, int], ...]
+"""First and last number of each range, in the order of the list."""
+NEW = 1 << 52
+
+
+def parse_ranges(text: str) -> Ranges:
+    """Return the ranges that a text names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = []
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        found.append((int(first), int(last or first)))
+    return tuple(found)
+
+
+def dump_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """Return ranges as text."""
+    return ",".join(_dump(first) if first == last else f"{_dump(first)}-{_dump(last)}" for first, last in ranges)
+
+
+def _dump(number: int) -> str:
+    return str(number) if number < NEW else f"+{number - NEW}"
+
+
+def resolve(ranges: Ranges, first: int) -> Ranges:
+    """Return ranges with the numbers that were given to new ones, from ``first`` on."""
+    moved = [(one, last) if one < NEW else (one - NEW + first, last - NEW + first) for one, last in ranges]
+    return join_ranges(moved)
+
+
+def join_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Return ranges that list the same numbers, those joined that follow on each other."""
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if joined and joined[-1][1] + 1 == first:
+            joined[-1] = (joined[-1][0], last)
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def unite(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Return the numbers of ranges, each once, in ascending order."""
+    united: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if united and first <= united[-1][1] + 1:
+            united[-1] = (united[-1][0], max(last, united[-1][1]))
+        else:
+            united.append((first, last))
+    return tuple(united)
+
+
+def iterate(ranges: Ranges) -> Iterator[int]:
+    """The numbers of ranges, in the order of the list."""
+    for first, last in ranges:
+        yield from range(first, last + 1)
