@@ -29,6 +29,8 @@ from rag_chain.sessions.values.keys import SessionRef
 
 NEWEST_FORMAT = 4
 """Of a checkpoint: the ``v`` that LangGraph writes."""
+_ELSEWHERE = ("channel_values", "channel_versions", "id")
+"""Parts of a checkpoint that are not in its body."""
 
 
 class SaverFlows:
@@ -58,7 +60,9 @@ class SaverFlows:
         codec = Codec(self._serde, place.ref)
         values = checkpoint["channel_values"]
         versions = {**checkpoint["channel_versions"], **new_versions}
-        rest = {key: part for key, part in checkpoint.items() if key not in ("channel_values", "channel_versions")}
+        rest = {
+            key: part for key, part in checkpoint.items() if key not in ("channel_values", "channel_versions", "id")
+        }
         whole = get_checkpoint_metadata(config, metadata)
         held, parent = self._held.get(place.ref), configurable_of(config).get("checkpoint_id") or ""
         record = Record(
@@ -195,7 +199,7 @@ def _tuple_of(codec: Codec, found: Found, record: Record, values: dict[str, Any]
             f"The {place} was written by a newer LangGraph than is known here; upgrade langgraph and rag_chain."
         )
     versions = {channel: parse_version(text) for channel, text in record.versions.items()}
-    checkpoint = {**rest, "channel_versions": versions, "channel_values": values}
+    checkpoint = {**rest, "id": place.checkpoint_id, "channel_versions": versions, "channel_values": values}
     return CheckpointTuple(
         config=config_of(place),
         checkpoint=cast(Checkpoint, checkpoint),

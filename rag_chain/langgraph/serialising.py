@@ -15,6 +15,8 @@ from rag_chain.sessions.values.keys import SessionRef
 MAX_VALUE_BYTES = 16_000_000
 """Of one channel, or of one pending write."""
 _RAW = ("bytes", "bytearray")
+_USUAL = "msgpack"
+"""The kind of value that is stored without its name, to save bytes."""
 _EMPTY = b"-"
 """A channel that has no value; every other value begins with ``+``."""
 
@@ -79,7 +81,7 @@ class Codec:
                 f"{what} of thread {self._ref} takes {len(data) / 1e6:.0f} MB, more than {MAX_VALUE_BYTES / 1e6:.0f}; "
                 "store large data elsewhere and its address in the state. Nothing was stored."
             )
-        return b"+" + kind.encode() + b"\n" + data
+        return b"+" + (b"" if kind == _USUAL else kind.encode()) + b"\n" + data
 
     def load(self, raw: bytes, what: str) -> Any:
         """Return the value.
@@ -88,7 +90,7 @@ class Codec:
             HistoryDataError: it can't be read.
         """
         kind, _, data = raw[1:].partition(b"\n")
-        name = kind.decode(errors="replace")
+        name = kind.decode(errors="replace") or _USUAL
         if name.startswith("pickle"):
             raise HistoryDataError(
                 f"{what} of thread {self._ref} is a pickle, which is never loaded; delete the thread, or "

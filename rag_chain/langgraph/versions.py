@@ -16,7 +16,8 @@ def make_next(current: str | float | None) -> str | float:
     if isinstance(current, str):
         count = int(current.partition(".")[0] or 0) + 1
         return f"{count:032}.{_RANDOM.random():016}"
-    return math.floor(current or 0) + 1 + _RANDOM.random()
+    # Short, because each checkpoint names the versions of all channels.
+    return math.floor(current or 0) + 1 + _RANDOM.randrange(1, 10**8) / 10**8
 
 
 def dump_version(version: str | float) -> str:

@@ -274,7 +274,7 @@ class TestBadInput:
         ("damage", "reason"),
         [
             ({"b\n\nvalue\nf1.5": None}, "the channel 'value' has lost its value"),
-            ({"b\n\nvalue\nf1.5": b"+msgpack\n\xc1"}, "can't be read: it was written as 'msgpack'"),
+            ({"b\n\nvalue\nf1.5": b"+\n\xc1"}, "can't be read: it was written as 'msgpack'"),
             ({"b\n\nvalue\nf1.5": b"+other\n1"}, "it was written as 'other'"),
             ({"c\n\nID": None}, "the server has lost it"),
             ({"h\n\nID": b'{"f":9,"v":{}}'}, "written by a newer version of rag_chain"),

@@ -26,7 +26,6 @@ from rag_chain.sessions.values.checkpoints import (
 from rag_chain.sessions.values.flow import Args, Call, Flow
 from rag_chain.sessions.values.keys import (
     SessionRef,
-    make_checkpoint_keys,
     make_known_ref,
     make_run_key,
 )
@@ -98,8 +97,8 @@ class RedisCheckpoints:
             return True
         named = [part for one in writes for part in (one.index, one.dump())]
         args: Args = (
-            self._limits.ttl_ms, place.namespace, place.checkpoint_id, writes[0].task_id,
-            values.gen, json.dumps(values.bases), len(values.items), *values.items, *named,
+            f"{self._limits.ttl_ms} {len(values.items)}", place.namespace, place.checkpoint_id, writes[0].task_id,
+            _dump_rest(values), *values.items, *named,
         )  # fmt: skip
         return bool((yield from self._call("checkpoint_write", place.ref, args)))
 
@@ -190,12 +189,12 @@ class RedisCheckpoints:
 
     def _put(self, record: Record, values: Values, *, needs_parent: bool) -> Flow[Any]:
         place, limits = record.place, self._limits
-        changed = [part for name, value in values.named.items() for part in (name, record.versions[name], value)]
+        changed = [part for pair in values.named.items() for part in pair]
+        numbers = f"{limits.ttl_ms} {self._kept} {limits.listed_ms if record.run_id else 0} {int(needs_parent)} {len(values.items)}"
         args: Args = (
-            limits.ttl_ms, self._kept, limits.listed_ms, place.ref.session_id, _make_member(place.ref),
-            place.namespace, place.checkpoint_id, record.parent, int(needs_parent),
-            record.dump_header(), record.body, record.metadata, json.dumps(record.rebuilt),
-            values.gen, json.dumps(values.bases), len(values.items), *values.items, *changed,
+            numbers, _make_member(place.ref), place.namespace, place.checkpoint_id,
+            record.dump_header(), record.body, record.metadata,
+            _dump_rest(values, record.rebuilt), *values.items, *changed,
         )  # fmt: skip
         return (yield from self._call("checkpoint_put", place.ref, args, run_id=record.run_id))
 
@@ -210,9 +209,7 @@ class RedisCheckpoints:
             raise translate(error, self._address, key) from error
 
     def _call(self, script: str, ref: SessionRef, args: Args, run_id: str = "") -> Flow[Any]:
-        keys: tuple[str, ...] = (ref.messages_key, ref.meta_key, *make_checkpoint_keys(ref))
-        if script == "checkpoint_put":
-            keys += (ref.deletion_key,)
+        keys: tuple[str, ...] = (ref.messages_key,)
         if self._index is None and script in ("checkpoint_put", "checkpoint_load"):
             keys += (ref.index_key,)
             if run_id:
@@ -221,6 +218,12 @@ class RedisCheckpoints:
             return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
         except FOREIGN as error:
             raise translate(error, self._address, ref.messages_key) from error
+
+
+def _dump_rest(values: Values, rebuilt: Sequence[str] = ()) -> str:
+    if not values.gen and not rebuilt:
+        return ""
+    return json.dumps([rebuilt, values.gen, values.bases], separators=(",", ":"))
 
 
 def _make_member(ref: SessionRef) -> str:

@@ -75,9 +75,9 @@ class Record:
 
     def dump_header(self) -> str:
         """What the scripts read of it, as JSON."""
-        return json.dumps(
-            {"f": FORMAT, "p": self.parent, "r": self.run_id, "v": dict(self.versions)}, separators=(",", ":")
-        )
+        # The first format is not named: a header is written at each step.
+        header = {"v": dict(self.versions), "p": self.parent, "r": self.run_id}
+        return json.dumps({key: part for key, part in header.items() if part != ""}, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,9 @@ def parse_header(raw: bytes) -> dict[str, Any]:
         ValueError: it is none, or of a newer version.
     """
     header = json.loads(raw)
-    if not isinstance(header, dict) or header.get("f") != FORMAT or not isinstance(header.get("v"), dict):
+    if not isinstance(header, dict) or header.get("f", FORMAT) != FORMAT or not isinstance(header.get("v"), dict):
         raise ValueError("unknown header")
-    return header
+    return {"p": "", "r": ""} | header
 
 
 def parse_write(task_id: bytes, index: bytes, raw: bytes) -> Write:

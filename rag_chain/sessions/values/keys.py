@@ -116,11 +116,6 @@ def make_events_key(ref: SessionRef, turn_id: str) -> str:
     return f"{ref.meta_key}:events:{turn_id}"
 
 
-def make_checkpoint_keys(ref: SessionRef) -> tuple[str, str]:
-    """The checkpoints of a thread and their order, in the slot of its session."""
-    return f"{ref.meta_key}:checkpoints", f"{ref.meta_key}:order"
-
-
 def make_run_key(prefix: str, run_id: str) -> str:
     """The threads in which a run has made checkpoints."""
     return f"{make_index_key(prefix, None)}:run:{run_id}"

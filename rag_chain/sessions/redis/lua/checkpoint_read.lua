@@ -2,7 +2,7 @@
 -- Read a checkpoint with the values of its channels and its pending writes: one round trip. What the reader holds is
 -- checked and not sent again.
 --
--- KEYS[1...4] see checkpoints.lua
+-- KEYS[1] list of messages
 -- ARGV[1] time to live in ms   ARGV[2] namespace   ARGV[3] id, '': the newest
 -- ARGV[4] the life of the thread that the reader holds, or ''; of that:
 -- ARGV[5] id of the checkpoint that it holds whole   ARGV[6] JSON: versions of the channels whose values it holds
@@ -17,14 +17,14 @@ if id == '' then
   id = newest(ns)
   if not id then
     -- Nothing, or not any more?
-    local last = ns == '' and redis.call('EXISTS', KEYS[3]) == 0 and redis.call('HGET', KEYS[2], 'checkpoint')
+    local last = ns == '' and redis.call('EXISTS', checkpoints) == 0 and redis.call('HGET', meta, 'checkpoint')
     return last and {last} or {}
   end
 end
 local name = ns .. '\n' .. id
-local found = redis.call('HMGET', KEYS[3], 'gen', 'h\n' .. name, 'c\n' .. name, 'm\n' .. name)
+local found = redis.call('HMGET', checkpoints, 'gen', 'h\n' .. name, 'c\n' .. name, 'm\n' .. name)
 if not found[2] or not found[3] or not found[4] then
-  return redis.call('ZSCORE', KEYS[4], 'c\n' .. name) and {id} or {}
+  return redis.call('ZSCORE', order, 'c\n' .. name) and {id} or {}
 end
 
 local held, ranges, whole = {}, {}, false
@@ -61,7 +61,7 @@ end
 
 for channel, version in pairs(cjson.decode(found[2]).v) do
   if not whole and held[channel] ~= version then
-    local value = redis.call('HGET', KEYS[3], 'b\n' .. ns .. '\n' .. channel .. '\n' .. version)
+    local value = redis.call('HGET', checkpoints, 'b\n' .. ns .. '\n' .. channel .. '\n' .. version)
     if value then
       values[#values + 1], values[#values + 2] = channel, value
       send(value)
@@ -70,7 +70,7 @@ for channel, version in pairs(cjson.decode(found[2]).v) do
 end
 local start = 'w\n' .. name .. '\n'
 for _, write in ipairs(members(start)) do
-  local value = redis.call('HGET', KEYS[3], write)
+  local value = redis.call('HGET', checkpoints, write)
   if value then
     local task, index = string.match(string.sub(write, #start + 1), '^(.*)\n(-?%d+)$')
     writes[#writes + 1], writes[#writes + 2], writes[#writes + 3] = task, index, value
@@ -78,7 +78,7 @@ for _, write in ipairs(members(start)) do
   end
 end
 for number in pairs(sent) do
-  local item = redis.call('HGET', KEYS[3], 'i\n' .. string.format('%d', number))
+  local item = redis.call('HGET', checkpoints, 'i\n' .. string.format('%d', number))
   if item then
     items[#items + 1], items[#items + 2] = string.format('%d', number), item
   end
