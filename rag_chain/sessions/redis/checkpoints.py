@@ -190,7 +190,8 @@ class RedisCheckpoints:
     def _put(self, record: Record, values: Values, *, needs_parent: bool) -> Flow[Any]:
         place, limits = record.place, self._limits
         changed = [part for pair in values.named.items() for part in pair]
-        numbers = f"{limits.ttl_ms} {self._kept} {limits.listed_ms if record.run_id else 0} {int(needs_parent)} {len(values.items)}"
+        listed_ms = limits.listed_ms if record.run_id else 0
+        numbers = f"{limits.ttl_ms} {self._kept} {listed_ms} {int(needs_parent)} {len(values.items)}"
         args: Args = (
             numbers, _make_member(place.ref), place.namespace, place.checkpoint_id,
             record.dump_header(), record.body, record.metadata,
