@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    PendingWrite,
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -23,9 +25,10 @@ from rag_chain.langgraph.messages import Batch, StaleError, load_values
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.langgraph.versions import dump_version, parse_version
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.values.checkpoints import Found, Place, Record, Values, Write, check_part, make_hole
+from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, check_part, make_hole
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.thread_state import resolve_value
 
 NEWEST_FORMAT = 4
 """Of a checkpoint: the ``v`` that LangGraph writes."""
@@ -109,7 +112,10 @@ class SaverFlows:
                 )
                 for index, (channel, value) in enumerate(writes)
             ]
-            if (yield from self._checkpoints.write(place, parts, batch.values())):
+            first = yield from self._checkpoints.write(place, parts, batch.values())
+            if first >= 0:
+                with held.lock:
+                    held.add_writes(place, (replace(one, value=resolve_value(one.value, first)) for one in parts))
                 return
 
     def get_tuple(self, config: RunnableConfig) -> Flow[CheckpointTuple | None]:
@@ -126,13 +132,13 @@ class SaverFlows:
             return None
         is_newest = not place.checkpoint_id
         try:
-            return _tuple_of(codec, found, *load_values(codec, held, found, before, is_newest=is_newest))
+            return _tuple_of(codec, *load_values(codec, held, found, before, is_newest=is_newest))
         except StaleError:
             found = yield from self._checkpoints.read(found.place)
         if found is None:
             return None
         try:
-            return _tuple_of(codec, found, *load_values(codec, held, found, None, is_newest=is_newest))
+            return _tuple_of(codec, *load_values(codec, held, found, None, is_newest=is_newest))
         except StaleError:
             raise make_hole(found.place, "a message of it is lost") from None
 
@@ -146,6 +152,7 @@ class SaverFlows:
         """See ``SessionSaver.delete_for_runs``."""
         for run_id in run_ids:
             yield from self._checkpoints.remove_run(self._sessions.prefix, str(run_id))
+            self._held.drop_run(str(run_id))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> Flow[None]:
         """See ``SessionSaver.copy_thread``."""
@@ -158,9 +165,10 @@ class SaverFlows:
         if strategy not in ("keep_latest", "delete"):
             raise UsageError(f"The strategy of prune must be 'keep_latest' or 'delete', not {strategy!r}.")
         for thread_id in thread_ids:
-            yield from self._checkpoints.remove(
-                self.thread_of(thread_id), "prune" if strategy == "keep_latest" else "all"
-            )
+            ref = self.thread_of(thread_id)
+            yield from self._checkpoints.remove(ref, "prune" if strategy == "keep_latest" else "all")
+            if strategy == "delete":
+                self._held.drop(ref)
 
     def place_of(self, config: RunnableConfig, checkpoint_id: str | None = None) -> Place:
         """Return the checkpoint that a config names.
@@ -191,7 +199,7 @@ class SaverFlows:
         return self._sessions.ref(own_id, user_id) if slash else self._sessions.ref(str(thread_id))
 
 
-def _tuple_of(codec: Codec, found: Found, record: Record, values: dict[str, Any], writes: list[Any]) -> CheckpointTuple:
+def _tuple_of(codec: Codec, record: Record, values: dict[str, Any], writes: list[PendingWrite]) -> CheckpointTuple:
     place = record.place
     rest = codec.load(record.body, "A checkpoint")
     if not isinstance(rest, dict) or rest.get("v", 0) > NEWEST_FORMAT:
@@ -205,7 +213,7 @@ def _tuple_of(codec: Codec, found: Found, record: Record, values: dict[str, Any]
         checkpoint=cast(Checkpoint, checkpoint),
         metadata=codec.load(record.metadata, "The metadata"),
         parent_config=config_of(Place(place.ref, place.namespace, record.parent)) if record.parent else None,
-        pending_writes=[(one.task_id, one.channel, value) for one, value in zip(found.writes, writes, strict=True)],
+        pending_writes=writes,
     )
 
 

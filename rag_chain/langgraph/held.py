@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.values.checkpoints import Holding, Record
+from rag_chain.sessions.values.checkpoints import Holding, Place, Record, Write, sort_writes
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.ranges import Ranges, dump_ranges, iterate, unite
 
 MAX_BYTES = 64_000_000
 """Of the messages of all threads that are held, as bytes; the objects take some five times as much."""
-NAMESPACES = 16
+NAMESPACES, RECENT = 16, 64
+"""How many namespaces of a thread, and how many ids and pending writes of its newest checkpoints, are held."""
 NEWEST, ROTATING = 16, 500
 """Messages that are compared at each use: the newest whole, others by their content, turn by turn."""
 
@@ -97,14 +98,22 @@ class HeldThread:
         self._records: OrderedDict[str, HeldRecord] = OrderedDict()
         self._numbers: dict[int, tuple[int, Kept, Home]] = {}
         self._by_raw: dict[bytes, int] | None = None
-        self._seen: deque[str] = deque(maxlen=64)
+        self._seen: deque[str] = deque(maxlen=RECENT)
+        self._writes: OrderedDict[tuple[str, str], list[Write]] = OrderedDict()
 
-    def reset(self, gen: str = "") -> None:
-        """Forget everything; from now on hold this life of the thread."""
-        self.gen = gen
+    def reset(self) -> None:
+        """Forget everything."""
+        self.gen = ""
         self.items, self.size = {}, 0
         self._records.clear()
+        self._writes.clear()
         self._numbers, self._by_raw = {}, None
+
+    def follow(self, gen: str) -> None:
+        """Hold this life of the thread; what is held of another one is forgotten."""
+        if self.gen and self.gen != gen:
+            self.reset()
+        self.gen = gen
 
     def get(self, namespace: str) -> HeldRecord | None:
         """The newest checkpoint of a namespace that this process put or read."""
@@ -118,6 +127,10 @@ class HeldThread:
         """Remember the id of a checkpoint that is there."""
         if checkpoint_id not in self._seen:
             self._seen.append(checkpoint_id)
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether a checkpoint of a run is held."""
+        return any(held.record.run_id == run_id for held in self._records.values())
 
     def list_of(self, home: Home) -> HeldList | None:
         """The list of messages that a channel has in the newest checkpoint."""
@@ -154,6 +167,18 @@ class HeldThread:
         versions = {name: version for name, version in held.record.versions.items() if name in held.values}
         checkpoint_id = held.record.place.checkpoint_id if held.is_whole else ""
         return Holding(self.gen, checkpoint_id, versions, items), held
+
+    def writes_of(self, place: Place) -> list[Write]:
+        """The pending writes of a checkpoint that this process put or read, lately."""
+        return self._writes.get((place.namespace, place.checkpoint_id), [])
+
+    def add_writes(self, place: Place, writes: Iterable[Write]) -> None:
+        """Hold pending writes; the checkpoint may be on its way yet."""
+        key = (place.namespace, place.checkpoint_id)
+        self._writes[key] = merge_writes(self._writes.get(key, []), writes)
+        self._writes.move_to_end(key)
+        while len(self._writes) > RECENT:
+            self._writes.popitem(last=False)
 
     def put(self, held: HeldRecord, *, is_newest: bool = True) -> None:
         """Hold a checkpoint instead of the one before in its namespace."""
@@ -247,6 +272,12 @@ class HeldThreads:
         with self._lock:
             self._threads.pop(ref.messages_key, None)
 
+    def drop_run(self, run_id: str) -> None:
+        """Forget the threads of which a checkpoint of a run is held."""
+        with self._lock:
+            for key in [key for key, thread in self._threads.items() if thread.has_run(run_id)]:
+                del self._threads[key]
+
 
 def merge_values(
     record: Record, new: Mapping[str, bytes | HeldList], before: HeldRecord | None
@@ -265,6 +296,15 @@ def merge_values(
         elif before is not None and before.record.versions.get(channel) == version and channel in before.values:
             values[channel] = before.values[channel]
     return values
+
+
+def merge_writes(old: Iterable[Write], new: Iterable[Write]) -> list[Write]:
+    """Return pending writes with others: those with an index from 0 stay as they are."""
+    writes = {(one.task_id, one.index): one for one in old}
+    for one in new:
+        if one.index < 0 or (one.task_id, one.index) not in writes:
+            writes[one.task_id, one.index] = one
+    return sort_writes(list(writes.values()))
 
 
 def _continues(old: HeldList, new: HeldList) -> bool:

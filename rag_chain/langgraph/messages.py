@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import PendingWrite
 
-from rag_chain.langgraph.held import HeldList, HeldRecord, HeldThread, Kept, merge_values
+from rag_chain.langgraph.held import HeldList, HeldRecord, HeldThread, Kept, merge_values, merge_writes
 from rag_chain.langgraph.serialising import Codec, has_value
 from rag_chain.sessions.values.checkpoints import Found, Place, Record, Stored, Values, make_hole, make_value_field
 from rag_chain.sessions.values.ranges import NEW, Ranges, dump_ranges, iterate, join_ranges, parse_ranges, resolve
@@ -77,8 +78,7 @@ class Batch:
                 held.reset()
                 held.note(record.place.checkpoint_id)
                 return
-            if held.gen != stored.gen:
-                held.reset(stored.gen)
+            held.follow(stored.gen)
             new: dict[str, bytes | HeldList] = dict(self._named)
             for channel, (kept, ranges) in self._lists.items():
                 field = make_value_field(self._namespace, channel, record.versions[channel])
@@ -137,8 +137,8 @@ class StaleError(Exception):
 
 def load_values(
     codec: Codec, held: HeldThread, found: Found, before: HeldRecord | None, *, is_newest: bool
-) -> tuple[Record, dict[str, Any], list[Any]]:
-    """Return a checkpoint that was read, the values of its channels, and those of its pending writes. Hold it.
+) -> tuple[Record, dict[str, Any], list[PendingWrite]]:
+    """Return a checkpoint that was read, the values of its channels, and its pending writes. Hold it.
 
     Args:
         codec: turns bytes into values.
@@ -152,8 +152,7 @@ def load_values(
         StaleError: a part is neither here nor in what was read; read it without telling what is held.
     """
     with held.lock:
-        if held.gen != found.gen:
-            held.reset(found.gen)
+        held.follow(found.gen)
         items = {number: Kept(codec.load(raw, "A message"), raw) for number, raw in found.items.items()}
         lists = _Lists(codec, held, items, found.place)
         if found.record is None:
@@ -171,19 +170,23 @@ def load_values(
             if not whole.is_whole:
                 raise StaleError
         values: dict[str, Any] = {}
-        for channel, value in whole.values.items():
-            if isinstance(value, HeldList):
-                values[channel] = lists.share(value, is_new=found.record is not None)
-            elif has_value(value):
-                values[channel] = codec.load(value, f"The channel {channel!r}")
-        writes: list[Any] = []
-        for one in found.writes:
+        for channel, held_value in whole.values.items():
+            if isinstance(held_value, HeldList):
+                values[channel] = lists.share(held_value, is_new=found.record is not None)
+            elif has_value(held_value):
+                values[channel] = codec.load(held_value, f"The channel {channel!r}")
+        pending = found.writes
+        if found.is_from_memory:
+            pending = merge_writes(held.writes_of(found.place), found.writes)
+        writes: list[PendingWrite] = []
+        for one in pending:
             parsed = lists.parse(one.value, "")
-            writes.append(
-                lists.share(parsed, is_new=True)
-                if isinstance(parsed, HeldList)
-                else codec.load(parsed, f"A write to the channel {one.channel!r}")
-            )
+            if isinstance(parsed, HeldList):
+                value: Any = lists.share(parsed, is_new=True)
+            else:
+                value = codec.load(parsed, f"A write to the channel {one.channel!r}")
+            writes.append((one.task_id, one.channel, value))
+        held.add_writes(found.place, pending)
         held.put(whole, is_newest=is_newest)
         if lists.have_changed:
             held.rebuild()

@@ -109,7 +109,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
         Raises:
             CheckpointNotFoundError: the thread does not have the checkpoint that the config names as its parent.
-            HistoryUnavailableError: the store is away.
+            HistoryWriteError: it could be kept nowhere.
             SessionNotFoundError: the thread was deleted while the run was under way.
             UsageError: a value can't be serialised or is too large. Nothing was stored.
         """
@@ -131,7 +131,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         """Store what a task wrote beside its checkpoint; each write once.
 
         Raises:
-            HistoryUnavailableError: the store is away.
+            HistoryWriteError: it could be kept nowhere.
             UsageError: a value can't be serialised or is too large. Nothing was stored.
         """
         self.sessions.run(self._flows.put_writes(config, writes, task_id, task_path))

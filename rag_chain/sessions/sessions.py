@@ -20,6 +20,7 @@ from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.checkpoints import Checkpoints
 from rag_chain.sessions.engine.engine import Engine, Server
 from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
@@ -267,7 +268,7 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
     connections = Connections(clients, are_owned=False)
     engine = Engine(Server(store), None)
     checkpoints = RedisCheckpoints(clients.address, limits, CHECKPOINTS_KEPT, one_slot=not clients.is_cluster)
-    return Sessions(Parts(engine, Checkpoints(engine, checkpoints), connections, check_prefix(prefix), limits))
+    return Sessions(Parts(engine, Checkpoints(engine, checkpoints, None), connections, check_prefix(prefix), limits))
 
 
 def _compose(settings: Settings) -> Parts:
@@ -294,11 +295,11 @@ def _compose(settings: Settings) -> Parts:
             # Well before the call's own timeout, and often enough to find that the other turn's process has died.
             wait_seconds=min(0.5, float(server_url.options.get("socket_timeout", settings.redis_timeout)) / 2),
         )
-        recovery = Recovery(store, memory, local.journals, connections.run)
+        remote = RedisCheckpoints(address, limits, settings.checkpoints_kept, one_slot=not clients.is_cluster)
+        recovery = Recovery(store, memory, local.journals, connections.run, remote)
         probe = partial(_probe, connections, server_url, settings)
         breaker = Breaker(probe, recovery.replay, address)
         server = Server(store, breaker, recovery)
-        remote = RedisCheckpoints(address, limits, settings.checkpoints_kept, one_slot=not clients.is_cluster)
     else:
         log.info("REDIS_URL is empty: sessions are kept %s.", f"in {settings.journal_path}" if disk else "in memory")
 
@@ -309,7 +310,10 @@ def _compose(settings: Settings) -> Parts:
         turn_timeout=settings.turn_timeout,
         max_message_bytes=settings.max_message_bytes,
     )
-    parts = Parts(engine, Checkpoints(engine, remote), connections, prefix, limits)
+    here = LocalCheckpoints(
+        local.journals, limits, settings.checkpoints_kept, settings.memory_sessions, stands_in=spare.waits
+    )
+    parts = Parts(engine, Checkpoints(engine, remote, here), connections, prefix, limits)
     reference = weakref.ref(parts)
 
     def end() -> None:

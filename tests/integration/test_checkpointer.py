@@ -21,7 +21,6 @@ from rag_chain.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
     HistoryDataError,
-    HistoryUnavailableError,
     InvalidIdError,
     SessionNotFoundError,
     UsageError,
@@ -200,17 +199,6 @@ def test_lost_values_are_sent_again(saver: SessionSaver) -> None:
     checkpoint, versions = checkpoint_of(first=1, second=3)
     saver.put(first, checkpoint, {"step": 1}, {"second": versions["second"]})
     assert saver.get_tuple(thread()).checkpoint["channel_values"] == {"first": 1, "second": 3}
-
-
-def test_an_outage_is_no_empty_thread(saver_of: Opener, own_server: RedisServer) -> None:
-    saver = saver_of(redis_url=own_server.url, redis_timeout=1)
-    graph = answering_graph(saver)
-    ask(graph, "a")
-    own_server.stop()
-    with pytest.raises(HistoryUnavailableError, match="Thread 't1'"):
-        graph.get_state(thread())
-    with pytest.raises(HistoryUnavailableError, match="Thread 't2'"):
-        ask(graph, "b", "t2")
 
 
 class TestBadInput:

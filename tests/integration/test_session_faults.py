@@ -382,14 +382,14 @@ def test_a_replay_ends_though_others_go_on_talking(
     replayed: list[str] = []
     replay_entry = recovery._replay_entry
 
-    def replay_and_talk(entry: Any, offsets: Any) -> Any:
+    def replay_and_talk(entry: Any, *args: Any) -> Any:
         replayed.append(entry.name)
         local = sessions.engine._local
         ref = sessions.ref("talk")
         pending = Pending(f"t{len(replayed)}", get_owner(), now_ms(), Item.of(HumanMessage("more")))
         sessions.run(local.begin(ref, pending))
         sessions.run(local.commit(ref, pending.turn_id, Moment(0, 0, steady_ms()), [pending.question]))
-        return replay_entry(entry, offsets)
+        return replay_entry(entry, *args)
 
     own_server.start()
     with monkeypatch.context() as patched:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from rag_chain.errors import ConfigurationError, HistoryUnavailableError
 from rag_chain.sessions.engine.engine import Engine
+from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
 from rag_chain.sessions.values.checkpoints import Found, Holding, Listed, Place, Record, Stored, Values, Write
 from rag_chain.sessions.values.flow import Flow, T
-from rag_chain.sessions.values.keys import SessionRef, make_ref
+from rag_chain.sessions.values.keys import SessionRef, make_runs_ref
 
 NOTHING = Holding()
 
@@ -22,11 +23,13 @@ class Checkpoints:
     Args:
         engine: of the sessions.
         remote: the checkpoints on the server; ``None`` where no Redis is configured.
+        local: those on this machine; ``None``: errors of the server go to the caller.
     """
 
-    def __init__(self, engine: Engine, remote: RedisCheckpoints | None) -> None:
+    def __init__(self, engine: Engine, remote: RedisCheckpoints | None, local: LocalCheckpoints | None) -> None:
         self._engine = engine
         self._remote = remote
+        self._local = local
 
     def put(
         self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool
@@ -34,7 +37,7 @@ class Checkpoints:
         """See ``RedisCheckpoints.put``.
 
         Raises:
-            HistoryUnavailableError: the server is away.
+            HistoryWriteError: it could be kept nowhere.
         """
         return (
             yield from self._serve(
@@ -42,7 +45,7 @@ class Checkpoints:
             )
         )
 
-    def write(self, place: Place, writes: Sequence[Write], values: Values) -> Flow[bool]:
+    def write(self, place: Place, writes: Sequence[Write], values: Values) -> Flow[int]:
         """See ``RedisCheckpoints.write``."""
         return (yield from self._serve(place.ref, lambda store: store.write(place, writes, values)))
 
@@ -62,19 +65,23 @@ class Checkpoints:
 
     def remove_run(self, prefix: str, run_id: str) -> Flow[int]:
         """See ``RedisCheckpoints.remove_run``."""
-        return (yield from self._serve(make_ref(prefix, "runs"), lambda store: store.remove_run(prefix, run_id)))
+        return (yield from self._serve(make_runs_ref(prefix), lambda store: store.remove_run(prefix, run_id)))
 
     def copy(self, source: SessionRef, target: SessionRef) -> Flow[bool]:
         """See ``RedisCheckpoints.copy``."""
         return (yield from self._serve(source, lambda store: store.copy(source, target)))
 
-    def _serve(self, ref: SessionRef, ask: Callable[[RedisCheckpoints], Flow[T]]) -> Flow[T]:
-        remote = self._remote
-        if remote is None:
-            raise ConfigurationError("REDIS_URL is empty: checkpoints need a Redis server; set it.")
+    def _serve(self, ref: SessionRef, ask: Callable[[RedisCheckpoints | LocalCheckpoints], Flow[T]]) -> Flow[T]:
+        remote, local = self._remote, self._local
 
-        def refuse() -> Flow[T]:
-            raise HistoryUnavailableError(f"Thread {ref} can't be served now: its Redis is away; try again later.")
-            yield  # a flow, like the others
+        def ask_remote() -> Flow[T]:
+            return ask(remote or _missing())
 
-        return (yield from self._engine.serve(ref, lambda: ask(remote), refuse))
+        def ask_local() -> Flow[T]:
+            return ask(local or _missing())
+
+        return (yield from self._engine.serve(ref, ask_remote, ask_local))
+
+
+def _missing() -> NoReturn:
+    raise AssertionError("the engine asks for a store that is not there")

@@ -11,9 +11,11 @@ from functools import partial
 from typing import Any
 
 from rag_chain.errors import HistoryDataError, HistoryError, HistoryUnavailableError, HistoryWriteError
-from rag_chain.sessions.journal.entry_table import Entry
+from rag_chain.sessions.engine.thread_replays import ThreadReplays
+from rag_chain.sessions.journal.entry_table import CHECKPOINT, Entry
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
+from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.flow import Disk, Flow
@@ -32,6 +34,7 @@ class Recovery:
     Args:
         run: drives a flow with blocking calls.
         journals: the one on disk holds the older entries.
+        checkpoints: LangGraph's, of the same server.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class Recovery:
         cache: WindowCache,
         journals: JournalPair,
         run: Callable[[Flow[Any]], Any],
+        checkpoints: RedisCheckpoints,
     ) -> None:
         self._remote = remote
+        self._checkpoints = checkpoints
         self._cache = cache
         self._journals = journals
         self._run = run
@@ -160,6 +165,7 @@ class Recovery:
     def _drain(self, journal: Journal) -> bool:
         last, replayed, deleted = 0, 0, 0
         offsets: dict[str, int] = {}
+        threads = ThreadReplays(self._checkpoints, journal)
         # Those who talk without a pause would otherwise keep it from ever ending.
         newest = journal.outbox.newest
         while last < newest and (entries := journal.list_waiting(after=last)):
@@ -170,23 +176,28 @@ class Recovery:
                 for entry in entries:
                     last = entry.id
                     mark = (id(journal), entry.id)
+                    if entry.kind == CHECKPOINT and threads.skips(entry, has_it=mark in self._replayed):
+                        continue
                     if mark not in self._replayed:
                         try:
-                            result = self._run(self._replay_entry(entry, offsets))
+                            result = self._run(self._replay_entry(entry, offsets, threads))
                         except HistoryUnavailableError:
                             raise
                         except HistoryError as error:
                             self._complain(journal, entry, error)
+                            threads.refuse(entry)
                             continue
-                        deleted += isinstance(result, Saved) and result.outcome == "deleted"
+                        deleted += result is False or (isinstance(result, Saved) and result.outcome == "deleted")
                         replayed += 1
                         self._replayed.add(mark)
-                    done.append(entry.id)
+                    if entry.kind != CHECKPOINT:
+                        done.append(entry.id)
             finally:
                 self._remove(journal, done)
             for ref in {entry.ref.messages_key: entry.ref for entry in entries}.values():
                 if self._cache.get(ref) is not None:
                     self._run(self._remote.begin(ref, None))
+        self._replayed.difference_update((id(journal), number) for number in threads.remove())
         if replayed:
             log.warning(
                 "Replayed %d changes of sessions to Redis at %s%s.", replayed, self._remote.address,
@@ -209,8 +220,8 @@ class Recovery:
             self._complained = False
             self._replayed.difference_update((id(journal), number) for number in numbers)
 
-    def _replay_entry(self, entry: Entry, offsets: dict[str, int]) -> Flow[Any]:
-        """Replay one entry. ``offsets``: of the clocks in this replay.
+    def _replay_entry(self, entry: Entry, offsets: dict[str, int], threads: ThreadReplays) -> Flow[Any]:
+        """Replay one entry. ``offsets``: of the clocks in this replay; ``threads``: of which it replays checkpoints.
 
         All times of a session go by one reading of the server's clock: with one reading each, a deletion that took long
         to send would come after a turn that was asked after it.
@@ -225,6 +236,8 @@ class Recovery:
         if clock not in offsets:
             offsets[clock] = yield from remote.read_clock(ref)
         moment = entry.moment.on_server(offsets[clock])
+        if entry.kind == CHECKPOINT:
+            return (yield from threads.replay(entry, moment.server_ms))
         if entry.kind in ("turn", "given_up"):
             return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
         if entry.kind == "append":

@@ -15,6 +15,8 @@ COLUMNS = "e.id, e.kind, e.name, e.at, e.base, e.body, m.deletion, m.server_ms"
 TABLES = "entries e LEFT JOIN moments m ON m.entry = e.id"
 MESSAGES = ("turn", "append", "given_up")
 """Kinds of entries that hold messages."""
+CHECKPOINT = "checkpoint"
+"""The kind of entry that holds a change of LangGraph's checkpoints, see ``checkpoint_table.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class EntryTable:
         pending: list[Pending] = []
         found = 0
         rows = db.execute(
-            f"SELECT {COLUMNS}, e.size FROM {TABLES} WHERE e.store = ? AND e.key = ? ORDER BY e.id DESC",  # noqa: S608 - constants
-            (self._store, ref.messages_key),
+            f"SELECT {COLUMNS}, e.size FROM {TABLES} WHERE e.store = ? AND e.key = ?"  # noqa: S608 - constants
+            " AND e.kind != ? ORDER BY e.id DESC",
+            (self._store, ref.messages_key, CHECKPOINT),
         )
         for row in rows:
             if row[1] == "pending":
@@ -173,6 +176,6 @@ class EntryTable:
         """Drop the oldest entries while the others hold ``keep`` messages or more."""
         db.execute(
             "DELETE FROM entries WHERE id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) - size"
-            " AS newer FROM entries WHERE store = ? AND key = ? AND kind != 'pending') WHERE newer >= ?)",
-            (self._store, ref.messages_key, keep),
+            " AS newer FROM entries WHERE store = ? AND key = ? AND kind NOT IN ('pending', ?)) WHERE newer >= ?)",
+            (self._store, ref.messages_key, CHECKPOINT, keep),
         )

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag_chain.errors import HistoryWriteError
+from rag_chain.sessions.journal.checkpoint_table import CheckpointTable
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.journal.entry_table import MESSAGES, Entry, EntryTable, parse_items
 from rag_chain.sessions.journal.outbox import Outbox
@@ -47,6 +48,9 @@ class Journal:
         self._entries = EntryTable(self._database, self.store)
         self.outbox = Outbox(self._database, self._entries, self.store, prefix)
         self.summaries = SummaryTable(self._database, self.store)
+        self.checkpoints = CheckpointTable(
+            self._database, self._sessions, self._entries, self.store, prefix, waits=self.waits
+        )
 
     @property
     def durable(self) -> bool:

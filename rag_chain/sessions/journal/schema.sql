@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS entries (
   store TEXT NOT NULL,
   key   TEXT NOT NULL,
   kind  TEXT NOT NULL,                -- pending, turn, given_up (without an answer that stands), append, create, extend,
-                                      -- clear, delete, erase (a turn that was taken back: its name)
+                                      -- clear, delete, erase (a turn that was taken back: its name),
+                                      -- checkpoint (a change of LangGraph's checkpoints)
   name  TEXT NOT NULL,                -- turn id, or the id of what else it is
   at    INTEGER NOT NULL,             -- when the turn began, when the rest was asked for
   base  INTEGER NOT NULL,             -- messages that the session was known to have had on its server

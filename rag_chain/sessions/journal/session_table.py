@@ -113,6 +113,14 @@ class SessionTable:
             (now, now + ttl_ms, added, self._store, ref.messages_key),
         )
 
+    def note(self, db: sqlite3.Connection, ref: SessionRef) -> None:
+        """Make sure that there is a row for what waits of a session that may not exist."""
+        now = self._database.now()
+        db.execute(
+            "INSERT OR IGNORE INTO sessions (store, key, session, owner, active, expires) VALUES (?, ?, ?, ?, ?, ?)",
+            (self._store, ref.messages_key, ref.session_id, ref.user_id or "", now, now),
+        )
+
     def mark_deleted(self, db: sqlite3.Connection, ref: SessionRef, *, keep_session: bool) -> int:
         """Note that a session, or only its messages, were deleted; when, by the database's clock."""
         row = db.execute(

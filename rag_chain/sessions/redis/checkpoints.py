@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, SessionNotFoundError
+from rag_chain.errors import HistoryDataError
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.values.checkpoints import (
@@ -18,7 +18,9 @@ from rag_chain.sessions.values.checkpoints import (
     Stored,
     Values,
     Write,
+    make_deleted,
     make_hole,
+    make_parentless,
     parse_header,
     parse_write,
     sort_writes,
@@ -50,7 +52,7 @@ class RedisCheckpoints:
         self._index = None if one_slot else ClusterIndex(address, limits)
 
     def put(
-        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool
+        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool, at: int = 0
     ) -> Flow[Stored]:
         """Store a checkpoint, once.
 
@@ -59,23 +61,21 @@ class RedisCheckpoints:
             values: of the channels that changed.
             complete: gives the values of all channels; they are sent if the server lacks some of the others.
             needs_parent: whether a parent that the thread does not have is an error.
+            at: when it was put, by the server's clock, if it was kept elsewhere since (ms); 0: now.
 
         Raises:
             SessionNotFoundError: the thread was deleted after the run began.
             CheckpointNotFoundError: the thread does not have the parent.
         """
         place, ref = record.place, record.place.ref
-        reply = yield from self._put(record, values, needs_parent=needs_parent)
+        reply = yield from self._put(record, values, needs_parent=needs_parent, at=at)
         is_complete = reply[0] == -1
         if is_complete:
-            reply = yield from self._put(record, complete(), needs_parent=needs_parent)
+            reply = yield from self._put(record, complete(), needs_parent=needs_parent, at=at)
         if reply[0] == -3:
-            raise SessionNotFoundError(f"Thread {ref} was deleted while a run of it was under way; begin it anew.")
+            raise make_deleted(ref)
         if reply[0] == -2:
-            raise CheckpointNotFoundError(
-                f"Thread {ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
-                " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
-            )
+            raise make_parentless(record)
         if reply[0] < 0:
             raise HistoryDataError(f"Thread {ref} changed while {place} was stored; run it again.")
         if self._index is not None:
@@ -85,22 +85,26 @@ class RedisCheckpoints:
         first = reply[2] if reply[0] and reply[2] >= 0 else None
         return Stored(bool(reply[0]), reply[1].decode(), first, is_complete)
 
-    def write(self, place: Place, writes: Sequence[Write], values: Values) -> Flow[bool]:
-        """Store the pending writes of one task, those with an index from 0 once; whether the server could.
+    def write(self, place: Place, writes: Sequence[Write], values: Values, *, at: int = 0) -> Flow[int]:
+        """Store the pending writes of one task, those with an index from 0 once.
 
         Args:
             place: of the checkpoint.
             writes: with their values.
             values: what the values refer to.
+            at: as for ``put``.
+
+        Returns:
+            The number of the first new item; -1: nothing was stored, because what the values refer to is gone.
         """
         if not writes:
-            return True
+            return 0
         named = [part for one in writes for part in (one.index, one.dump())]
         args: Args = (
-            f"{self._limits.ttl_ms} {len(values.items)}", place.namespace, place.checkpoint_id, writes[0].task_id,
+            f"{self._limits.ttl_ms} {len(values.items)} {at}", place.namespace, place.checkpoint_id, writes[0].task_id,
             _dump_rest(values), *values.items, *named,
         )  # fmt: skip
-        return bool((yield from self._call("checkpoint_write", place.ref, args)))
+        return int((yield from self._call("checkpoint_write", place.ref, args)))
 
     def read(self, place: Place, holding: Holding) -> Flow[Found | None]:
         """Return a checkpoint with its pending writes; ``None``: there is none.
@@ -187,11 +191,11 @@ class RedisCheckpoints:
             yield from self._index.add(target)
         return True
 
-    def _put(self, record: Record, values: Values, *, needs_parent: bool) -> Flow[Any]:
+    def _put(self, record: Record, values: Values, *, needs_parent: bool, at: int) -> Flow[Any]:
         place, limits = record.place, self._limits
         changed = [part for pair in values.named.items() for part in pair]
         listed_ms = limits.listed_ms if record.run_id else 0
-        numbers = f"{limits.ttl_ms} {self._kept} {listed_ms} {int(needs_parent)} {len(values.items)}"
+        numbers = f"{limits.ttl_ms} {self._kept} {listed_ms} {int(needs_parent)} {len(values.items)} {at}"
         args: Args = (
             numbers, _make_member(place.ref), place.namespace, place.checkpoint_id,
             record.dump_header(), record.body, record.metadata,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_chain.errors import HistoryDataError, UsageError
+from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, SessionNotFoundError, UsageError
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.turns import Persistence
 
 FORMAT = 1
 """Of a header; a newer one is refused."""
@@ -89,12 +90,14 @@ class Stored:
         gen: names the life of the thread.
         first: number of its first new item; ``None``: what was put is not what the store has.
         is_complete: whether the values of all channels had to be sent.
+        persistence: where it is.
     """
 
     is_new: bool
     gen: str
     first: int | None
     is_complete: bool
+    persistence: Persistence = "durable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class Found:
         values: of channels, but those that the reader holds.
         writes: in the order in which LangGraph applies them.
         items: what lists refer to and the reader does not hold, by number.
+        is_from_memory: the store could not be asked; ``writes`` are those that came since the reader read it.
     """
 
     place: Place
@@ -148,6 +152,7 @@ class Found:
     values: Mapping[str, bytes]
     writes: list[Write]
     items: Mapping[int, bytes]
+    is_from_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,19 @@ def check_part(value: str, what: str) -> str:
     if "\n" in value:
         raise UsageError(f"{what} {value[:40]!a} holds a line feed; rename it.")
     return value
+
+
+def make_deleted(ref: SessionRef) -> SessionNotFoundError:
+    """Return the error of a run that goes on after its thread was deleted."""
+    return SessionNotFoundError(f"Thread {ref} was deleted while a run of it was under way; begin it anew.")
+
+
+def make_parentless(record: Record) -> CheckpointNotFoundError:
+    """Return the error of a checkpoint whose parent is not in the thread."""
+    return CheckpointNotFoundError(
+        f"Thread {record.place.ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
+        " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
+    )
 
 
 def make_value_field(namespace: str, channel: str, version: str) -> str:

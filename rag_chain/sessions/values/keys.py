@@ -121,6 +121,11 @@ def make_run_key(prefix: str, run_id: str) -> str:
     return f"{make_index_key(prefix, None)}:run:{run_id}"
 
 
+def make_runs_ref(prefix: str) -> SessionRef:
+    """What removals of runs wait under for the server. No session can have that name."""
+    return make_known_ref(prefix, "{runs}", None)
+
+
 def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:
     """The identity of a session whose ids were checked before."""
     owned = make_owner_prefix(prefix, user_id)

@@ -21,8 +21,12 @@ def parse_ranges(text: str) -> Ranges:
     found = []
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
-        found.append((int(first), int(last or first)))
+        found.append((_parse(first), _parse(last or first)))
     return tuple(found)
+
+
+def _parse(text: str) -> int:
+    return int(text[1:]) + NEW if text.startswith("+") else int(text)
 
 
 def dump_ranges(ranges: Iterable[tuple[int, int]]) -> str:

@@ -2,9 +2,10 @@
 -- Put a checkpoint, once: one round trip.
 --
 -- KEYS[1] list of messages   KEYS[2] the user's index, KEYS[3] the threads of the run (not in a cluster)
--- ARGV[1] 'ttl kept listed needed items', numbers:
+-- ARGV[1] 'ttl kept listed needed items at', numbers:
 --   ttl: time to live in ms, -1: for ever   kept: checkpoints of the thread   listed: how long a run is found (ms)
 --   needed: 1, a parent that is not there is an error   items: how many new items there are
+--   at: when it was put, by this server (ms), if it was kept while the server was away; 0: now
 -- ARGV[2] member of the run's threads: 'user/session' or 'session'   ARGV[3] namespace   ARGV[4] id
 -- ARGV[5] header   ARGV[6] checkpoint   ARGV[7] metadata
 -- ARGV[8] '', or JSON list: the channels that are rebuilt from writes, the life of the thread that lists of items refer
@@ -15,7 +16,7 @@
 -- there already; {-1}: nothing was stored, because another channel has no value here, or items that are referred to are
 -- gone: send all values; {-2}: the thread has no such parent; {-3}: the thread was deleted.
 
-local ttl, kept, listed_ms, needed, count = string.match(ARGV[1], '^(-?%d+) (%d+) (%d+) (%d) (%d+)$')
+local ttl, kept, listed_ms, needed, count, at = string.match(ARGV[1], '^(-?%d+) (%d+) (%d+) (%d) (%d+) (%d+)$')
 local ns, id, header = ARGV[3], ARGV[4], cjson.decode(ARGV[5])
 local rest = ARGV[8] == '' and {{}, '', {}} or cjson.decode(ARGV[8])
 local versions, parent, given, start = header.v, header.p or '', {}, 9 + count
@@ -25,6 +26,9 @@ local old = redis.call('HMGET', checkpoints, 'h\n' .. name, 'c\n' .. name, 'm\n'
 if old[1] == ARGV[5] and old[2] == ARGV[6] and old[3] == ARGV[7] then
   renew(ttl)
   return {0, old[4]}
+end
+if is_deleted_since(tonumber(at)) then
+  return {-3}
 end
 if parent ~= '' and redis.call('HEXISTS', checkpoints, 'h\n' .. ns .. '\n' .. parent) == 0 then
   if not old[4] and redis.call('EXISTS', deleted) == 1 then

@@ -2,17 +2,21 @@
 -- Put the writes of one task beside its checkpoint: one round trip. The checkpoint may be on its way yet.
 --
 -- KEYS[1] list of messages
--- ARGV[1] 'ttl items', numbers: time to live in ms, how many new items there are   ARGV[2] namespace   ARGV[3] id
--- ARGV[4] task   ARGV[5] JSON list as ARGV[8] of checkpoint_put.lua, '': nothing is referred to
+-- ARGV[1] 'ttl items at', numbers: time to live in ms, how many new items there are, at as in checkpoint_put.lua
+-- ARGV[2] namespace   ARGV[3] id   ARGV[4] task   ARGV[5] JSON list as ARGV[8] of checkpoint_put.lua, '': nothing is referred to
 -- ARGV[6...] new items; then index, value, ...   A value at an index from 0 is stored once, one below 0 replaces the
 --   former.
 --
--- Reply: 1, or 0: nothing was stored, because items that are referred to are gone: send all values.
+-- Reply: number of the first new item, or -1: nothing was stored, because items that are referred to are gone: send all
+-- values. Where the thread was deleted since, nothing is stored, which is right.
 
-local ttl, count = string.match(ARGV[1], '^(-?%d+) (%d+)$')
+local ttl, count, at = string.match(ARGV[1], '^(-?%d+) (%d+) (%d+)$')
+if is_deleted_since(tonumber(at)) then
+  return 0
+end
 local rest = ARGV[5] ~= '' and cjson.decode(ARGV[5])
 if rest and not stands(rest[2], rest[3]) then
-  return 0
+  return -1
 end
 local first = add_items(6, tonumber(count))
 for i = 6 + count, #ARGV, 2 do
@@ -21,4 +25,4 @@ for i = 6 + count, #ARGV, 2 do
   redis.call('ZADD', order, 0, field)
 end
 renew(tonumber(ttl))
-return 1
+return first

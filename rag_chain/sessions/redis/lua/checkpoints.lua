@@ -127,6 +127,11 @@ local function stands(gen, fields)
   return true
 end
 
+-- Whether the thread was deleted after something was put that was kept elsewhere since; `at` 0: it comes now.
+local function is_deleted_since(at)
+  return at > 0 and tonumber(redis.call('GET', deleted) or 0) >= at
+end
+
 local function remove(ns, id)
   local name = ns .. '\n' .. id
   local header = redis.call('HGET', checkpoints, 'h\n' .. name)

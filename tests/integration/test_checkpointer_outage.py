@@ -1,0 +1,219 @@
+"""Checkpoints while Redis is away, and once it is back; and on this machine alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphs import answering_graph, ask, delta_graph, thread
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
+from servers import RedisServer
+from talking import another_process, is_back, journal_rows, until
+
+from rag_chain.errors import HistoryUnavailableError, SessionNotFoundError
+from rag_chain.langgraph import SessionSaver
+from rag_chain.sessions import RedisSessionManager
+from rag_chain.settings import Settings
+
+Opener = Callable[..., SessionSaver]
+
+
+@pytest.fixture
+def saver_of(own_server: RedisServer, tmp_path: Path) -> Iterator[Opener]:
+    opened: list[SessionSaver] = []
+
+    def open_one(**settings: Any) -> SessionSaver:
+        given = {"redis_url": own_server.url, "journal_path": tmp_path / "journal.sqlite3", "redis_timeout": 5}
+        opened.append(SessionSaver(another_process(Settings(**given | settings))))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+def texts(saver: SessionSaver, thread_id: str = "t1") -> list[str]:
+    return [one.content for one in answering_graph(saver).get_state(thread(thread_id)).values.get("messages", [])]
+
+
+def back(saver: SessionSaver) -> None:
+    until(lambda: is_back(saver.sessions), "the server")
+
+
+def conversation(count: int) -> list[str]:
+    return [text for number in range(count) for text in (f"q{number}", f"{2 * number + 1}: q{number}")]
+
+
+def test_a_thread_goes_on_through_an_outage(saver_of: Opener, own_server: RedisServer, tmp_path: Path) -> None:
+    saver = saver_of()
+    graph = answering_graph(saver)
+    ask(graph, "q0")
+    own_server.stop()
+    for number in (1, 2, 3):
+        assert ask(graph, f"q{number}") == conversation(number + 1)
+    assert texts(saver_of()) == conversation(4)  # another process of this machine
+    with pytest.raises(HistoryUnavailableError, match=r"Thread 't2' .* its Redis is away and this is not known here"):
+        ask(graph, "a", "t2")
+    own_server.start()
+    back(saver)
+    assert ask(graph, "q4") == conversation(5)
+    assert journal_rows(tmp_path / "journal.sqlite3") == 0
+    other = saver_of(journal_path=None)
+    assert texts(other) == conversation(5)
+    steps = [one.metadata["step"] for one in other.list(thread())]
+    assert steps == list(range(13, -2, -1))  # none is lost, none doubled
+    assert ask(answering_graph(other), "q5") == conversation(6)
+    assert texts(saver) == conversation(6)
+
+
+def test_a_server_that_restarts_empty_gets_what_is_known(saver_of: Opener, own_server: RedisServer) -> None:
+    saver = saver_of()
+    graph = answering_graph(saver)
+    ask(graph, "q0")
+    with own_server.client() as client:
+        client.flushall()
+    own_server.stop()
+    ask(graph, "q1")
+    own_server.start()
+    back(saver)
+    assert texts(saver_of(journal_path=None)) == conversation(2)
+
+
+def test_a_run_that_waits_for_a_person_goes_on_through_an_outage(saver_of: Opener, own_server: RedisServer) -> None:
+    def confirm(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"{interrupt('Sure?')}")]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("confirm", confirm)
+    builder.add_edge(START, "confirm")
+    saver = saver_of()
+    graph = builder.compile(checkpointer=saver)
+    graph.invoke({"messages": [HumanMessage("Delete it.")]}, thread())
+    own_server.stop()
+    assert graph.get_state(thread()).interrupts[0].value == "Sure?"
+    state = graph.invoke(Command(resume="yes"), thread())
+    assert [one.content for one in state["messages"]] == ["Delete it.", "yes"]
+    own_server.start()
+    back(saver)
+    assert texts(saver_of(journal_path=None)) == ["Delete it.", "yes"]
+
+
+def test_delta_channels_go_on_through_an_outage(saver_of: Opener, own_server: RedisServer) -> None:
+    saver = saver_of(checkpoints_kept=1000)
+    graph = delta_graph(saver)
+    # LangGraph rebuilds such a channel from older checkpoints, of which this process holds the newest alone.
+    ask(graph, "q0")
+    own_server.stop()
+    with pytest.raises(HistoryUnavailableError):
+        ask(graph, "q1")
+    own_server.start()
+    back(saver)
+    assert ask(graph, "q1") == conversation(2)
+
+
+def _talk(url: str, journal: Path, started: Any) -> None:
+    saver = SessionSaver(another_process(Settings(redis_url=url, journal_path=journal, redis_timeout=5)))
+    graph = answering_graph(saver)
+    graph.update_state(thread(), {"messages": [HumanMessage("first")]}, as_node="answer")
+    for number in range(10_000):
+        graph.invoke({"messages": [HumanMessage(f"q{number}")]}, thread())
+        started.send(number)
+
+
+def test_a_process_that_is_killed_leaves_whole_turns(saver_of: Opener, own_server: RedisServer, tmp_path: Path) -> None:
+    receive, send = multiprocessing.Pipe(duplex=False)
+    journal = tmp_path / "journal.sqlite3"
+    process = multiprocessing.get_context("spawn").Process(target=_talk, args=(own_server.url, journal, send))
+    process.start()
+    receive.recv()
+    own_server.stop()
+    acknowledged = [receive.recv() for _ in range(6)][-1]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    while receive.poll():
+        acknowledged = receive.recv()
+    own_server.start()
+    other = saver_of()
+    until(lambda: texts(other), "the replay")
+    found = texts(other)
+    questions = [text for text in found if text.startswith("q")]
+    assert questions == [f"q{number}" for number in range(len(questions))]
+    assert acknowledged + 1 <= len(questions) <= acknowledged + 2
+    assert texts(saver_of(journal_path=None)) == found
+
+
+def test_a_deletion_during_an_outage_wins(saver_of: Opener, own_server: RedisServer) -> None:
+    saver = saver_of()
+    graph = answering_graph(saver)
+    ask(graph, "q0")
+    ask(graph, "q0", "t2")
+    own_server.stop()
+    ask(graph, "q1")
+    config = graph.get_state(thread()).config
+    saver.delete_thread("t1")
+    assert graph.get_state(thread()).values == {}
+    with pytest.raises(SessionNotFoundError, match="was deleted while a run of it was under way"):
+        saver.put(config, saver.get_tuple(thread("t2")).checkpoint, {}, {})
+    RedisSessionManager(sessions=saver.sessions).delete_session("t2")
+    assert ask(graph, "q0", "t2") == conversation(1)  # begun anew
+    own_server.start()
+    back(saver)
+    other = saver_of(journal_path=None)
+    assert texts(other) == []
+    assert texts(other, "t2") == conversation(1)
+
+
+def test_what_was_deleted_elsewhere_during_an_outage_stays_deleted(saver_of: Opener, own_server: RedisServer) -> None:
+    saver = saver_of()
+    graph = answering_graph(saver)
+    ask(graph, "q0")
+    breaker = saver.sessions.engine._server.breaker
+    recover, breaker._recover = breaker._recover, lambda: False
+    breaker.open()  # only this process is cut off
+    ask(graph, "q1")
+    saver_of(journal_path=None).delete_thread("t1")
+    breaker._recover = recover
+    back(saver)
+    assert texts(saver) == []
+
+
+class TestAlone:
+    """No Redis is configured."""
+
+    def test_a_thread_is_kept_on_this_machine(self, saver_of: Opener, tmp_path: Path) -> None:
+        saver = saver_of(redis_url="", checkpoints_kept=5)
+        graph = answering_graph(saver)
+        many = [HumanMessage("word " * 40, id=str(number)) for number in range(500)]
+        graph.update_state(thread(), {"messages": many}, as_node="answer")
+        for number in range(40):
+            found = ask(graph, f"q{number}")
+        assert len(found) == 580
+        assert len(list(saver.list(thread()))) == 5
+        assert journal_rows(tmp_path / "journal.sqlite3") <= 80
+        assert (tmp_path / "journal.sqlite3").stat().st_size < 3_000_000
+        again = saver_of(redis_url="")
+        assert texts(again) == found
+        assert ask(answering_graph(again), "more")[:-2] == found
+        assert texts(saver)[-2] == "more"
+        manager = RedisSessionManager(sessions=saver.sessions)
+        assert [one.session_id for one in manager.list_sessions().sessions] == ["t1"]
+        assert manager.delete_session("t1")
+        assert texts(again) == []
+        assert journal_rows(tmp_path / "journal.sqlite3") == 0
+
+    def test_messages_of_a_chain_stand_beside(self, saver_of: Opener) -> None:
+        saver = saver_of(redis_url="", journal_path=None, history_max=2)
+        sessions = saver.sessions
+        ask(answering_graph(saver), "q0")
+        ref = sessions.ref("t1")
+        for number in range(4):
+            sessions.append(ref, [HumanMessage(f"m{number}")])
+        assert [one.message.content for one in sessions.read(ref).items] == ["m2", "m3"]
+        assert texts(saver) == conversation(1)
