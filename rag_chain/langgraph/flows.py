@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from rag_chain.errors import HistoryDataError, UsageError
+from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, HistoryWriteError, UsageError
 from rag_chain.langgraph.held import HeldThreads
 from rag_chain.langgraph.messages import Batch, StaleError, load_values
 from rag_chain.langgraph.serialising import Codec
@@ -29,9 +29,12 @@ from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, 
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.thread_state import resolve_value
+from rag_chain.sessions.values.turns import Persistence
 
 NEWEST_FORMAT = 4
 """Of a checkpoint: the ``v`` that LangGraph writes."""
+_DURABILITY = "__pregel_durability"
+"""Where LangGraph tells the parts of a run of the caller's ``durability``."""
 _ELSEWHERE = ("channel_values", "channel_versions", "id")
 """Parts of a checkpoint that are not in its body."""
 
@@ -87,10 +90,32 @@ class SaverFlows:
             return complete.values()
 
         stored = yield from self._checkpoints.put(
-            record, batch.values(), make_complete, needs_parent=not held.knows(parent)
+            record,
+            batch.values(),
+            make_complete,
+            needs_parent=not held.knows(parent),
+            follows_newest=held.was_newest(parent),
         )
         (complete if stored.is_complete else batch).learn(record, stored)
+        if configurable_of(config).get(_DURABILITY) == "sync":
+            self._check_durability(place, stored.persistence)
         return config_of(place)
+
+    def _check_durability(self, place: Place, persistence: Persistence) -> None:
+        is_enough = persistence == "durable" or (persistence == "journaled" and self._checkpoints.is_alone)
+        if not is_enough:
+            raise HistoryWriteError(
+                f"The {place} is {persistence}, not durable as durability='sync' asks for: Redis is away. It is kept on"
+                " this machine and replayed when Redis is back; go on then, or run without durability='sync'."
+            )
+
+    def persistence(self, config: RunnableConfig) -> Flow[Persistence]:
+        """See ``SessionSaver.persistence``."""
+        place = self.place_of(config)
+        found = yield from self._checkpoints.find(place)
+        if found is None:
+            raise CheckpointNotFoundError(f"Thread {place.ref} has no checkpoint {place.checkpoint_id or 'at all'!r}.")
+        return found
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str

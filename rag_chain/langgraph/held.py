@@ -99,6 +99,7 @@ class HeldThread:
         self._numbers: dict[int, tuple[int, Kept, Home]] = {}
         self._by_raw: dict[bytes, int] | None = None
         self._seen: deque[str] = deque(maxlen=RECENT)
+        self._newest: deque[str] = deque(maxlen=RECENT)
         self._writes: OrderedDict[tuple[str, str], list[Write]] = OrderedDict()
 
     def reset(self) -> None:
@@ -123,10 +124,23 @@ class HeldThread:
         """Whether this process put or read a checkpoint, lately."""
         return checkpoint_id in self._seen
 
+    def was_newest(self, checkpoint_id: str) -> bool:
+        """Whether this process read a checkpoint as the newest, lately."""
+        return checkpoint_id in self._newest
+
     def note(self, checkpoint_id: str) -> None:
         """Remember the id of a checkpoint that is there."""
         if checkpoint_id not in self._seen:
             self._seen.append(checkpoint_id)
+
+    def note_read(self, place: Place, *, is_newest: bool) -> None:
+        """Remember that a checkpoint was read as the newest, or by its id, to go on from an older one."""
+        checkpoint_id, held = place.checkpoint_id, self._records.get(place.namespace)
+        is_older = held is not None and held.record.place.checkpoint_id != checkpoint_id
+        if is_newest and checkpoint_id not in self._newest:
+            self._newest.append(checkpoint_id)
+        elif not is_newest and is_older and checkpoint_id in self._newest:
+            self._newest.remove(checkpoint_id)
 
     def has_run(self, run_id: str) -> bool:
         """Whether a checkpoint of a run is held."""

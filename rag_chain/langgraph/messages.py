@@ -188,6 +188,7 @@ def load_values(
             writes.append((one.task_id, one.channel, value))
         held.add_writes(found.place, pending)
         held.put(whole, is_newest=is_newest)
+        held.note_read(found.place, is_newest=is_newest)
         if lists.have_changed:
             held.rebuild()
         return whole.record, values, writes

@@ -22,7 +22,7 @@ from rag_chain.langgraph.held import HeldThreads
 from rag_chain.langgraph.listing import Listing
 from rag_chain.langgraph.serialising import check_serialiser
 from rag_chain.langgraph.versions import make_next
-from rag_chain.sessions import Sessions, open_sessions
+from rag_chain.sessions import Persistence, Sessions, open_sessions
 from rag_chain.settings import Settings
 
 
@@ -109,7 +109,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
         Raises:
             CheckpointNotFoundError: the thread does not have the checkpoint that the config names as its parent.
-            HistoryWriteError: it could be kept nowhere.
+            HistoryWriteError: it could be kept nowhere; or it is not durable, and the run has ``durability="sync"``.
+            SessionBusyError: another run has gone on from the same checkpoint, and RAG_TURN_ORDER is not ``free``.
             SessionNotFoundError: the thread was deleted while the run was under way.
             UsageError: a value can't be serialised or is too large. Nothing was stored.
         """
@@ -124,6 +125,22 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """Async twin of ``put``."""
         return await self.sessions.arun(self._flows.put(config, checkpoint, metadata, new_versions))
+
+    def persistence(self, config: RunnableConfig) -> Persistence:
+        """Return where a checkpoint is kept, by default the newest of the thread.
+
+        ``durable``: Redis acknowledged it; ``journaled``: it is on this disk, waiting for Redis; ``volatile``: in this
+        process only. With an empty REDIS_URL nothing waits: the journal is the store.
+
+        Raises:
+            CheckpointNotFoundError: there is none.
+            HistoryUnavailableError: Redis is away, and this machine does not keep it.
+        """
+        return self.sessions.run(self._flows.persistence(config))
+
+    async def apersistence(self, config: RunnableConfig) -> Persistence:
+        """Async twin of ``persistence``."""
+        return await self.sessions.arun(self._flows.persistence(config))
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

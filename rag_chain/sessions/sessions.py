@@ -313,7 +313,7 @@ def _compose(settings: Settings) -> Parts:
     here = LocalCheckpoints(
         local.journals, limits, settings.checkpoints_kept, settings.memory_sessions, stands_in=spare.waits
     )
-    parts = Parts(engine, Checkpoints(engine, remote, here), connections, prefix, limits)
+    parts = Parts(engine, Checkpoints(engine, remote, here, settings.turn_order), connections, prefix, limits)
     reference = weakref.ref(parts)
 
     def end() -> None:

@@ -15,13 +15,16 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from servers import RedisServer
-from talking import another_process
+from talking import another_process, is_back, until
 
 from rag_chain.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
     HistoryDataError,
+    HistoryUnavailableError,
+    HistoryWriteError,
     InvalidIdError,
+    SessionBusyError,
     SessionNotFoundError,
     UsageError,
 )
@@ -199,6 +202,53 @@ def test_lost_values_are_sent_again(saver: SessionSaver) -> None:
     checkpoint, versions = checkpoint_of(first=1, second=3)
     saver.put(first, checkpoint, {"step": 1}, {"second": versions["second"]})
     assert saver.get_tuple(thread()).checkpoint["channel_values"] == {"first": 1, "second": 3}
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_two_runs_from_one_checkpoint(saver_of: Opener, is_alone: bool, tmp_path: Path, caplog: Any) -> None:
+    where = {"redis_url": "", "journal_path": tmp_path / "journal.sqlite3"} if is_alone else {}
+    saver, other = saver_of(**where), saver_of(**where)
+    ask(answering_graph(saver), "a")
+    slow = saver.get_tuple(thread())
+    ask(answering_graph(other), "b")
+    saver.put(slow.config, {**slow.checkpoint, "id": empty_checkpoint()["id"]}, {"step": 2}, {})
+    assert [one.levelname for one in caplog.records if "Thread 't1' has two branches" in one.message] == ["WARNING"]
+    assert len(list(saver.list(thread()))) == 7  # both are there
+
+    for order in ("reject", "queue"):
+        strict = saver_of(turn_order=order, **where)
+        read = strict.get_tuple(thread())
+        ask(answering_graph(other), order)
+        with pytest.raises(SessionBusyError, match=r"Another run of thread 't1' has gone on .* run it again"):
+            strict.put(read.config, {**read.checkpoint, "id": empty_checkpoint()["id"]}, {"step": 2}, {})
+        assert ask(answering_graph(strict), "again")[-2] == "again"
+        state = answering_graph(strict).invoke({"messages": [HumanMessage("older")]}, read.config)  # on purpose
+        assert state["messages"][-2].content == "older"
+
+
+def test_a_checkpoint_says_where_it_is_kept(saver_of: Opener, own_server: RedisServer, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite3"
+    saver = saver_of(redis_url=own_server.url, journal_path=journal, redis_timeout=5)
+    graph = answering_graph(saver)
+    with pytest.raises(CheckpointNotFoundError, match="Thread 't1' has no checkpoint"):
+        saver.persistence(thread())
+    ask(graph, "a")
+    durable = graph.get_state(thread()).config
+    assert saver.persistence(durable) == "durable"
+    own_server.stop()
+    ask(graph, "b")
+    assert saver.persistence(thread()) == "journaled"
+    with pytest.raises(HistoryUnavailableError):
+        saver.persistence(durable)
+    with pytest.raises(HistoryWriteError, match="is journaled, not durable as durability='sync' asks for"):
+        graph.invoke({"messages": [HumanMessage("c")]}, thread(), durability="sync")
+    own_server.start()
+    until(lambda: is_back(saver.sessions), "the server")
+    assert saver.persistence(thread()) == "durable"
+    graph.invoke({"messages": [HumanMessage("d")]}, thread(), durability="sync")
+    alone = saver_of(redis_url="", journal_path=journal)
+    answering_graph(alone).invoke({"messages": [HumanMessage("e")]}, thread(), durability="sync")
+    assert alone.persistence(thread()) == "journaled"
 
 
 class TestBadInput:

@@ -28,9 +28,11 @@ from rag_chain.sessions.values.checkpoints import (
     Place,
     Record,
     Stored,
+    Terms,
     Values,
     Write,
     make_deleted,
+    make_overtaken,
     make_parentless,
 )
 from rag_chain.sessions.values.flow import Disk, Flow
@@ -94,14 +96,12 @@ class LocalCheckpoints:
         self._lock = threading.RLock()
         self._loaded.clear()
 
-    def put(
-        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool
-    ) -> Flow[Stored]:
+    def put(self, record: Record, values: Values, complete: Callable[[], Values], terms: Terms) -> Flow[Stored]:
         """Keep a checkpoint, once; see ``RedisCheckpoints.put``.
 
         Raises:
             HistoryWriteError: it could be kept nowhere.
-            SessionNotFoundError, CheckpointNotFoundError: as there.
+            SessionBusyError, SessionNotFoundError, CheckpointNotFoundError: as there.
         """
         ref = record.place.ref
         whole: list[Values] = []
@@ -113,7 +113,11 @@ class LocalCheckpoints:
                 persistence: Persistence = "journaled" if journal.durable else "volatile"
                 if state.has(record):
                     return Stored(False, state.gen, None, is_complete=False, persistence=persistence)
-                self._check_parent(loaded, record, needs_parent=needs_parent)
+                self._check_parent(loaded, record, needs_parent=terms.needs_parent)
+                newest = state.newest(record.place.namespace)
+                is_branch = terms.order != "any" and bool(record.parent) and newest not in ("", record.parent)
+                if is_branch and terms.order == "refuse":
+                    raise make_overtaken(record)
                 chosen = values
                 if not state.stands(values) or not state.has_all(record, values):
                     if not whole:
@@ -128,7 +132,7 @@ class LocalCheckpoints:
                     self._compact(journal, ref)
                     return Stored(
                         True, state.gen, None if is_known else first, is_complete=chosen is not values,
-                        persistence=persistence,
+                        persistence=persistence, is_branch=is_branch,
                     )  # fmt: skip
             raise HistoryWriteError(f"Thread {ref} is changed by too many at once; run it again.")
 
@@ -239,17 +243,17 @@ class LocalCheckpoints:
 
         return (yield from self._journals.write(self._with_lock(copy)))
 
-    def find(self, place: Place) -> Flow[str]:
-        """Where this machine keeps a checkpoint: ``journaled``, ``volatile``, or empty: it does not."""
+    def find(self, place: Place) -> Flow[Persistence | None]:
+        """Where this machine keeps a checkpoint: ``journaled`` or ``volatile``; ``None``: it does not."""
 
-        def find() -> str:
+        def find() -> Persistence | None:
             for journal in self._journals.in_use:
                 state = self._replay([journal], place.ref).state
                 if state.find(place) is not None:
                     return "journaled" if journal.durable else "volatile"
-            return ""
+            return None
 
-        found: str = yield Disk(find)
+        found: Persistence | None = yield Disk(find)
         return found
 
     def _check_parent(self, loaded: _Loaded, record: Record, *, needs_parent: bool) -> None:

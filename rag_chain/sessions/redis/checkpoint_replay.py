@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rag_chain.errors import HistoryDataError, SessionNotFoundError
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
 from rag_chain.sessions.values.checkpoint_ops import Op, apply, parse_op
-from rag_chain.sessions.values.checkpoints import Record, Values, Write, make_value_field
+from rag_chain.sessions.values.checkpoints import Record, Terms, Values, Write, make_value_field
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.ranges import NEW, iterate, parse_ranges
 from rag_chain.sessions.values.thread_state import ThreadState, translate_list
 
+log = logging.getLogger("rag_chain.sessions")
 ALL = 1 << 30
 """Checkpoints kept while changes are replayed: the server trims."""
 
@@ -32,6 +34,7 @@ class ThreadReplay:
         self._state = ThreadState()
         self._numbers: dict[int, int] = {}
         self._gen = ""
+        self._has_told = False
 
     def skip(self, raw: bytes) -> None:
         """Take note of a change that the server has."""
@@ -81,7 +84,14 @@ class ThreadReplay:
             whole.append(self._make_values(record, record.versions))
             return whole[0][0]
 
-        stored = yield from self._remote.put(record, values, complete, needs_parent=False, at=at)
+        terms = Terms(order="any" if self._has_told else "tell", at=at)
+        stored = yield from self._remote.put(record, values, complete, terms)
+        if stored.is_branch:
+            log.warning(
+                "Thread %s has two branches: other runs went on while Redis was away. Checkpoint %s, kept here, is one;"
+                " both are in the graph's get_state_history.", self._ref, record.place.checkpoint_id,
+            )  # fmt: skip
+        self._has_told = True
         if whole:
             used = whole[0][1]
         if stored.first is None:

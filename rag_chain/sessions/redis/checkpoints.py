@@ -16,10 +16,12 @@ from rag_chain.sessions.values.checkpoints import (
     Place,
     Record,
     Stored,
+    Terms,
     Values,
     Write,
     make_deleted,
     make_hole,
+    make_overtaken,
     make_parentless,
     parse_header,
     parse_write,
@@ -33,6 +35,7 @@ from rag_chain.sessions.values.keys import (
 )
 from rag_chain.sessions.values.limits import Limits
 
+_ORDERS = {"any": 0, "tell": 1, "refuse": 2}
 _CONFIRMED = {"checkpoint_put", "checkpoint_write", "checkpoint_remove", "checkpoint_load"}
 
 
@@ -51,31 +54,31 @@ class RedisCheckpoints:
         self._kept = kept
         self._index = None if one_slot else ClusterIndex(address, limits)
 
-    def put(
-        self, record: Record, values: Values, complete: Callable[[], Values], *, needs_parent: bool, at: int = 0
-    ) -> Flow[Stored]:
+    def put(self, record: Record, values: Values, complete: Callable[[], Values], terms: Terms) -> Flow[Stored]:
         """Store a checkpoint, once.
 
         Args:
             record: the checkpoint.
             values: of the channels that changed.
             complete: gives the values of all channels; they are sent if the server lacks some of the others.
-            needs_parent: whether a parent that the thread does not have is an error.
-            at: when it was put, by the server's clock, if it was kept elsewhere since (ms); 0: now.
+            terms: what is asked of the store.
 
         Raises:
+            SessionBusyError: another run has gone on from the parent, and that is to be refused.
             SessionNotFoundError: the thread was deleted after the run began.
             CheckpointNotFoundError: the thread does not have the parent.
         """
         place, ref = record.place, record.place.ref
-        reply = yield from self._put(record, values, needs_parent=needs_parent, at=at)
+        reply = yield from self._put(record, values, terms)
         is_complete = reply[0] == -1
         if is_complete:
-            reply = yield from self._put(record, complete(), needs_parent=needs_parent, at=at)
+            reply = yield from self._put(record, complete(), terms)
         if reply[0] == -3:
             raise make_deleted(ref)
         if reply[0] == -2:
             raise make_parentless(record)
+        if reply[0] == -4:
+            raise make_overtaken(record)
         if reply[0] < 0:
             raise HistoryDataError(f"Thread {ref} changed while {place} was stored; run it again.")
         if self._index is not None:
@@ -83,7 +86,8 @@ class RedisCheckpoints:
             if record.run_id:
                 yield from self._note_run(ref, record.run_id)
         first = reply[2] if reply[0] and reply[2] >= 0 else None
-        return Stored(bool(reply[0]), reply[1].decode(), first, is_complete)
+        is_branch = bool(reply[0]) and bool(reply[3])
+        return Stored(bool(reply[0]), reply[1].decode(), first, is_complete, is_branch=is_branch)
 
     def write(self, place: Place, writes: Sequence[Write], values: Values, *, at: int = 0) -> Flow[int]:
         """Store the pending writes of one task, those with an index from 0 once.
@@ -92,7 +96,7 @@ class RedisCheckpoints:
             place: of the checkpoint.
             writes: with their values.
             values: what the values refer to.
-            at: as for ``put``.
+            at: when they were put, see ``Terms``.
 
         Returns:
             The number of the first new item; -1: nothing was stored, because what the values refer to is gone.
@@ -191,13 +195,13 @@ class RedisCheckpoints:
             yield from self._index.add(target)
         return True
 
-    def _put(self, record: Record, values: Values, *, needs_parent: bool, at: int) -> Flow[Any]:
+    def _put(self, record: Record, values: Values, terms: Terms) -> Flow[Any]:
         place, limits = record.place, self._limits
         changed = [part for pair in values.named.items() for part in pair]
         listed_ms = limits.listed_ms if record.run_id else 0
-        numbers = f"{limits.ttl_ms} {self._kept} {listed_ms} {int(needs_parent)} {len(values.items)} {at}"
+        numbers = f"{limits.ttl_ms} {self._kept} {listed_ms} {int(terms.needs_parent)} {len(values.items)} {terms.at}"
         args: Args = (
-            numbers, _make_member(place.ref), place.namespace, place.checkpoint_id,
+            f"{numbers} {_ORDERS[terms.order]}", _make_member(place.ref), place.namespace, place.checkpoint_id,
             record.dump_header(), record.body, record.metadata,
             _dump_rest(values, record.rebuilt), *values.items, *changed,
         )  # fmt: skip

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, SessionNotFoundError, UsageError
+from rag_chain.errors import (
+    CheckpointNotFoundError,
+    HistoryDataError,
+    SessionBusyError,
+    SessionNotFoundError,
+    UsageError,
+)
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Persistence
 
@@ -82,6 +88,22 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What is asked of a store that a checkpoint is put into.
+
+    Args:
+        needs_parent: a parent that the thread does not have is an error.
+        order: what happens where the parent was read as the newest and is not any more. ``any``: nothing; ``tell``: it
+            is stored as a branch, and this is said; ``refuse``: it is not stored.
+        at: when it was put, by the server's clock, if it was kept elsewhere since (ms); 0: now.
+    """
+
+    needs_parent: bool = False
+    order: Literal["any", "tell", "refuse"] = "any"
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What became of a checkpoint that was put.
 
@@ -91,6 +113,7 @@ class Stored:
         first: number of its first new item; ``None``: what was put is not what the store has.
         is_complete: whether the values of all channels had to be sent.
         persistence: where it is.
+        is_branch: another run went on from the same parent before.
     """
 
     is_new: bool
@@ -98,6 +121,7 @@ class Stored:
     first: int | None
     is_complete: bool
     persistence: Persistence = "durable"
+    is_branch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +231,14 @@ def make_parentless(record: Record) -> CheckpointNotFoundError:
     return CheckpointNotFoundError(
         f"Thread {record.place.ref} has no checkpoint {record.parent!r}: it never was, or left the thread because of"
         " RAG_CHECKPOINTS_KEPT; take one that the graph's get_state_history lists."
+    )
+
+
+def make_overtaken(record: Record) -> SessionBusyError:
+    """Return the error of a run that another one overtook."""
+    return SessionBusyError(
+        f"Another run of thread {record.place.ref} has gone on from checkpoint {record.parent!r} since this run read"
+        " it; run it again, on the newest state. Nothing of this run was stored."
     )
 
 

@@ -2,21 +2,24 @@
 -- Put a checkpoint, once: one round trip.
 --
 -- KEYS[1] list of messages   KEYS[2] the user's index, KEYS[3] the threads of the run (not in a cluster)
--- ARGV[1] 'ttl kept listed needed items at', numbers:
+-- ARGV[1] 'ttl kept listed needed items at order', numbers:
 --   ttl: time to live in ms, -1: for ever   kept: checkpoints of the thread   listed: how long a run is found (ms)
 --   needed: 1, a parent that is not there is an error   items: how many new items there are
 --   at: when it was put, by this server (ms), if it was kept while the server was away; 0: now
+--   order: where the parent is not the newest checkpoint any more: 0 and 1: store it; 2: do not
 -- ARGV[2] member of the run's threads: 'user/session' or 'session'   ARGV[3] namespace   ARGV[4] id
 -- ARGV[5] header   ARGV[6] checkpoint   ARGV[7] metadata
 -- ARGV[8] '', or JSON list: the channels that are rebuilt from writes, the life of the thread that lists of items refer
 --   to or '', and the fields that have these items
 -- ARGV[9...] new items; then channel, value, ... of the channels that changed
 --
--- Reply: {1, gen, first}: stored, first: number of the first new item, -1 if a value was there already; {0, gen}: it was
--- there already; {-1}: nothing was stored, because another channel has no value here, or items that are referred to are
--- gone: send all values; {-2}: the thread has no such parent; {-3}: the thread was deleted.
+-- Reply: {1, gen, first, branch}: stored, first: number of the first new item, -1 if a value was there already; branch: 1,
+-- the parent was not the newest and order is 1; {0, gen}: it was there already; {-1}: nothing was stored, because another channel has no value here, or items that are referred to are
+-- gone: send all values; {-2}: the thread has no such parent; {-3}: the thread was deleted; {-4}: another
+-- run has gone on from the parent.
 
-local ttl, kept, listed_ms, needed, count, at = string.match(ARGV[1], '^(-?%d+) (%d+) (%d+) (%d) (%d+) (%d+)$')
+local ttl, kept, listed_ms, needed, count, at, order_of_runs =
+  string.match(ARGV[1], '^(-?%d+) (%d+) (%d+) (%d) (%d+) (%d+) (%d)$')
 local ns, id, header = ARGV[3], ARGV[4], cjson.decode(ARGV[5])
 local rest = ARGV[8] == '' and {{}, '', {}} or cjson.decode(ARGV[8])
 local versions, parent, given, start = header.v, header.p or '', {}, 9 + count
@@ -36,6 +39,10 @@ if parent ~= '' and redis.call('HEXISTS', checkpoints, 'h\n' .. ns .. '\n' .. pa
   elseif needed == '1' and (old[4] or redis.call('HEXISTS', meta, 'checkpoint') == 0) then
     return {-2} -- where the server has lost all checkpoints, the run that goes on has what is needed
   end
+end
+local other = order_of_runs ~= '0' and parent ~= '' and newest(ns) or parent
+if other ~= parent and order_of_runs == '2' then
+  return {-4}
 end
 for i = start, #ARGV, 2 do
   given[ARGV[i]] = true
@@ -113,4 +120,4 @@ if excess > 0 then
 end
 sweep(64)
 renew(ttl)
-return {1, gen, base}
+return {1, gen, base, other ~= parent and 1 or 0}
