@@ -6,12 +6,12 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import run_warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,15 +48,7 @@ def script(index_dir: Path, redis_url: str, tmp_path: Path) -> Script:
     return run
 
 
-def run_script(name: str, *arguments: str, env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
+def run_script(name: str, *arguments: str, env: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
     """Run ``scripts/NAME`` from the project's folder, without the settings of whoever runs the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "OPENAI_", "AZURE_", "REDIS_"))}
-    return subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:rag_chain", str(ROOT / "scripts" / name), *arguments],
-        cwd=options.pop("cwd", ROOT),
-        env=kept | env,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        **options,
-    )
+    return run_warm(ROOT / "scripts" / name, list(arguments), env=kept | env, cwd=ROOT, given=given)

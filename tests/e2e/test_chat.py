@@ -80,7 +80,7 @@ def test_a_session_is_found_again_by_another_process(script: Script) -> None:
 
 
 def test_questions_come_through_a_pipe(script: Script) -> None:
-    done = script("chat.py", "--json", "--session", "p", input="How long is a session kept?\n\nWhat is a turn?\n")
+    done = script("chat.py", "--json", "--session", "p", given="How long is a session kept?\n\nWhat is a turn?\n")
     turns = [json.loads(line) for line in done.stdout.splitlines()]
     assert [t["question"] for t in turns] == ["How long is a session kept?", "What is a turn?"]
     assert {t["session_id"] for t in turns} == {"p"}

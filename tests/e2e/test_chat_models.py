@@ -72,7 +72,7 @@ def test_a_model_that_fails(
 def test_a_question_that_fails_does_not_stop_the_next_one(script: Script, server: FaultyServer) -> None:
     env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{server.address}/v1", "RAG_MODEL_RETRIES": "0"}
     env |= {"RAG_CHAT_MODEL": "openai:fault-once", "RAG_EMBEDDING_MODEL": "local:minilm"}
-    done = script("chat.py", "--json", "--session", "s1", input="What is a turn?\nWhat is a session?\n", env=env)
+    done = script("chat.py", "--json", "--session", "s1", given="What is a turn?\nWhat is a session?\n", env=env)
     assert_one_line(done, 1, "failed with a server error: try again later.")
     (turn,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert turn["question"] == "What is a session?"

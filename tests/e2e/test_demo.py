@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "options", [["--packages", "faiss-cpu,python-dotenv"], pytest.param([], marks=pytest.mark.long)], ids=["two", "all"]
 )
-def test_the_demonstration_without_a_redis(tmp_path: Path, options: list[str]) -> None:
+def test_the_demonstration_without_a_redis(tmp_path: Path, index_dir: Path, options: list[str]) -> None:
+    if options:  # the vectors of its Markdown are not computed once more
+        shutil.copytree(index_dir, tmp_path / "demo" / "index")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "OPENAI_", "AZURE_", "REDIS_"))}
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "demo.py"), "--work", str(tmp_path / "demo"), *options],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from files import CountingEmbeddings, written
+from warm_process import run_warm
 
 from rag_chain.ingestion import ingest
 from rag_chain.settings import Settings
@@ -34,9 +35,7 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def run(place: Path, *arguments: str, **values: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SCRIPT, *arguments], cwd=place, env=environment(**values), capture_output=True, text=True, timeout=500
-    )
+    return run_warm(ROOT / "scripts/ingest.py", list(arguments), env=environment(**values), cwd=place)
 
 
 def test_ingest_twice(place: Path) -> None:
