@@ -6,7 +6,7 @@ import hashlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_text_splitters import Language
@@ -41,6 +41,7 @@ def _solid(text: str) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(_TEXTS, _SIZES, _KINDS)
+@example("One\n=====\nOne\n=====\n\ntext", (20, 0), {"media_type": "text/x-rst"})
 def test_chunks_hold_the_whole_text_in_order(text: str, sizes: tuple[int, int], kind: dict[str, str]) -> None:
     chunks = split([_document(text, start_line=1, **kind)], sizes[0], 0)
     assert _solid("".join(chunk.page_content for chunk in chunks)) == _solid(text)

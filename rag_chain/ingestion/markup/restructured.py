@@ -29,6 +29,7 @@ def rst_sections(text: str) -> list[Section]:
     path = HeadingPath()
     starts: list[tuple[int, tuple[str, ...]]] = [(0, ())]
     blocks: list[Block] = []
+    underline = -1
     for number in range(1, len(lines)):
         title, under = lines[number - 1], _ADORNMENT.match(lines[number])
         if (
@@ -38,10 +39,12 @@ def rst_sections(text: str) -> list[Section]:
             or _width(title.strip()) > len(lines[number].rstrip()) < _SHORTEST_TOLERATED
         ):
             continue
-        before = lines[number - 2] if number > 1 else ""
+        # The line under one title is not the line over the next.
+        before = lines[number - 2] if number > 1 and number - 2 != underline else ""
         overlined = before.rstrip() == lines[number].rstrip()
         if not overlined and (before.strip() or title[0].isspace()):
             continue  # the end of a table or of a paragraph, or an indented block
+        underline = number
         style = (under.group(1), overlined)
         if style not in styles:
             styles.append(style)
