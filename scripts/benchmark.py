@@ -9,6 +9,8 @@ Examples:
 
     python scripts/benchmark.py retrieval --quick        # a turn's search; without --quick up to a million passages
 
+    python scripts/benchmark.py langgraph --turns 20     # a graph's turn with each checkpointer; extra: peers
+
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
+from benchmark_langgraph import langgraph
 from benchmark_load import load
 from benchmark_retrieval import retrieval
 from benchmark_streaming import streaming
@@ -35,6 +38,7 @@ def main() -> None:
 
 
 app.command()(history)
+app.command()(langgraph)
 app.command()(load)
 app.command()(retrieval)
 app.command()(streaming)

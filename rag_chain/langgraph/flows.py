@@ -76,8 +76,8 @@ class SaverFlows:
             parent=parent,
             run_id=str(whole.get("run_id") or ""),
             versions={check_part(name, "The channel"): dump_version(version) for name, version in versions.items()},
-            body=codec.dump(rest, "A checkpoint"),
-            metadata=codec.dump(whole, "The metadata"),
+            body=codec.store(rest, "A checkpoint"),
+            metadata=codec.store(whole, "The metadata"),
             rebuilt=tuple(whole.get("counters_since_delta_snapshot") or ()),
         )
         batch, complete = Batch(codec, held, place.namespace), Batch(codec, held, place.namespace, refers=False)

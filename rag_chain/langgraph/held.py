@@ -23,7 +23,7 @@ MAX_BYTES = 64_000_000
 """Of the messages of all threads that are held, as bytes; the objects take some five times as much."""
 NAMESPACES, RECENT = 16, 64
 """How many namespaces of a thread, and how many ids and pending writes of its newest checkpoints, are held."""
-NEWEST, ROTATING = 16, 500
+NEWEST, ROTATING = 16, 200
 """Messages that are compared at each use: the newest whole, others by their content, turn by turn."""
 
 Home = tuple[str, str]

@@ -42,7 +42,7 @@ class Batch:
     def values(self) -> Values:
         """What is to be stored."""
         gen = self._gen if self._bases else ""
-        return Values(self._named, [one.raw for one in self._new], gen, tuple(sorted(self._bases)))
+        return Values(self._named, [self._codec.pack(one.raw) for one in self._new], gen, tuple(sorted(self._bases)))
 
     def add_channel(self, channel: str, values: Mapping[str, Any]) -> None:
         """Add the value of a channel, or that it has none.
@@ -55,7 +55,7 @@ class Batch:
             self._lists[channel] = split
             self._named[channel] = _dump_list(split[1])
         else:
-            self._named[channel] = self._codec.dump_channel(values, channel)
+            self._named[channel] = self._codec.store_channel(values, channel)
 
     def dump_write(self, channel: str, value: Any) -> bytes:
         """Return the value of a pending write. Of a list that the thread has already, what is new is sent.
@@ -67,7 +67,7 @@ class Batch:
         return (
             _dump_list(split[1])
             if split is not None
-            else self._codec.dump(value, f"A write to the channel {channel!r}")
+            else self._codec.store(value, f"A write to the channel {channel!r}")
         )
 
     def learn(self, record: Record, stored: Stored) -> None:
@@ -153,7 +153,10 @@ def load_values(
     """
     with held.lock:
         held.follow(found.gen)
-        items = {number: Kept(codec.load(raw, "A message"), raw) for number, raw in found.items.items()}
+        items = {
+            number: Kept(codec.load(stored, "A message"), codec.unpack(stored, "A message"))
+            for number, stored in found.items.items()
+        }
         lists = _Lists(codec, held, items, found.place)
         if found.record is None:
             if before is None:

@@ -10,6 +10,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
+from rag_chain.langgraph.shrinking import expand, shrink
 from rag_chain.sessions.values.keys import SessionRef
 
 MAX_VALUE_BYTES = 16_000_000
@@ -18,7 +19,7 @@ _RAW = ("bytes", "bytearray")
 _USUAL = "msgpack"
 """The kind of value that is stored without its name, to save bytes."""
 _EMPTY = b"-"
-"""A channel that has no value; every other value begins with ``+``."""
+"""A channel that has no value; every other value begins with ``+``, or was shrunk."""
 
 
 def check_serialiser(serde: object) -> None:
@@ -83,12 +84,39 @@ class Codec:
             )
         return b"+" + (b"" if kind == _USUAL else kind.encode()) + b"\n" + data
 
-    def load(self, raw: bytes, what: str) -> Any:
+    def store(self, value: object, what: str) -> bytes:
+        """Return a value as it is stored: as ``dump`` gives it, in fewer bytes.
+
+        Raises:
+            UsageError: as ``dump``.
+        """
+        return self.pack(self.dump(value, what))
+
+    def pack(self, raw: bytes) -> bytes:
+        """Return what ``dump`` gave in fewer bytes; what is encrypted can't be shrunk."""
+        return raw if self.dump_again is None else shrink(raw)
+
+    def unpack(self, stored: bytes, what: str) -> bytes:
+        """Return what ``pack`` was given.
+
+        Raises:
+            HistoryDataError: it is damaged.
+        """
+        try:
+            return expand(stored, MAX_VALUE_BYTES + 1000)
+        except ValueError as error:
+            raise HistoryDataError(
+                f"{what} of thread {self._ref} can't be read: its bytes are {error}; go on from an older checkpoint, or"
+                " delete the thread."
+            ) from error
+
+    def load(self, stored: bytes, what: str) -> Any:
         """Return the value.
 
         Raises:
             HistoryDataError: it can't be read.
         """
+        raw = self.unpack(stored, what)
         kind, _, data = raw[1:].partition(b"\n")
         name = kind.decode(errors="replace") or _USUAL
         if name.startswith("pickle"):
@@ -105,9 +133,9 @@ class Codec:
                 "serialiser and key that wrote it, or delete it."
             ) from error
 
-    def dump_channel(self, values: Mapping[str, Any], channel: str) -> bytes:
-        """Return the value of a channel as bytes; of one that has none, too."""
-        return self.dump(values[channel], f"The channel {channel!r}") if channel in values else _EMPTY
+    def store_channel(self, values: Mapping[str, Any], channel: str) -> bytes:
+        """Return the value of a channel as it is stored; of one that has none, too."""
+        return self.store(values[channel], f"The channel {channel!r}") if channel in values else _EMPTY
 
 
 def has_value(raw: bytes) -> bool:

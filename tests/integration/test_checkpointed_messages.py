@@ -15,6 +15,7 @@ from servers import RedisServer
 from talking import another_process
 
 from rag_chain.langgraph import SessionSaver
+from rag_chain.langgraph.shrinking import expand, shrink
 from rag_chain.sessions.values.ranges import NEW, dump_ranges, join_ranges, parse_ranges, resolve, unite
 from rag_chain.settings import Settings
 
@@ -156,3 +157,17 @@ def test_ranges() -> None:
     assert unite([(5, 9), (0, 3), (4, 4), (20, 20)]) == ((0, 9), (20, 20))
     with pytest.raises(ValueError, match="invalid literal"):
         parse_ranges("a-b")
+
+
+@pytest.mark.parametrize("raw", [b"", b"+\n\x80", bytes(range(256)) * 40, b"langchain_core.messages.ai" * 400])
+def test_shrunk_values_come_back(raw: bytes) -> None:
+    stored = shrink(raw)
+    assert len(stored) <= len(raw)
+    assert expand(stored, 20_000) == raw
+    if stored != raw:
+        with pytest.raises(ValueError, match="cut off, or too large"):
+            expand(stored, len(raw) - 1)
+        with pytest.raises(ValueError, match="cut off, or too large"):
+            expand(stored[:-2], 20_000)
+        with pytest.raises(ValueError, match="damaged"):
+            expand(b"~\xff" + stored, 20_000)
