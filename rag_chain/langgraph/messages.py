@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import PendingWrite
@@ -17,6 +17,14 @@ MAX_RANGES = 256
 """A list in more pieces is stored anew."""
 SHORT = 8
 """A pending write with a shorter list is stored as it is."""
+
+
+class _Split(NamedTuple):
+    """A list of messages with their bytes and their numbers."""
+
+    messages: list[BaseMessage]
+    kept: list[Kept]
+    ranges: Ranges
 
 
 class Batch:
@@ -37,7 +45,7 @@ class Batch:
         self._named: dict[str, bytes] = {}
         self._new: list[Kept] = []
         self._bases: set[str] = set()
-        self._lists: dict[str, tuple[list[Kept], Ranges]] = {}
+        self._lists: dict[str, _Split] = {}
 
     def values(self) -> Values:
         """What is to be stored."""
@@ -53,7 +61,7 @@ class Batch:
         split = self._split(channel, values.get(channel))
         if split is not None:
             self._lists[channel] = split
-            self._named[channel] = _dump_list(split[1])
+            self._named[channel] = _dump_list(split.ranges)
         else:
             self._named[channel] = self._codec.store_channel(values, channel)
 
@@ -65,7 +73,7 @@ class Batch:
         """
         split = self._split(channel, value) if isinstance(value, list) and len(value) >= SHORT else None
         return (
-            _dump_list(split[1])
+            _dump_list(split.ranges)
             if split is not None
             else self._codec.store(value, f"A write to the channel {channel!r}")
         )
@@ -80,12 +88,12 @@ class Batch:
                 return
             held.follow(stored.gen)
             new: dict[str, bytes | HeldList] = dict(self._named)
-            for channel, (kept, ranges) in self._lists.items():
+            for channel, split in self._lists.items():
                 field = make_value_field(self._namespace, channel, record.versions[channel])
-                new[channel] = HeldList([one.message for one in kept], kept, resolve(ranges, stored.first), field)
+                new[channel] = HeldList(split.messages, split.kept, resolve(split.ranges, stored.first), field)
             held.put(HeldRecord(record, merge_values(record, new, held.get(self._namespace))))
 
-    def _split(self, channel: str, value: Any) -> tuple[list[Kept], Ranges] | None:
+    def _split(self, channel: str, value: Any) -> _Split | None:
         """The messages of a list with their numbers; ``None``: it is no list of messages."""
         if type(value) is not list or not value or not isinstance(value[0], BaseMessage):
             return None
@@ -104,11 +112,11 @@ class Batch:
             if rest is None:
                 return None
             self._bases.add(old.field)
-            return [*old.kept, *rest[0]], join_ranges([*old.ranges, *rest[1]])
+            return _Split(
+                [*old.messages, *rest.messages], [*old.kept, *rest.kept], join_ranges([*old.ranges, *rest.ranges])
+            )
 
-    def _number(
-        self, messages: list[Any], held: HeldThread | None, *, is_sound: bool = True
-    ) -> tuple[list[Kept], Ranges] | None:
+    def _number(self, messages: list[Any], held: HeldThread | None, *, is_sound: bool = True) -> _Split | None:
         """See ``_split``. Where ``is_sound`` is false, what is held is compared byte by byte."""
         if not all(isinstance(one, BaseMessage) for one in messages):
             return None
@@ -128,7 +136,8 @@ class Batch:
                 self._new.append(kept)
             result.append(kept)
             numbers.append(number)
-        return result, join_ranges((number, number) for number in numbers)
+        messages = [one.message for one in result]
+        return _Split(messages, result, join_ranges((number, number) for number in numbers))
 
 
 class StaleError(Exception):
