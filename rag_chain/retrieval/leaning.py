@@ -42,6 +42,7 @@ _ENGLISH = _signs(
       than|why|how|and)\ that\b | \bthat\b\W*$ | ^that\b
     | (?<!\bis\ )(?<!\bare\ )(?<!\bwas\ )(?<!\bwere\ )\bthere\b(?!\ (?:is|are|was|were|be|exists?)\b)
     | \b(?:which|that|this|the|other|first|second|third|last|next|new|old|each|every)\ ones?\b | \bones?\b\W*$
+    | ^(?:what|which)\ (?:other\ )?\w+\ are\ there\W*$
     | \bthe\ (?:two|three|first|second|third|last|next)\b\W*$ | \bthe\ (?:two|three)\b\ (?:\w+\ )?differ
     | ^(?:so\ )?(?:which|what|who)\b(?:\ \w+){0,3}\ (?:better|worse|best|cheaper|faster|easier|safer|more\ \w+
       |less\ \w+|the\ difference|the\ advantages?)\b\W*$""",
@@ -54,7 +55,7 @@ _SIGNS = {
           |darüber|dazu|dabei|daraus|dagegen|stattdessen|solche[rnms]?|beide[rnms]?|deren|dessen|denen|andere[rnms]?)\b
         | (?<!\b[Gg]ibt\ )\bes\b(?!\ gibt\b)
         | \b(?:ist|war|bedeutet|heißt|wird|geht|macht|kann|kostet|funktioniert)\ das\b
-        | \bdas\b\W*$ | \bdann\b\W*$""",
+        | \b(?:ich|man|wir|Sie)\ das\ \w+\W*$ | \bdas\b\W*$ | \bdann\b\W*$""",
         r"(?:und|oder|aber|also|dann|was\ ist\ mit|wie\ ist\ es\ mit|wie\ sieht\ es\ mit|warum\ nicht)\b",
         flags=0,
     ),

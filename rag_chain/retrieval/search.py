@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +21,13 @@ from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.sparse import weighted_sum
 
 logger = logging.getLogger(__name__)
+
+LEXICAL_OF_UNKNOWN = 3.0
+"""Weight of the lexical scores for a question in a script that the embeddings do not know: their order is chance, and
+the words decide."""
+
+_UNKNOWN_SCRIPT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+_ENGLISH_MODEL = "local:minilm"
 
 DENSE_DEPTH, LEXICAL_DEPTH, SPARSE_DEPTH = 200, 500, 200
 """Passages taken from each of the searches. The lexical one reaches deeper: most of what the dense one finds should
@@ -52,7 +60,7 @@ class WordLists(NamedTuple):
     """By learned weights; None: the index has none."""
 
 
-def fuse_all(dense: RankedList, words: WordLists) -> RankedList:
+def fuse_all(dense: RankedList, words: WordLists, lexical_weight: float | None = None) -> RankedList:
     """One list of all searches, best first.
 
     Args:
@@ -60,9 +68,9 @@ def fuse_all(dense: RankedList, words: WordLists) -> RankedList:
     """
     lists = [(dense[0], min_max(dense[1])), (words.lexical[0], max_norm(words.lexical[1])), words.rare]
     if words.sparse is None:
-        return fuse(lists, [1.0, LEXICAL_WEIGHT, RARE_WEIGHT])
+        return fuse(lists, [1.0, lexical_weight or LEXICAL_WEIGHT, RARE_WEIGHT])
     lists.append((words.sparse[0], max_norm(words.sparse[1])))
-    return fuse(lists, [1.0, LEXICAL_BESIDE_SPARSE, RARE_WEIGHT, SPARSE_WEIGHT])
+    return fuse(lists, [1.0, lexical_weight or LEXICAL_BESIDE_SPARSE, RARE_WEIGHT, SPARSE_WEIGHT])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +135,10 @@ class HybridSearch:
             words: the other half, which may be under way.
         """
         rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.selection & query.selection)
-        return index.documents(self._chosen(index, vector, *fuse_all((rows[0], cosines[0]), words.result())))
+        is_unknown = index.manifest.embedding_model == _ENGLISH_MODEL and _UNKNOWN_SCRIPT.search(query.question)
+        # Of a question that leans, most words are borrowed.
+        weight = LEXICAL_OF_UNKNOWN if is_unknown and not query.leans else None
+        return index.documents(self._chosen(index, vector, *fuse_all((rows[0], cosines[0]), words.result(), weight)))
 
     def dense(self, index: HybridIndex, query: HistoryQuery, vector: Vectors) -> list[Document]:
         """The best chunks by the dense search alone, before any reranking."""

@@ -39,6 +39,11 @@ _LOG = re.compile(
     r"|FATAL)\]?\s*[:|\[]"
     r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d |Traceback \(most|File \"[^\"]+\", line \d"
 )
+_CODE_LINE = re.compile(
+    r"\s*(?:[\w.\"'-]+ = \S.*|\[\[?[\w.\"'<>*-]+\]\]?|#\s?\S.*|[\])}]+[,;]?|\.\.\.|.*[;{}]"
+    r"|(?:use|fn|pub|let|mod|impl|import|from|def|class|return|const|var)\s.*[;{:(])\s*$"
+)
+"""A line of a program or of a file of settings, where nothing marks it as code, as in a page's text."""
 _RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
 _PROSE = re.compile(r"[\"'“(«„¿¡]?[^\W\d_]")
 _PROSE_DIRECTIVES = frozenset(
@@ -156,7 +161,7 @@ class _Reader:
         elif self._is_underlined(line):
             self._at += 2
             yield Block("heading", bare)
-        elif _PROMPT.match(bare) or _LOG.match(bare):
+        elif _PROMPT.match(bare) or _LOG.match(bare) or self._is_bare_code():
             yield Block("code", self._until_blank())
         elif bare.startswith(">"):
             yield from self._quote()
@@ -172,6 +177,14 @@ class _Reader:
             yield from self._item(line)
         else:
             yield from self._paragraph(line)
+
+    def _is_bare_code(self) -> bool:
+        """Whether the paragraph is code without a mark: two lines or more, all of which look like it."""
+        end = self._at
+        while end < len(self._lines) and self._lines[end].strip():
+            end += 1
+        lines = self._lines[self._at : end]
+        return len(lines) > 1 and all(_CODE_LINE.match(line) for line in lines)
 
     def _fenced(self, mark: str, info: str) -> Iterator[Block]:
         self._at += 1

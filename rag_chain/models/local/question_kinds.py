@@ -113,7 +113,8 @@ _DEFINITION = re.compile(
     re.I,
 )
 _YES_NO = re.compile(
-    r"^\W*(?:and |but |so |ok |then )*(?:is|are|was|were|does|do|did|can|could|has|have|had|will|would|should"
+    r"^\W*(?:and |but |so |ok |then )*(?:is|are|was(?!\s+(?:ist|sind|war|waren|wird|werden|bedeutet|heißt|kostet|kosten"
+    r"|passiert|macht|mache|muss|kann|soll|darf|gilt|gibt|tut|tun|brauche|braucht|habe|hat|haben|für)\b)|were|does|do|did|can|could|has|have|had|will|would|should"
     r"|may|must"
     r"|isn't|aren't|doesn't|don't|can't|ist|sind|kann|können|hat|haben|gibt|darf|muss|wird|war)\b",
     re.I,

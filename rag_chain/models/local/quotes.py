@@ -175,7 +175,8 @@ def _without_repeats(places: Sequence[int], found: Sequence[Unit], best: int) ->
         others = [best] if i != best and best in words else []
         others += [j for j in kept if j != best]
         in_list = any(found[j].block == found[i].block and found[j].number == found[i].number for j in others)
-        if i == best or in_list or not any(_repeats(words[i], words[j]) for j in others):
+        # The command below its lead-in has the same words, and is what was asked for.
+        if i == best or in_list or found[i].kind == "code" or not any(_repeats(words[i], words[j]) for j in others):
             kept.append(i)
     return kept
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rag_chain.languages import DEFAULT, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
 from rag_chain.models.local.question_kinds import QuestionKind, kind_of
@@ -38,6 +39,12 @@ _FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 6.0
 _ROW = 2.0
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
 _SAME_QUESTION = 0.6
+_FOREIGN = 20.0
+"""In logits: enough for a unit not to be quoted."""
+_HALF = 0.5
+_HELD = 0.12
+"""Share of a question's pairs of characters, by their weights, that a unit which answers it holds."""
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
     r"|describes?|defines?|contains?"
@@ -113,7 +120,25 @@ def select(
     # Sources on one subject are alike, so that the sentence itself must say which of them is the best.
     own = np.full(len(found), -np.inf)
     own[kept] = preference + _WHOLE * logits + _OWN_WORDS * measured.overlap + _OWN_COSINE * measured.cosines
-    return Selection(quotes(kind, found, preferred, int(own.argmax())), score, closest, kind)
+    top = int(own.argmax())
+    if language_of(question) != DEFAULT:
+        # The encoder is for English: in other languages the words tell what belongs to the answer.
+        preferred[kept] -= _FOREIGN * _is_off_topic(kind, measured, kept.index(top), leans=leans)
+        if _CJK.search(question) and not leans:
+            score *= min(1.0, float(measured.with_heading.max()) / _HELD)
+    return Selection(quotes(kind, found, preferred, top), score, closest, kind)
+
+
+def _is_off_topic(kind: QuestionKind, measured: Measured, best: int, *, leans: bool) -> npt.NDArray[np.bool_]:
+    """Which units hold less than half of what the best one holds of a fact's question (n,).
+
+    What the question asks for stays, where the best one lacks it or the question says too little by itself.
+    """
+    if not (kind.has_cue or kind.name in ("fact", "yes_no")):
+        return np.zeros(len(measured.overlap), np.bool_)
+    fits = measured.fits & (leans or not measured.fits[best])
+    result: npt.NDArray[np.bool_] = (measured.overlap < _HALF * measured.overlap[best]) & ~fits
+    return result
 
 
 def measured_units(
