@@ -21,6 +21,8 @@ Each key stands for a user, who reaches their own sessions alone.
 Examples:
     rag-chain keys add ada             # prints the key, for the only time
 
+    rag-chain keys add bob --access staff --access legal
+
     rag-chain keys list
 
     rag-chain keys revoke 1f2e3d4c     # running servers refuse it at once
@@ -80,19 +82,24 @@ def serve(
 
 
 @keys.command("add")
-def add_key(user: Annotated[str, typer.Argument(help="Whose sessions the key reaches.")]) -> None:
+def add_key(
+    user: Annotated[str, typer.Argument(help="Whose sessions the key reaches.")],
+    access: Annotated[list[str] | None, typer.Option(help="Access tag of documents that it reads; repeatable.")] = None,
+    documents: Annotated[bool, typer.Option("--documents", help="It may add and delete documents.")] = False,
+) -> None:
     """Make a key for a user and print it, for the only time."""
     with exit_codes():
-        key, _ = _open_file().add(user)
+        key, _ = _open_file().add(user, access or (), manages=documents)
         typer.echo(key)
 
 
 @keys.command("list")
 def list_keys() -> None:
-    """Print the ids, users and times of all keys, one JSON object a line."""
+    """Print the ids, users, times and access tags of all keys, one JSON object a line."""
     with exit_codes():
         for one in _open_file().list_keys():
-            print_json({"id": one.id, "user": one.user, "created": one.created})
+            access = {"access": list(one.access), "documents": one.manages}
+            print_json({"id": one.id, "user": one.user, "created": one.created, **access})
 
 
 @keys.command("revoke")

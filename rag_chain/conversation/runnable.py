@@ -71,6 +71,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
     _chain: Runnable[Values, Values] = PrivateAttr()
     _check: CheckQuestion | None = PrivateAttr()
+    _check_call: CheckCall | None = PrivateAttr()
     _sessions: Sessions = PrivateAttr()
     _summaries: HistorySummaries | None = PrivateAttr()
 
@@ -99,7 +100,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
             output_messages_key=OUTPUT,
             history_factory_config=SPECS,
         )
-        self._chain, self._check = chain, check
+        self._chain, self._check, self._check_call = chain, check, check_call
         self._sessions = sessions
         self._summaries = summaries
 
@@ -118,8 +119,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
         Raises:
             InvalidQuestionError: the question is empty, or can't be answered.
+            UsageError: ``filter`` or ``access`` in the config is malformed.
         """
         check_question(question, self._check)
+        if self._check_call is not None:
+            self._check_call(config or {})
         output = TurnOutput()
         merged = merge_configs(self.config, config, RunnableConfig(callbacks=output.handlers))
         stream = self._chain.astream({INPUT: for_chain(question), HISTORY: list(history)}, merged)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from rag_chain.access import read_tags
 from rag_chain.errors import ConfigurationError
 from rag_chain.serve.errors import RequestError
 from rag_chain.serve.keys import KeyFile
@@ -30,21 +33,59 @@ def open_keys(settings: Settings) -> KeyFile | None:
     return None
 
 
-def find_user(request: Request, keys: KeyFile | None) -> str | None:
-    """Return the user of the request's key.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what they may read.
+
+    Args:
+        user: whose sessions they reach; ``None``: those without a user.
+        access: tags of the documents that they read beside the open ones; ``None``: a program of this machine, which
+            chooses for itself.
+        manages: whether they may add and delete documents.
+    """
+
+    user: str | None
+    access: frozenset[str] | None
+    manages: bool
+
+    def choose_access(self, wanted: list[str] | None) -> list[str]:
+        """Return the tags of one request: all of the caller's, or those of them that the request names.
+
+        Raises:
+            RequestError: 403, the request names a tag that the caller does not have.
+            UsageError: a tag is malformed.
+        """
+        tags = read_tags(wanted or [], "access")
+        if wanted is None:
+            return sorted(self.access or ())
+        missing = [] if self.access is None else [tag for tag in tags if tag not in self.access]
+        if missing:
+            raise RequestError(403, f"access: you do not have the tag {missing[0]!a}.", "access_denied", "access")
+        return list(tags)
+
+    def may_read(self, tags: Iterable[str]) -> bool:
+        """Whether the caller has all of these tags."""
+        return self.access is None or self.access.issuperset(tags)
+
+
+LOCAL = Caller(None, None, manages=True)
+
+
+def find_caller(request: Request, keys: KeyFile | None) -> Caller:
+    """Return whom the request's key stands for.
 
     Raises:
         RequestError: 401 without a valid key; 403 where there are no keys and a page of another site calls.
     """
     if keys is None:
         _check_local(request)
-        return None
+        return LOCAL
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     found = keys.find(key.strip()) if scheme.lower() == "bearer" else None
     if found is None:
         message = "A valid API key is needed: send the header Authorization: Bearer KEY."
         raise RequestError(401, message, "invalid_api_key")
-    return found.user
+    return Caller(found.user, frozenset(found.access), found.manages)
 
 
 def is_loopback(host: str) -> bool:

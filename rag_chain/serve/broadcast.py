@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import orjson
@@ -15,12 +15,14 @@ from rag_chain.sessions.redis.events import add_events, read_events
 from rag_chain.sessions.values.keys import SessionRef
 
 Event = dict[str, str]
+MayRead = Callable[[Sequence[str]], bool]
 LEASE_SECONDS = 10.0
 """How long events of a running turn live without a sign of life of the server that answers."""
 KEPT_SECONDS = 120.0
 """How long the events of a turn that ended are kept."""
 POLL_SECONDS = 0.1
 _LAST = ("end", "error")
+_ACCESS = "access"
 
 
 class Broadcast:
@@ -29,10 +31,11 @@ class Broadcast:
     Args:
         run: the turn.
         events: its events, ``event`` and ``data`` of each; the last one is ``end`` or ``error``.
+        access: tags of the documents that the turn may read, which another reader needs too.
     """
 
-    def __init__(self, run: Run, events: AsyncGenerator[Event]) -> None:
-        self._run, self._source = run, events
+    def __init__(self, run: Run, events: AsyncGenerator[Event], access: Sequence[str] = ()) -> None:
+        self._run, self._source, self.access = run, events, tuple(access)
         self._events: list[Event] = []
         self._is_over = False
         self._changed = asyncio.Event()
@@ -74,10 +77,11 @@ class Broadcast:
 
     async def _save(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
         saved, is_last = 0, False
+        needed = {_ACCESS: self.access} if self.access else {}
         while not is_last:
             changed, is_last, count = self._changed, self._is_over, len(self._events)
             if not sessions.engine.alone and sessions.engine.knows_all_sessions():
-                texts = [orjson.dumps(event) for event in self._events[saved:count]]
+                texts = [orjson.dumps({**event, **needed}) for event in self._events[saved:count]]
                 seconds = KEPT_SECONDS if is_last else LEASE_SECONDS
                 if await sessions.arun(add_events(ref, turn_id, saved + 1, texts, seconds)):
                     saved = count
@@ -92,28 +96,37 @@ class Broadcast:
         changed.set()
 
 
-async def follow(sessions: Sessions, ref: SessionRef, turn_id: str, after: int) -> AsyncGenerator[Event]:
+def _not_found(turn_id: str) -> RequestError:
+    said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
+    return RequestError(404, said, "events_not_found")
+
+
+async def follow(
+    sessions: Sessions, ref: SessionRef, turn_id: str, after: int, may_read: MayRead
+) -> AsyncGenerator[Event]:
     """Yield the events of a turn that another server runs or ran, after number ``after``.
 
     Raises:
-        RequestError: no events of the turn are kept.
+        RequestError: no events of the turn are kept that the reader may read.
     """
     number, is_known = after, False
     while True:
         found = await sessions.arun(read_events(ref, turn_id, number))
         if found is None:
             if not is_known:
-                said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
-                raise RequestError(404, said, "events_not_found")
+                raise _not_found(turn_id)
             said = "The server that answered has gone; the session's messages have what it stored."
             error = {"message": said, "type": "server_error", "code": "interrupted", "param": None}
             yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
             return
         is_known = True
         newest, texts = found
+        if not may_read(orjson.loads(newest).get(_ACCESS, ())):
+            raise _not_found(turn_id)
         for text in texts:
             number += 1
             event: Event = orjson.loads(text)
+            event.pop(_ACCESS, None)
             yield {**event, "id": f"{turn_id}:{number}"}
             if event["event"] in _LAST:
                 return
@@ -131,9 +144,11 @@ class Broadcasts:
         self._known: dict[tuple[SessionRef, str], Broadcast] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, run: Run, events: AsyncGenerator[Event], ref: SessionRef, turn_id: str) -> Broadcast:
-        """Collect a turn's events."""
-        broadcast = self._known[ref, turn_id] = Broadcast(run, events)
+    def start(
+        self, run: Run, events: AsyncGenerator[Event], ref: SessionRef, turn_id: str, access: Sequence[str] = ()
+    ) -> Broadcast:
+        """Collect a turn's events; ``access``: the tags that a later reader needs."""
+        broadcast = self._known[ref, turn_id] = Broadcast(run, events, access)
         task = asyncio.create_task(broadcast.collect(self._sessions, ref, turn_id))
         self._tasks.add(task)
 
@@ -144,10 +159,18 @@ class Broadcasts:
         task.add_done_callback(end)
         return broadcast
 
-    def resume(self, ref: SessionRef, turn_id: str, after: int) -> AsyncGenerator[Event]:
-        """Return the events of a turn after number ``after``, from here or from Redis."""
+    def resume(self, ref: SessionRef, turn_id: str, after: int, may_read: MayRead) -> AsyncGenerator[Event]:
+        """Return the events of a turn after number ``after``, from here or from Redis.
+
+        Raises:
+            RequestError: the reader may not read them.
+        """
         known = self._known.get((ref, turn_id))
-        return follow(self._sessions, ref, turn_id, after) if known is None else known.read(turn_id, after)
+        if known is None:
+            return follow(self._sessions, ref, turn_id, after, may_read)
+        if not may_read(known.access):
+            raise _not_found(turn_id)
+        return known.read(turn_id, after)
 
     def forget_session(self, ref: SessionRef) -> None:
         """Forget the events of a session that was deleted."""

@@ -18,7 +18,7 @@ from rag_chain.serve.errors import RequestError, describe_error
 from rag_chain.serve.forms import list_facts, list_sources
 from rag_chain.serve.protocol import MODEL, ChatRequest, Completion, finish_reason
 from rag_chain.serve.runs import Part, Run
-from rag_chain.serve.service import Service, ServiceOf, UserOf
+from rag_chain.serve.service import CallerOf, Service, ServiceOf, UserOf
 from rag_chain.serve.sse import send_events, to_event
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -42,7 +42,7 @@ async def get_model(model: str, user: UserOf) -> dict[str, Any]:
 async def complete(
     request: ChatRequest,
     service: ServiceOf,
-    user: UserOf,
+    caller: CallerOf,
     x_session_id: Annotated[str | None, Header()] = None,
     x_turn_id: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -55,12 +55,15 @@ async def complete(
     request.check()
     *history, question = [message.to_langchain() for message in request.messages]
     session_id = request.get_id("session_id", x_session_id)
+    reading = {"access": caller.choose_access(request.access), "filter": request.filter}
     if session_id is None:
-        stream: AsyncIterator[Part] = service.chain.astream_without_memory(question, history)
+        config = RunnableConfig(configurable=reading)
+        stream: AsyncIterator[Part] = service.chain.astream_without_memory(question, history, config)
     else:
-        service.sessions.ref(session_id, user)  # raises now if an id can't be used
+        service.sessions.ref(session_id, caller.user)  # raises now if an id can't be used
         turn_id = request.get_id("turn_id", x_turn_id)
-        stream = _stream_turn(service, question, {"session_id": session_id, "user_id": user, "turn_id": turn_id})
+        ids = {"session_id": session_id, "user_id": caller.user, "turn_id": turn_id}
+        stream = _stream_turn(service, question, {**ids, **reading})
     run = service.runs.start(stream)
     about = {} if session_id is None else {"session_id": session_id}
     completion = Completion(uuid4().hex)

@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
+from rag_chain.access import read_tags
 from rag_chain.errors import ConfigurationError, UsageError
 from rag_chain.sessions.values.keys import check_id
 
@@ -25,12 +28,16 @@ class ApiKey:
         user: whose sessions it reaches.
         sha256: of the key, in hex. A plain hash is enough: the key has 256 random bits, and can't be guessed.
         created: time in UTC, ISO 8601.
+        access: tags of the documents that it reads beside those that are open to all.
+        manages: whether it may add and delete documents.
     """
 
     id: str
     user: str
     sha256: str
     created: str
+    access: tuple[str, ...] = ()
+    manages: bool = False
 
 
 class KeyFile:
@@ -52,10 +59,10 @@ class KeyFile:
             ConfigurationError: the file can't be read.
         """
         try:
-            return [ApiKey(**one) for one in json.loads(self.path.read_text("utf-8"))]
+            return [_read(one) for one in json.loads(self.path.read_text("utf-8"))]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, UsageError) as error:
             raise ConfigurationError(f"The API keys in {self.path} can't be read; restore the file.") from error
 
     def find(self, key: str) -> ApiKey | None:
@@ -70,15 +77,22 @@ class KeyFile:
             self._seen = state
         return self._by_hash.get(_hash(key))
 
-    def add(self, user: str) -> tuple[str, ApiKey]:
+    def add(self, user: str, access: Collection[str] = (), *, manages: bool = False) -> tuple[str, ApiKey]:
         """Make a key for a user; return it, for the only time, with its entry.
+
+        Args:
+            user: whose sessions it reaches.
+            access: tags of the documents that it reads beside those that are open to all.
+            manages: whether it may add and delete documents.
 
         Raises:
             InvalidIdError: the user's id can't be used.
+            UsageError: a tag can't be used.
         """
         key = f"rag_{secrets.token_urlsafe(32)}"
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = ApiKey(secrets.token_hex(4), check_id(user, "user"), _hash(key), now)
+        tags = read_tags(access, "--access")
+        entry = ApiKey(secrets.token_hex(4), check_id(user, "user"), _hash(key), now, tags, manages)
         with self._locked():
             self._write([*self.list_keys(), entry])
         return key, entry
@@ -110,6 +124,11 @@ class KeyFile:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
+
+
+def _read(entry: dict[str, Any]) -> ApiKey:
+    # A file of an earlier version has no tags.
+    return ApiKey(**{**entry, "access": read_tags(entry.get("access", []), "access")})
 
 
 def _hash(key: str) -> str:

@@ -55,7 +55,10 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The body of a request. Fields that are not named here, such as ``temperature``, have no effect."""
+    """The body of a request. Fields that are not named here, such as ``temperature``, have no effect.
+
+    ``filter`` and ``access`` are our own: which documents the answer may use.
+    """
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
@@ -64,6 +67,8 @@ class ChatRequest(BaseModel):
     metadata: dict[str, Any] | None = None
     n: int | None = None
     tools: list[Any] | None = None
+    filter: dict[str, Any] | None = None
+    access: list[str] | None = None
 
     def check(self) -> None:
         """Raise RequestError if the request asks for what this server can't do."""

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from rag_chain.conversation import ConversationChain
-from rag_chain.serve.auth import find_user
+from rag_chain.serve.auth import Caller, find_caller
 from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.keys import KeyFile
 from rag_chain.serve.runs import Runs
@@ -35,14 +35,20 @@ def get_service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def get_user(request: Request) -> str | None:
-    """Return the user of the request's API key; ``None`` where no keys are needed.
+def get_caller(request: Request) -> Caller:
+    """Return whom the request's API key stands for.
 
     Raises:
         RequestError: 401, or 403 where a page of another site calls a server without keys.
     """
-    return find_user(request, get_service(request).keys)
+    return find_caller(request, get_service(request).keys)
+
+
+def get_user(caller: Annotated[Caller, Depends(get_caller)]) -> str | None:
+    """Return the user of the request's API key; ``None`` where no keys are needed."""
+    return caller.user
 
 
 ServiceOf = Annotated[Service, Depends(get_service)]
+CallerOf = Annotated[Caller, Depends(get_caller)]
 UserOf = Annotated[str | None, Depends(get_user)]

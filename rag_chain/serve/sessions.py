@@ -14,11 +14,14 @@ from pydantic import BaseModel
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
+from rag_chain.access import ACCESS
+from rag_chain.conversation.readable import HIDDEN
 from rag_chain.errors import SessionNotFoundError
+from rag_chain.serve.auth import Caller
 from rag_chain.serve.errors import RequestError, describe_error
 from rag_chain.serve.forms import list_facts, list_sources
 from rag_chain.serve.runs import Run
-from rag_chain.serve.service import ServiceOf, UserOf
+from rag_chain.serve.service import CallerOf, ServiceOf, UserOf
 from rag_chain.serve.sse import send_events, to_event
 from rag_chain.sessions import ConversationMessage
 from rag_chain.sessions.values.codec import NOTE
@@ -29,11 +32,17 @@ _NOTED = ("turn_id", "status", "citations", "milliseconds", "usage", "cost", "er
 
 
 class TurnRequest(BaseModel):
-    """A question, the caller's own id of the turn, with which a retry is safe, and the turn whose place it takes."""
+    """A question, the caller's own id of the turn, with which a retry is safe, and the turn whose place it takes.
+
+    ``filter`` (metadata, key to value or list of values) and ``access`` (some of the caller's tags) restrict the
+    sources.
+    """
 
     input: str
     turn_id: str | None = None
     instead_of: str | None = None
+    filter: dict[str, Any] | None = None
+    access: list[str] | None = None
 
 
 class BranchRequest(BaseModel):
@@ -48,7 +57,7 @@ async def ask(
     session_id: str,
     request: TurnRequest,
     service: ServiceOf,
-    user: UserOf,
+    caller: CallerOf,
     on_disconnect: Literal["stop", "finish"] = "finish",
 ) -> EventSourceResponse:
     """Answer a question in a session, which is begun if there is none.
@@ -57,15 +66,17 @@ async def ask(
     ``persistence``, ``citations``, ``milliseconds``, ...) or ``error``. If the client disconnects, the turn is
     finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``; see ``resume``.
     """
-    ref = service.sessions.ref(session_id, user)
+    ref = service.sessions.ref(session_id, caller.user)
     # Named from the start, because the events' ids have it.
     turn_id = uuid4().hex if request.turn_id is None else check_id(request.turn_id, "turn_id")
-    ids = {"session_id": session_id, "user_id": user, "turn_id": turn_id, "instead_of": request.instead_of}
-    config = RunnableConfig(configurable={name: value for name, value in ids.items() if value is not None})
+    access = caller.choose_access(request.access)
+    ids = {"session_id": session_id, "user_id": caller.user, "turn_id": turn_id, "instead_of": request.instead_of}
+    given = {**ids, "filter": request.filter, "access": access}
+    config = RunnableConfig(configurable={name: value for name, value in given.items() if value is not None})
     run = service.runs.start(service.chain.astream({"input": request.input}, config))
     # The first part comes when the session is open: an error before it is an HTTP error.
     await run.read_ahead(lambda part: True)
-    broadcast = service.broadcasts.start(run, _make_events(run), ref, turn_id)
+    broadcast = service.broadcasts.start(run, _make_events(run), ref, turn_id, access)
     events = broadcast.read(turn_id, stops=on_disconnect == "stop")
     return send_events(events, service.settings.serve_grace)
 
@@ -75,7 +86,7 @@ async def resume(
     session_id: str,
     turn_id: str,
     service: ServiceOf,
-    user: UserOf,
+    caller: CallerOf,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Go on with the events of a turn after ``Last-Event-ID``, on any server of the same Redis.
@@ -83,12 +94,12 @@ async def resume(
     They are kept while the turn runs and for two minutes after its end. If the server that answers dies, the last
     event is ``error`` with the code ``interrupted``. A reader that has all events gets status 204.
     """
-    ref = service.sessions.ref(session_id, user)
+    ref = service.sessions.ref(session_id, caller.user)
     check_id(turn_id, "turn_id")
     turn, _, number = (last_event_id or f"{turn_id}:0").rpartition(":")
     if turn != turn_id or not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise RequestError(400, "Last-Event-ID is none of this turn's events.", "invalid_value", "Last-Event-ID")
-    events = service.broadcasts.resume(ref, turn_id, int(number))
+    events = service.broadcasts.resume(ref, turn_id, int(number), caller.may_read)
     try:
         first = await anext(events)
     except StopAsyncIteration:
@@ -166,17 +177,23 @@ async def branch(session_id: str, request: BranchRequest, service: ServiceOf, us
 async def list_messages(
     session_id: str,
     service: ServiceOf,
-    user: UserOf,
+    caller: CallerOf,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:
-    """Return the newest ``limit`` messages but for ``offset``, oldest first, and the session's number of messages."""
-    total = (await service.manager.aget_session(session_id, user_id=user)).messages
-    found = await service.manager.aget_conversation_history(session_id, user_id=user, limit=limit, offset=offset)
-    return {"messages": [_describe_message(one) for one in found], "total": total}
+    """Return the newest ``limit`` messages but for ``offset``, oldest first, and the session's number of messages.
+
+    Answers from documents that the caller may not read are hidden.
+    """
+    total = (await service.manager.aget_session(session_id, user_id=caller.user)).messages
+    found = await service.manager.aget_conversation_history(session_id, user_id=caller.user, limit=limit, offset=offset)
+    return {"messages": [_describe_message(one, caller) for one in found], "total": total}
 
 
-def _describe_message(message: ConversationMessage) -> dict[str, Any]:
+def _describe_message(message: ConversationMessage, caller: Caller) -> dict[str, Any]:
     note = (message.metadata.get("additional_kwargs") or {}).get(NOTE) or {}
+    if not caller.may_read(note.get(ACCESS) or ()):
+        kept = {"turn_id": note["turn_id"]} if "turn_id" in note else {}
+        return {"role": message.role, "content": HIDDEN, "timestamp": message.timestamp, **kept, "hidden": True}
     noted = {name: note[name] for name in _NOTED if note.get(name) is not None}
     return {"role": message.role, "content": message.content, "timestamp": message.timestamp, **noted}

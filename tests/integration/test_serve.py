@@ -31,7 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with an index."""
     folder = tmp_path_factory.mktemp("serve")
     (folder / "sessions.md").write_text("# Sessions\n\nA session is kept for one hour after its last use.\n")
-    ingest([folder / "sessions.md"], Settings(index_dir=folder / "index", embedding_model="local:minilm"))
+    settings = Settings(index_dir=folder / "index", embedding_model="local:minilm")
+    ingest([folder / "sessions.md"], settings)
+    (folder / "secret.md").write_text("# Vault\n\nThe vault's door opens with the word heliotrope.\n")
+    ingest([folder / "secret.md"], settings, access=["staff"])
     return folder
 
 
@@ -182,6 +185,9 @@ HALF = BODY | {"messages": [{"role": "assistant", "content": "\ud800"}, *BODY["m
         ("/v1/chat/completions", b" " * 200_000, 413, "RAG_SERVE_MAX_BODY_KB"),
         ("/sessions/a3/turns", b'{"input": 3}', 400, "input"),
         ("/sessions/a3/turns", b'{"input": ""}', 400, "empty"),
+        ("/sessions/a3/turns", b'{"input": "Hi", "filter": {"source": {}}}', 400, "filter['source']"),
+        ("/sessions/a3/turns", b'{"input": "Hi", "access": ["a b"]}', 400, "access holds"),
+        ("/v1/chat/completions", json.dumps(BODY | {"filter": {"access": "x"}}).encode(), 400, "no filter"),
         ("/sessions/a%20b/turns", b'{"input": "Hi"}', 400, "session_id"),
         ("/sessions/a3/turns?on_disconnect=maybe", b'{"input": "Hi"}', 400, "on_disconnect"),
         ("/nowhere", b"{}", 404, "/nowhere"),
@@ -261,12 +267,14 @@ def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_
     code, output = run(folder, "serve", "--host", "0.0.0.0", **keys_file)
     assert code == 2
     assert "rag-chain keys add" in output
-    ada, bob = (run(folder, "keys", "add", user, **keys_file)[1].strip() for user in ("ada", "bob"))
+    added = (["ada"], ["bob"], ["ada", "--access", "staff"])
+    ada, bob, staff = (run(folder, "keys", "add", *options, **keys_file)[1].strip() for options in added)
     kept = (tmp_path / "keys.json").read_text()
     assert ada not in kept
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
     with serving(folder, **keys_file) as (url, _):
-        as_ada, as_bob = ({"Authorization": f"Bearer {key}"} for key in (ada, bob))
+        as_ada, as_bob, as_staff = ({"Authorization": f"Bearer {key}"} for key in (ada, bob, staff))
+        _check_access(url, as_ada, as_staff)
         for headers in ({}, {"Authorization": "Bearer rag_wrong"}, {"Authorization": ada}):
             assert httpx.get(f"{url}/sessions", headers=headers).status_code == 401
         turn: Callable[..., httpx.Response] = httpx.post
@@ -279,6 +287,34 @@ def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_
         ada_id = next(one["id"] for one in json.loads(kept) if one["user"] == "ada")
         assert run(folder, "keys", "revoke", ada_id, **keys_file)[0] == 0
         assert httpx.get(f"{url}/sessions", headers=as_ada).status_code == 401
+
+
+def _check_access(url: str, as_ada: dict[str, str], as_staff: dict[str, str]) -> None:
+    """Two keys of one user, of which the second may read a document with a tag."""
+
+    def post(headers: dict[str, str], path: str = "/sessions/c0/turns", **body: Any) -> httpx.Response:
+        return httpx.post(url + path, json={"input": "Which word opens the vault's door?", **body}, headers=headers)
+
+    def read(headers: dict[str, str]) -> list[str]:
+        found = httpx.get(f"{url}/sessions/c0/messages", headers=headers).json()["messages"]
+        return [one["content"] for one in found if one["role"] == "assistant"]
+
+    assert "heliotrope" not in post(as_ada).text
+    refused = post(as_ada, access=["staff"])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "access_denied")
+    assert "heliotrope" not in post(as_staff, access=[]).text
+    assert "heliotrope" not in post(as_staff, filter={"source": "sessions.md"}).text
+    told = post(as_staff, turn_id="secret").text
+    assert "heliotrope" in told
+    events_of = f"{url}/sessions/c0/turns/secret/events"
+    assert httpx.get(events_of, headers=as_staff).text.replace("\r", "") == told
+    assert httpx.get(events_of, headers=as_ada).status_code == 404
+    assert "heliotrope" in read(as_staff)[-1]
+    assert "heliotrope" not in read(as_ada)[-1]
+    question = {"model": "rag_chain", "messages": [{"role": "user", "content": "Which word opens the vault's door?"}]}
+    for headers, is_told in ((as_ada, False), (as_staff, True)):
+        said = httpx.post(f"{url}/v1/chat/completions", json=question, headers=headers).text
+        assert ("heliotrope" in said) == is_told
 
 
 def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Path, redis_server: RedisServer) -> None:
