@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "testing": {"conversation", "errors", "sessions", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
     "langgraph": {"errors", "sessions", "settings"},
-    "serve": {"__version__", "chain", "conversation", "errors", "factory", "sessions", "settings"},
+    "serve": {"__version__", "access", "chain", "conversation", "errors", "factory", "sessions", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""
 
