@@ -22,7 +22,7 @@ PLACES = [
     ("Retrieval", "rag_chain/retrieval", "*.py"),
     ("Ingestion", "rag_chain/ingestion", "**/*.py"),
     ("Evaluation", "rag_chain/evaluation", "*.py"),
-    ("Operations", "rag_chain/operations", "*.py"),
+    ("Operations", "rag_chain/operations", "**/*.py"),
     ("The command", "rag_chain/cli", "*.py"),
     ("Testing", "rag_chain/testing", "*.py"),
     ("Scripts", "scripts", "**/*.py"),

@@ -13,12 +13,13 @@ import typer
 from rich.text import Text
 
 from rag_chain.cli.command_line import add_command, console, exit_codes, new_app, print_error, print_json
+from rag_chain.cli.doctor import doctor
 
 if TYPE_CHECKING:
     from rag_chain import RedisSessionManager
     from rag_chain.sessions import SessionInfo, UsageTotals
 
-HELP = """List, show, count, export, import, extend and delete sessions.
+HELP = """List, show, count, export, import, extend and delete sessions; examine their server.
 
 Examples:
 
@@ -29,6 +30,8 @@ Examples:
     rag-chain sessions export s1 > s1.jsonl && rag-chain sessions import s1.jsonl --session copy
 
     rag-chain sessions delete s1 --yes
+
+    rag-chain sessions doctor
 """
 
 Session = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
@@ -226,3 +229,4 @@ add_command(app, export_session, "export")
 add_command(app, import_session, "import")
 add_command(app, extend)
 add_command(app, delete)
+add_command(app, doctor)

@@ -1,1 +1,1 @@
-"""Running it: worker threads and the cores of this machine."""
+"""Running it: the doctor."""

@@ -17,7 +17,6 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field
 
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
-from rag_chain.operations.workers import beside
 from rag_chain.retrieval.condense import condenser
 from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query
 from rag_chain.retrieval.index import HybridIndex
@@ -26,6 +25,7 @@ from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
 from rag_chain.retrieval.selection import EVERYTHING, Selection
 from rag_chain.settings import QueryStrategy
+from rag_chain.workers import beside
 
 Turn = Mapping[str, Any]
 """``{"input": question, "chat_history": messages, "selection": Selection}``; all but the question may be missing."""

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rag_chain import workers
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local import minilm, weights
 from rag_chain.models.local.loading import Once
 from rag_chain.models.local.minilm import MAX_TOKENS, MiniLMEmbeddings
 from rag_chain.models.local.sentences import DIMENSION, MAX_WINDOWS
-from rag_chain.operations import workers
 
 _REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_reference.json").read_text("utf-8"))[
     "references"

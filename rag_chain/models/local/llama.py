@@ -20,7 +20,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from rag_chain.errors import ConfigurationError, ModelUnavailableError
-from rag_chain.operations.workers import cores
+from rag_chain.workers import cores
 
 logger = logging.getLogger(__name__)
 

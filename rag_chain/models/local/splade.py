@@ -19,7 +19,7 @@ import numpy.typing as npt
 from rag_chain.errors import ConfigurationError
 from rag_chain.models.local.loading import Once, read_tokenizer
 from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
-from rag_chain.operations.workers import cores
+from rag_chain.workers import cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.

@@ -59,6 +59,12 @@ class Database:
         """Whether there can be anything in it; no file is made to find out."""
         return self._connection is not None or (self.path is not None and self.path.exists())
 
+    def count_bytes(self) -> int:
+        """Bytes of its files on this disk; 0 for one in memory."""
+        if self.path is None:
+            return 0
+        return sum(path.stat().st_size for path in self._newest_first if path.exists())
+
     def mark(self) -> tuple[int, int] | None:
         """What another change by any process alters; ``None``: there is nothing.
 

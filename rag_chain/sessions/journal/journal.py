@@ -25,7 +25,7 @@ from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import Replacement, find_replacement, remove_replaced, without_replacement
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id
 from rag_chain.sessions.values.owner import is_dead
-from rag_chain.sessions.values.turns import JournalStore, Moment, Outcome, Pending
+from rag_chain.sessions.values.turns import JournalSize, JournalStore, Moment, Outcome, Pending
 from rag_chain.sessions.values.versions import gives_way
 
 
@@ -43,6 +43,7 @@ class Journal:
         self.store = f"{name_server(url) or 'here'} {prefix}"
         self.waits = bool(url)
         self._prefix = prefix
+        self._limit = limit
         self._database = Database(path, limit, self._adopt_spellings)
         self._sessions = SessionTable(self._database, self.store, waits=self.waits)
         self._entries = EntryTable(self._database, self.store)
@@ -254,6 +255,18 @@ class Journal:
             address = "" if address == "here" else address
             found.append(JournalStore(address, prefix, sessions, entries, is_in_use=store == self.store))
         return found
+
+    def measure(self) -> JournalSize:
+        """How large it is, and since when its oldest change waits for the server of the settings."""
+        if not self.used:
+            return JournalSize(0, self._limit, 0, None)
+        with self._database.transaction(write=False) as db:
+            count, oldest = db.execute(
+                "SELECT count(*), min(at) FROM entries WHERE store = ? AND kind != 'pending' AND ?",
+                (self.store, self.waits),
+            ).fetchone()
+            age = None if oldest is None else max(0, self._database.now() - int(oldest))
+        return JournalSize(self._database.count_bytes(), self._limit, int(count), age)
 
     def purge(self) -> None:
         """Erase sessions of this machine alone whose time ran out, and remember for a while that they were."""

@@ -255,6 +255,23 @@ class JournalStore:
     is_in_use: bool
 
 
+@dataclass(frozen=True, slots=True)
+class JournalSize:
+    """How much a journal holds.
+
+    Args:
+        bytes: of its files.
+        limit: bytes that it may take.
+        waiting: changes that wait for the server of the settings.
+        oldest_ms: age of the oldest of them; ``None``: there is none.
+    """
+
+    bytes: int
+    limit: int
+    waiting: int
+    oldest_ms: int | None
+
+
 @dataclass(slots=True)
 class SessionState:
     """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
