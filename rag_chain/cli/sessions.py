@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag_chain import RedisSessionManager
     from rag_chain.sessions import SessionInfo, UsageTotals
 
-HELP = """List, show, count, export, import, extend and delete sessions; examine their server.
+HELP = """List, show, count, export, import, extend and delete sessions.
 
 Examples:
 
