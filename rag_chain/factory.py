@@ -73,11 +73,11 @@ def build_chain(
     )
 
     def query(turn: dict[str, Any], config: RunnableConfig) -> Any:
-        _refresh(index)
+        refresh_index(index)
         return retriever.query({**turn, "selection": Selection.of_call(config)})
 
     async def aquery(turn: dict[str, Any], config: RunnableConfig) -> Any:
-        await asyncio.to_thread(_refresh, index)
+        await asyncio.to_thread(refresh_index, index)
         return await retriever.aquery({**turn, "selection": Selection.of_call(config)})
 
     def check_call(config: Mapping[str, Any]) -> None:
@@ -85,7 +85,7 @@ def build_chain(
         try:
             index.check_selection(selection)
         except UsageError:
-            _refresh(index)  # the key may have come since
+            refresh_index(index)  # the key may have come since
             index.check_selection(selection)
 
     limit, count = context_limit(model, settings.answer_tokens), token_counter(model)
@@ -215,7 +215,8 @@ def _make_grounding_check(settings: Settings) -> CheckSentences | None:
     return lambda answer, documents: check_sentences(answer, documents, embed)
 
 
-def _refresh(index: HybridIndex) -> None:
+def refresh_index(index: HybridIndex) -> None:
+    """Use the newest generation of an index; log a warning and keep the earlier one if that can't be used."""
     try:
         index.refresh()
     except DocumentIndexError as error:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 KEY = "sk-a-secret-that-no-error-shows"
 WORDS = ["Hello", " there", " [1]", "."]
@@ -64,7 +65,8 @@ class FaultyServer:
     The model ``endless`` sends ``words`` words, one every ``pause`` seconds, and never ends its answer: it waits
     until the client closes the connection. Asked for a whole answer, it gives none. The model ``lockstep`` sends
     each of ``WORDS`` when the test says so (``release``). The model ``flood`` sends words of ``PIECE`` characters as
-    fast as they are taken, ``FLOOD`` bytes in all.
+    fast as they are taken, ``FLOOD`` bytes in all. The model ``agent`` calls the tools that a question names, all at
+    once, and then answers.
     """
 
     words, pause = 12, 0.003
@@ -152,6 +154,14 @@ class FaultyServer:
                     return
                 _event(http, {"content": word})
             _end_stream(http)
+        elif behaviour == "agent" and (calls := _called(body)):
+            if body.get("stream"):
+                _begin_stream(http)
+                _event(http, {"tool_calls": [{"index": place, **call} for place, call in enumerate(calls)]})
+                _event(http, {}, "tool_calls")
+                _end_stream(http)
+            else:
+                _reply(http, 200, _completion({"content": None, "tool_calls": calls}, "tool_calls", behaviour))
         elif body.get("stream"):
             _stream(http, behaviour, self.closed, usage=(body.get("stream_options") or {}).get("include_usage", False))
         else:
@@ -227,13 +237,8 @@ def _vectors(http: BaseHTTPRequestHandler, behaviour: str, texts: Any) -> None:
 
 def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:
     text = "" if behaviour in ("empty", "filtered") else "".join(WORDS)
-    reply = {
-        "id": "c1", "object": "chat.completion", "created": 1, "model": _name(behaviour),
-        "choices": [{"index": 0, "finish_reason": "content_filter" if behaviour == "filtered" else "stop",
-                     "message": {"role": "assistant", "content": text}}],
-        "usage": _usage(behaviour),
-    }  # fmt: skip
-    data = json.dumps(reply).encode()
+    finish = "content_filter" if behaviour == "filtered" else "stop"
+    data = json.dumps(_completion({"content": text}, finish, behaviour)).encode()
     if behaviour == "drop":
         http.send_response(200)
         http.send_header("Content-Type", "application/json")
@@ -243,6 +248,29 @@ def _whole(http: BaseHTTPRequestHandler, behaviour: str) -> None:
         http.close_connection = True
     else:
         _send(http, 200, data, "application/json")
+
+
+def _completion(message: dict[str, Any], finish: str, behaviour: str) -> dict[str, Any]:
+    return {
+        "id": "c1", "object": "chat.completion", "created": 1, "model": _name(behaviour),
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}],
+        "usage": _usage(behaviour),
+    }  # fmt: skip
+
+
+def _called(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Calls of the tools that the newest message names, if a person wrote it."""
+    last = body["messages"][-1]
+    if last["role"] != "user":
+        return []
+    question = str(last["content"])
+    names = [one["function"]["name"] for one in body.get("tools", ())]
+    return [
+        {"id": f"call_{uuid4().hex}", "type": "function",
+         "function": {"name": name, "arguments": json.dumps({"query": question})}}
+        for name in names
+        if name in question.split()
+    ]  # fmt: skip
 
 
 def _name(behaviour: str) -> str:

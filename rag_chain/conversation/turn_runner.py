@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from typing import Any, cast
@@ -16,6 +15,7 @@ from langchain_core.runnables.config import patch_config
 from rag_chain.conversation.readable import Readers, access_of, hide
 from rag_chain.conversation.steps import Step
 from rag_chain.conversation.summary import HistorySummaries
+from rag_chain.conversation.turn_end import describe_end, log_left_out, report_lost, run_to_its_end
 from rag_chain.conversation.turn_input import INPUT, CheckCall, CheckQuestion, for_chain, read_input
 from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.errors import HistoryError, RagChainError
@@ -23,7 +23,6 @@ from rag_chain.sessions import Saved, Sessions, Status, Turn
 
 HISTORY, SUMMARY = "chat_history", "summary"
 Values = dict[str, Any]
-log = logging.getLogger(__name__)
 
 
 class TurnRunner(Runnable[Values, Values]):
@@ -216,7 +215,7 @@ class TurnRunner(Runnable[Values, Values]):
             return self._sessions.commit(turn, answer, status, **output.note, **note)
 
         saved = self._save.run(commit, output.answer, _with_status(config, status))
-        _log_left_out(turn, saved)
+        log_left_out(turn, saved)
         if self._summaries is not None:
             self._summaries.after(turn, saved)
         return saved
@@ -226,32 +225,25 @@ class TurnRunner(Runnable[Values, Values]):
     ) -> Saved:
         async def commit(answer: BaseMessage | None) -> Saved:
             saved = await self._sessions.acommit(turn, answer, status, **output.note, **note)
-            _log_left_out(turn, saved)
+            log_left_out(turn, saved)
             if self._summaries is not None:
                 self._summaries.aafter(turn, saved)
             return saved
 
-        # In a task of its own, so that a turn is stored whole even if its caller is cancelled meanwhile.
-        task = asyncio.create_task(self._save.arun(commit, output.answer, _with_status(config, status)))
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            raise
+        work = self._save.arun(commit, output.answer, _with_status(config, status))
+        return await run_to_its_end(work, self._saving)
 
     def _give_up(self, turn: Turn, output: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
-            self._commit(turn, output, config, **_describe_end(error))
+            self._commit(turn, output, config, **describe_end(error))
         except RagChainError as lost:
-            _report_lost(turn, lost, error)
+            report_lost(turn, lost, error)
 
     async def _agive_up(self, turn: Turn, output: TurnOutput, error: BaseException, config: RunnableConfig) -> None:
         try:
-            await self._acommit(turn, output, config, **_describe_end(error))
+            await self._acommit(turn, output, config, **describe_end(error))
         except RagChainError as lost:
-            _report_lost(turn, lost, error)
+            report_lost(turn, lost, error)
 
 
 def _chain_input(value: Values, turn: Turn, config: RunnableConfig, output: TurnOutput) -> Values:
@@ -304,21 +296,3 @@ def _with_output(result: Values) -> Iterator[None]:
     except HistoryError as error:
         error.output = dict(result)
         raise
-
-
-def _describe_end(error: BaseException) -> Values:
-    if isinstance(error, Exception):
-        return {"status": "failed", "error": type(error).__name__}
-    return {"status": "interrupted"}
-
-
-def _log_left_out(turn: Turn, saved: Saved) -> None:
-    if saved.left_out:
-        parts = ", ".join(saved.left_out)
-        log.warning("Of the answer of turn %s in session %s was not stored: %s.", turn.turn_id, turn.ref, parts)
-
-
-def _report_lost(turn: Turn, lost: RagChainError, error: BaseException) -> None:
-    """Log that a turn which ended early could not be stored, and add it to the error that ended the turn."""
-    log.error("The turn %s of session %s could not be stored: %s", turn.turn_id, turn.ref, lost)
-    error.add_note(f"The turn could not be stored either: {lost}")

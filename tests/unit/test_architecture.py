@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "evaluation": {"chain", "errors", "factory", "models", "prompts", "retrieval", "settings"},
     "testing": {"conversation", "errors", "sessions", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
+    "agents": {"chain", "conversation", "errors", "factory", "models", "prompts", "retrieval", "sessions", "settings"},
     "langgraph": {"errors", "sessions", "settings"},
     "serve": {"__version__", "access", "chain", "conversation", "errors", "factory", "sessions", "settings"},
 }

@@ -237,7 +237,8 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 def _turns(items: Iterable[Item]) -> dict[str, int]:
     """Turns by status: it stands in the answer, or in a question that got none."""
-    statuses = (note_of(message).get("status") for message in messages_of(list(items)))
+    notes = (note_of(message) for message in messages_of(list(items)))
+    statuses = (note.get("status") for note in notes if not note.get("step"))
     return dict(Counter(status for status in statuses if isinstance(status, str)))
 
 

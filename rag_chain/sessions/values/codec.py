@@ -9,6 +9,7 @@ the question                ``turn_id``, ``at`` (milliseconds since 1970)
 the answer                  ``turn_id``, ``status``, ``at``, ``citations``, ``milliseconds`` by stage,
                             ``cost`` (US dollars) and ``usage`` (the model's tokens)
 a question without answer   all of these, and ``error`` (a class name, never a text)
+a step of an agent          ``turn_id``, ``status``, ``at``, and ``step`` (true): a tool call or its result
 a message that was reduced  ``left_out`` too, see ``reduction.py``
 ==========================  ==========================================================================
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from rag_chain.errors import HistoryDataError, HistoryUnavailableError, SessionBusyError, TurnNotFoundError
 from rag_chain.sessions.values.clock import now_ms, steady_ms
@@ -156,6 +156,8 @@ class Turn:
     named: bool = False
     answered: int = 0
     replacement: Replacement | None = None
+    steps: list[BaseMessage] = field(default_factory=list)
+    """Messages between question and answer: an agent's tool calls and their results."""
     _messages: list[BaseMessage] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -195,6 +197,8 @@ class Turn:
             max_bytes: of the answer's JSON.
             note: what else to note, such as ``citations``; of a failure, ``error`` is its class's name.
         """
+        if answer is None and self.steps:
+            answer = AIMessage("")  # holds the note
         if answer is None:
             question = self.question
             # The question was accepted without its note.
@@ -205,7 +209,10 @@ class Turn:
         if self.replacement is not None and status != "failed":
             note |= self.replacement.note
         noted = with_note(answer, turn_id=self.turn_id, status=status, at=self.answered, **note)
-        return [self.pending.question, reduced(noted, max_bytes)]
+        # Whoever may not read the answer may not read what tools found for it.
+        shared = {"at": self.answered, "step": True, **{name: note[name] for name in ("access",) if name in note}}
+        steps = [with_note(step, turn_id=self.turn_id, status=status, **shared) for step in self.steps]
+        return [self.pending.question, *(reduced(step, max_bytes) for step in steps), reduced(noted, max_bytes)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,10 @@ def _close(result: list[BaseMessage]) -> None:
 
 def _with_status(message: BaseMessage) -> BaseMessage:
     """Mark an answer that is not whole."""
-    status = note_of(message).get("status")
-    if not isinstance(message, AIMessage) or status not in ("interrupted", "failed"):
+    note = note_of(message)
+    status = note.get("status")
+    # A step of an agent is not marked: the answer that ends its turn is.
+    if not isinstance(message, AIMessage) or status not in ("interrupted", "failed") or note.get("step"):
         return message
     end = INTERRUPTED if status == "interrupted" else BROKEN_OFF
     if str(message.text).endswith(end):

@@ -1,0 +1,74 @@
+"""``build_agent``: an agent from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from langchain.agents import create_agent
+from langchain.agents.middleware.types import AgentMiddleware
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from rag_chain import models
+from rag_chain.agents.agent import SessionAgent
+from rag_chain.agents.middleware import SessionMiddleware
+from rag_chain.agents.sources import IndexSources
+from rag_chain.errors import ConfigurationError
+from rag_chain.factory import open_index
+from rag_chain.prompts import AGENT_PROMPT
+from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.retriever import HistoryAwareRetriever
+from rag_chain.sessions import open_sessions
+from rag_chain.settings import Settings
+
+
+def build_agent(
+    settings: Settings | None = None,
+    tools: Sequence[BaseTool | Callable[..., Any]] = (),
+    *,
+    retrieval: Literal["tool", "context", "off"] = "tool",
+    index: HybridIndex | None = None,
+    model: BaseChatModel | None = None,
+    system_prompt: str = AGENT_PROMPT,
+    middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),
+) -> SessionAgent:
+    """Build an agent over a person's documents, with the sessions of ``build_chain``.
+
+    Args:
+        settings: by default from the environment.
+        tools: that the agent may call, besides ``retrieve``.
+        retrieval: ``tool``: the model searches with the tool ``retrieve``; ``context``: each question is searched for
+            and the sources are put before it; ``off``: no index is opened.
+        index: by default the one in ``settings.index_dir``.
+        model: by default the one that ``settings.chat_model`` names. It must be able to call tools.
+        system_prompt: what the model is told first.
+        middleware: more, inside of ``SessionMiddleware``.
+
+    Raises:
+        ConfigurationError: a key or a package is missing, or the model can't call tools.
+        DocumentIndexError: there is no index, or it can't be used.
+    """
+    settings = settings or Settings()
+    if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
+        raise ConfigurationError(
+            "An agent needs a model that can call tools, and local:extractive only quotes: set RAG_CHAT_MODEL."
+        )
+    name = type(model).__name__ if model else settings.chat_model_name
+    model = model or models.chat_model(settings)
+    sources = None
+    if retrieval != "off":
+        index = open_index(settings) if index is None else index
+        sources = IndexSources(
+            HistoryAwareRetriever(
+                index,
+                k=settings.retrieval_k,
+                strategy=settings.query_strategy,
+                model=model,
+                reranker=models.reranker(settings),
+            )
+        )
+    sessions = open_sessions(settings)
+    ours = SessionMiddleware(sessions, sources, as_tool=retrieval == "tool", model_name=name)
+    graph = create_agent(model, list(tools), system_prompt=system_prompt, middleware=[ours, *middleware])
+    return SessionAgent(graph, sessions)

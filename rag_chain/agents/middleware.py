@@ -1,0 +1,295 @@
+"""``SessionMiddleware``: an agent's turns in the sessions of ``build_chain``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NotRequired, cast
+
+from langchain.agents.middleware.types import (
+    AgentMiddleware,
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+    OmitFromInput,
+    PrivateStateAttr,
+    ToolCallRequest,
+)
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import UntrackedValue
+from langgraph.config import get_config
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from rag_chain.agents.sources import IndexSources, make_tool
+from rag_chain.agents.turn import AgentRun, AgentTurn, has_open_calls
+from rag_chain.chain.question import split_question
+from rag_chain.conversation.readable import access_of
+from rag_chain.conversation.turn_input import check_question
+from rag_chain.errors import UsageError
+from rag_chain.models.errors import map_errors
+from rag_chain.sessions import Sessions, Turn
+from rag_chain.sessions.values.keys import SessionRef
+
+RUN = "rag_chain_run"
+"""Key of ``configurable`` that holds the ``AgentRun`` of ``SessionAgent``."""
+
+_Handler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
+_AsyncHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+_Result = ToolMessage | Command[Any]
+
+
+class SessionState(AgentState[Any]):
+    """What the middleware adds to an agent's state."""
+
+    session_turn: NotRequired[Annotated[Any, UntrackedValue, PrivateStateAttr]]
+    turn_id: NotRequired[Annotated[str, OmitFromInput]]
+    persistence: NotRequired[Annotated[str, OmitFromInput]]
+    outcome: NotRequired[Annotated[str, OmitFromInput]]
+    history: NotRequired[Annotated[str, OmitFromInput]]
+    citations: NotRequired[Annotated[list[dict[str, Any]], OmitFromInput]]
+    milliseconds: NotRequired[Annotated[dict[str, float], OmitFromInput]]
+    left_out: NotRequired[Annotated[list[str], OmitFromInput]]
+
+
+class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Gives an agent of ``create_agent`` the sessions of ``build_chain``; put it first in ``middleware``.
+
+    The question is kept before the model is called. The model is shown the session's window, then this turn. The turn
+    is stored once, with its tool calls and their results: as ``complete`` with the answer, as ``failed`` if the model
+    or a tool raises, as ``interrupted`` if the run is cancelled. The result has ``turn_id``, ``persistence``,
+    ``outcome``, ``history``, ``citations`` and ``milliseconds``, as that of ``ConversationChain``.
+
+    Ids come from ``config["configurable"]``: ``session_id`` (or ``thread_id``), and optional ``user_id`` and
+    ``turn_id``.
+
+    LangGraph tells no node that the reader of a synchronous stream has left: the model call then ends first, and
+    its answer is stored whole. ``SessionAgent`` stores what was read.
+
+    Args:
+        sessions: from ``open_sessions``.
+        sources: what is searched; ``None``: nothing.
+        as_tool: the agent gets the tool ``retrieve``; else each question is searched for and sources are put before it.
+        model_name: for the messages of errors; ``None``: a model's errors stay as they are.
+    """
+
+    state_schema = SessionState
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        sources: IndexSources | None = None,
+        *,
+        as_tool: bool = True,
+        model_name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._sessions = sessions
+        self._sources = None if as_tool else sources
+        self._name = model_name
+        self.tools = [make_tool(sources)] if sources is not None and as_tool else []
+
+    def before_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
+        """Begin the turn: keep the question, read the window, search if sources are context.
+
+        Raises:
+            UsageError: there is no ``session_id``, an id can't be used, or there is no single question.
+            InvalidQuestionError: the question is empty.
+            HistoryError: the store refused.
+        """
+        begun, config = time.perf_counter(), get_config()
+        ref, turn_id, question = self._read_call(state, config)
+        turn = self._opened(self._sessions.begin(ref, question, turn_id), config, begun)
+        if self._sources is not None:
+            try:
+                with turn.measured("retrieve"):
+                    found = self._sources.find(split_question(question)[0], turn.history, config)
+                turn.request = self._sources.render(question, turn, found)
+            except BaseException as error:
+                if self._run_of(config) is None:
+                    turn.commit(error)
+                raise
+        return {"session_turn": turn}
+
+    async def abefore_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
+        """Async twin of ``before_agent``."""
+        begun, config = time.perf_counter(), get_config()
+        ref, turn_id, question = self._read_call(state, config)
+        turn = self._opened(await self._sessions.abegin(ref, question, turn_id), config, begun)
+        if self._sources is not None:
+            try:
+                with turn.measured("retrieve"):
+                    found = await self._sources.afind(split_question(question)[0], turn.history, config)
+                turn.request = self._sources.render(question, turn, found)
+            except BaseException as error:
+                if self._run_of(config) is None:
+                    await turn.acommit(error)
+                raise
+        return {"session_turn": turn}
+
+    def wrap_model_call(self, request: ModelRequest[Any], handler: _Handler) -> Any:
+        """Show the model the window and the turn; store the turn if this call ends it."""
+        turn, config = _turn_of(request.state), get_config()
+        is_owner, error = self._run_of(config) is None, None
+        try:
+            with self._calling(turn, config):
+                response = handler(self._prepare(request, turn))
+            turn.said += response.result
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if is_owner and (error is not None or not has_open_calls(turn.said)):
+                turn.commit(error)
+        return _with_report(response, turn)
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: _AsyncHandler) -> Any:
+        """Async twin of ``wrap_model_call``."""
+        turn, config = _turn_of(request.state), get_config()
+        is_owner, error = self._run_of(config) is None, None
+        try:
+            with self._calling(turn, config):
+                response = await handler(self._prepare(request, turn))
+            turn.said += response.result
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if is_owner and (error is not None or not has_open_calls(turn.said)):
+                await turn.acommit(error)
+        return _with_report(response, turn)
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Result]) -> _Result:
+        """Note the result of a tool; store the turn if the tool raises."""
+        turn, is_owner = _turn_of(request.state), self._run_of(get_config()) is None
+        try:
+            with turn.measured("tools"):
+                result = handler(request)
+        except BaseException as error:
+            if is_owner:
+                turn.commit(error)
+            raise
+        _note_result(turn, result)
+        return result
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Result]]
+    ) -> _Result:
+        """Async twin of ``wrap_tool_call``."""
+        turn, is_owner = _turn_of(request.state), self._run_of(get_config()) is None
+        try:
+            with turn.measured("tools"):
+                result = await handler(request)
+        except BaseException as error:
+            if is_owner:
+                await turn.acommit(error)
+            raise
+        _note_result(turn, result)
+        return result
+
+    def after_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Store a turn that no model call ended, such as one whose tool returns the answer."""
+        turn = _turn_of(state)
+        if self._run_of(get_config()) is None:
+            turn.commit()
+        return turn.report
+
+    async def aafter_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Async twin of ``after_agent``."""
+        turn = _turn_of(state)
+        if self._run_of(get_config()) is None:
+            await turn.acommit()
+        return turn.report
+
+    @staticmethod
+    def _run_of(config: RunnableConfig) -> AgentRun | None:
+        run = config.get("configurable", {}).get(RUN)
+        return run if isinstance(run, AgentRun) else None
+
+    def _read_call(self, state: Any, config: RunnableConfig) -> tuple[SessionRef, object, BaseMessage]:
+        ids = config.get("configurable", {})
+        session_id = ids.get("session_id", ids.get("thread_id"))
+        if session_id is None:
+            raise UsageError(
+                'There is no session_id: pass config={"configurable": {"session_id": "..."}} with the call.'
+            )
+        spoken = [message for message in state["messages"] if not isinstance(message, SystemMessage)]
+        # With a checkpointer, which needs a thread_id, earlier turns stand before the question.
+        if not spoken or not isinstance(spoken[-1], HumanMessage) or (len(spoken) > 1 and "thread_id" not in ids):
+            raise UsageError(
+                "An agent with a session takes one question a call, as the only message: what was said before is read "
+                f"from the session, and {len(spoken)} messages were given."
+            )
+        check_question(spoken[-1], None)
+        access_of(config)
+        return self._sessions.ref(session_id, ids.get("user_id")), ids.get("turn_id"), spoken[-1]
+
+    def _opened(self, opened: Turn, config: RunnableConfig, begun: float) -> AgentTurn:
+        turn = AgentTurn(self._sessions, opened, access_of(config), begun)
+        turn.milliseconds["load_history"] = round((time.perf_counter() - begun) * 1000, 3)
+        run = self._run_of(config)
+        if run is not None:
+            run.turn = turn
+        return turn
+
+    def _prepare(self, request: ModelRequest[Any], turn: AgentTurn) -> ModelRequest[Any]:
+        """Return the request with the window before this turn, and note the turn's messages so far."""
+        place = _place_of_question(request.messages)
+        before, question, after = request.messages[:place], request.messages[place], request.messages[place + 1 :]
+        turn.said = list(after)
+        if turn.request is not None:
+            others = split_question(question)[1]
+            text: Any = turn.request
+            question = question.model_copy(
+                update={"content": [{"type": "text", "text": text}, *others] if others else text}
+            )
+        system = [message for message in before if isinstance(message, SystemMessage)]
+        return request.override(messages=cast("list[AnyMessage]", [*system, *turn.history, question, *after]))
+
+    @contextmanager
+    def _calling(self, turn: AgentTurn, config: RunnableConfig) -> Iterator[None]:
+        """Listen to a model call, measure it and translate its errors."""
+        turn.listener.text = ""
+        manager = config.get("callbacks")
+        if isinstance(manager, BaseCallbackManager):
+            for handler in (turn.listener, turn.meter):
+                if handler not in manager.handlers:
+                    manager.add_handler(handler)
+        with turn.measured("generate"):
+            if self._name is None:
+                yield
+            else:
+                with map_errors(self._name):
+                    yield
+
+
+def _turn_of(state: Any) -> AgentTurn:
+    turn = state.get("session_turn")
+    if not isinstance(turn, AgentTurn):
+        raise UsageError(
+            "This run has no turn of a session: a run that was interrupted can't be resumed with SessionMiddleware; "
+            "ask the question again."
+        )
+    return turn
+
+
+def _place_of_question(messages: Sequence[BaseMessage]) -> int:
+    for place in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[place], HumanMessage):
+            return place
+    raise UsageError("The agent's messages hold no question: another middleware removed it.")
+
+
+def _note_result(turn: AgentTurn, result: _Result) -> None:
+    if isinstance(result, ToolMessage):
+        turn.add_result(result)
+
+
+def _with_report(response: ModelResponse[Any], turn: AgentTurn) -> Any:
+    if turn.saved is None:
+        return response
+    return ExtendedModelResponse(model_response=response, command=Command(update=turn.report))

@@ -1,0 +1,76 @@
+"""What an agent finds in the index: as a tool, or as context of each question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from langchain.tools import ToolRuntime, tool
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+
+from rag_chain.agents.turn import AgentTurn
+from rag_chain.chain.question import split_question
+from rag_chain.factory import refresh_index
+from rag_chain.prompts import render_request
+from rag_chain.retrieval.retriever import HistoryAwareRetriever
+from rag_chain.retrieval.selection import Selection
+
+NOTHING = "Nothing was found."
+
+
+class IndexSources:
+    """Searches an index among the documents that a call may read.
+
+    Args:
+        retriever: of the index.
+    """
+
+    def __init__(self, retriever: HistoryAwareRetriever) -> None:
+        self._retriever = retriever
+
+    def find(self, question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> list[Document]:
+        """Return the best chunks for a question, best first.
+
+        Raises:
+            UsageError: ``filter`` or ``access`` of the call is malformed.
+        """
+        refresh_index(self._retriever.index)
+        return self._retriever.retrieve(self._retriever.query(_turn(question, history, config)))
+
+    async def afind(self, question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> list[Document]:
+        """Async twin of ``find``."""
+        await asyncio.to_thread(refresh_index, self._retriever.index)
+        return await self._retriever.aretrieve(await self._retriever.aquery(_turn(question, history, config)))
+
+    @staticmethod
+    def render(question: BaseMessage, turn: AgentTurn, found: Sequence[Document]) -> str:
+        """Return the text of a question after its numbered sources."""
+        turn.add_sources(found)
+        text = split_question(question)[0]
+        return render_request(text, text, turn.sources)
+
+
+def make_tool(sources: IndexSources) -> BaseTool:
+    """Return the tool ``retrieve``, whose hits are numbered sources of the turn."""
+
+    @tool
+    def retrieve(query: str, runtime: ToolRuntime) -> str:
+        """Search the person's documents. Returns numbered sources; cite them by number."""
+        turn: AgentTurn = runtime.state["session_turn"]
+        return turn.add_sources(sources.find(query, [], runtime.config)) or NOTHING
+
+    async def aretrieve(query: str, runtime: ToolRuntime) -> str:
+        turn: AgentTurn = runtime.state["session_turn"]
+        return turn.add_sources(await sources.afind(query, [], runtime.config)) or NOTHING
+
+    retrieve.coroutine = aretrieve
+    made: BaseTool = retrieve
+    return made
+
+
+def _turn(question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any]:
+    return {"input": question, "chat_history": list(history), "selection": Selection.of_call(config)}

@@ -1,0 +1,273 @@
+"""Agents over a real model server and a real store: each turn is stored whole, once, and as it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_server import KEY, FaultyServer
+from langchain.agents import create_agent
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, tool
+from langchain_openai import ChatOpenAI
+from servers import RedisServer
+from talking import config, echo_chain, is_back, until
+
+from rag_chain import Settings, models
+from rag_chain.agents import SessionAgent, SessionMiddleware, build_agent
+from rag_chain.errors import ConfigurationError, ModelError, UsageError
+from rag_chain.retrieval.index import HybridIndex
+from rag_chain.sessions import SessionHistory, Sessions, open_sessions
+from rag_chain.sessions.values.codec import note_of
+
+Build = Callable[..., SessionAgent]
+
+
+@tool
+def clock(query: str) -> str:
+    """Tell the time."""
+    return "noon"
+
+
+@tool
+def broken(query: str) -> str:
+    """Fail."""
+    raise ZeroDivisionError
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> HybridIndex:
+    embeddings = models.embeddings(Settings(embedding_model="local:minilm"))
+    index = HybridIndex.create(tmp_path_factory.mktemp("index"), embeddings, embedding_model="local:minilm")
+    index.add_documents([Document("A session is kept for one hour.", metadata={"source": "sessions.md"})])
+    return index
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, journal_path=tmp_path / "journal.db")
+
+
+@pytest.fixture
+def sessions(settings: Settings) -> Iterator[Sessions]:
+    opened = open_sessions(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def build(server: FaultyServer, settings: Settings, index: HybridIndex) -> Iterator[Build]:
+    built: list[SessionAgent] = []
+
+    def agent(name: str = "agent", tools: Any = (clock,), **more: Any) -> SessionAgent:
+        built.append(build_agent(settings, tools, model=model_of(server, name), **{"index": index, **more}))
+        return built[-1]
+
+    yield agent
+    for one in built:
+        one.close()
+
+
+def model_of(server: FaultyServer, name: str) -> ChatOpenAI:
+    return ChatOpenAI(model=name, base_url=f"{server.address}/v1", api_key=KEY, max_retries=0)
+
+
+def plain_agent(server: FaultyServer, sessions: Sessions, name: str = "agent", *tools: BaseTool) -> Any:
+    return create_agent(model_of(server, name), list(tools), middleware=[SessionMiddleware(sessions)])
+
+
+def stored(sessions: Sessions, session_id: str = "s1") -> list[BaseMessage]:
+    return SessionHistory(sessions, sessions.ref(session_id)).all_messages()
+
+
+def kinds(messages: list[BaseMessage]) -> list[str]:
+    return [message.type for message in messages]
+
+
+def end_of(sessions: Sessions) -> tuple[str, Any]:
+    """The text and the status of the newest message."""
+    last = stored(sessions)[-1]
+    return str(last.text), note_of(last).get("status")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_turn_with_parallel_tools_is_stored_once_and_whole(
+    build: Build, sessions: Sessions, server: FaultyServer, is_async: bool
+) -> None:
+    agent = build()
+    question = {"input": "retrieve and clock"}
+    result = (
+        await agent.ainvoke(question, config())
+        if is_async
+        else await asyncio.to_thread(agent.invoke, question, config())
+    )
+    assert (result["answer"], result["persistence"], result["outcome"]) == ("Hello there [1].", "durable", "saved")
+    assert [one["source"] for one in result["citations"]] == ["sessions.md"]
+    assert {"load_history", "generate", "tools", "save_turn", "total"} <= result["milliseconds"].keys()
+    kept = stored(sessions)
+    assert kinds(kept) == ["human", "ai", "tool", "tool", "ai"]
+    assert {note_of(message)["turn_id"] for message in kept} == {result["turn_id"]}
+    assert note_of(kept[-1])["citations"] == result["citations"]
+    assert {call["id"] for call in kept[1].tool_calls} == {kept[2].tool_call_id, kept[3].tool_call_id}
+    await agent.ainvoke({"input": "And then?"}, config())
+    shown = [message["role"] for message in server.requests[-1].body["messages"]]
+    assert shown == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
+
+
+def test_a_chain_and_an_agent_go_on_with_each_other(build: Build, sessions: Sessions, server: FaultyServer) -> None:
+    chain = echo_chain(sessions)
+    chain.invoke({"input": "first"}, config())
+    build().invoke({"input": "clock"}, config())
+    assert [message["content"] for message in server.requests[0].body["messages"][1:]] == [
+        "first",
+        "re: first",
+        "clock",
+    ]
+    assert chain.invoke({"input": "last"}, config())["history"] == "whole"
+    assert kinds(stored(sessions)) == ["human", "ai", "human", "ai", "tool", "ai", "human", "ai"]
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["agent", "middleware"])
+def test_a_broken_model_and_a_broken_tool_leave_failed_turns(
+    build: Build, sessions: Sessions, server: FaultyServer, plain: bool
+) -> None:
+    def make(name: str, *tools: BaseTool) -> Any:
+        return plain_agent(server, sessions, name, *tools) if plain else build(name, tools, retrieval="off")
+
+    with pytest.raises(Exception if plain else ModelError):
+        make("fault").invoke({"messages": [HumanMessage("fails")]}, config())
+    assert end_of(sessions) == ("fails", "failed")
+    with pytest.raises(ZeroDivisionError):
+        make("agent", broken).invoke({"messages": [HumanMessage("broken")]}, config())
+    kept = stored(sessions)
+    assert kinds(kept) == ["human", "human", "ai", "ai"]
+    assert note_of(kept[-1])["error"] == "ZeroDivisionError"
+    shown = SessionHistory(sessions, sessions.ref("s1")).shown()
+    assert not any(isinstance(message, AIMessage) and message.tool_calls for message in shown)
+    assert make("agent", clock).invoke({"messages": [HumanMessage("on")]}, config())["persistence"] == "durable"
+
+
+def test_what_was_read_of_a_closed_stream_is_kept(build: Build, sessions: Sessions, server: FaultyServer) -> None:
+    stream = build("endless", (), retrieval="off").stream({"input": "q"}, config(), stream_mode="messages")
+    read = ""
+    while read.count("w") < 3:
+        read += next(stream)[0].text
+    stream.close()
+    assert end_of(sessions) == (read, "interrupted")
+    until(lambda: server.streams[0].is_closed, "the model's call ended")
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["agent", "middleware"])
+async def test_what_was_read_of_a_cancelled_stream_is_kept(
+    build: Build, sessions: Sessions, server: FaultyServer, plain: bool
+) -> None:
+    agent = plain_agent(server, sessions, "endless") if plain else build("endless", (), retrieval="off")
+    stream = agent.astream({"messages": [HumanMessage("q")]}, config(), stream_mode="messages")
+    read = ""
+    async for chunk, _ in stream:
+        read += chunk.text
+        if read.count("w") == 3:
+            break
+    await stream.aclose()
+    text, status = await asyncio.to_thread(end_of, sessions)
+    assert status == "interrupted"
+    assert text.startswith(read) if plain else text == read
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["agent", "middleware"])
+async def test_a_cancelled_call_is_kept(build: Build, sessions: Sessions, server: FaultyServer, plain: bool) -> None:
+    agent = plain_agent(server, sessions, "hang") if plain else build("hang", (), retrieval="off")
+    task = asyncio.create_task(agent.ainvoke({"messages": [HumanMessage("q")]}, config()))
+    await asyncio.to_thread(until, lambda: server.requests, "the model was called")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(end_of, sessions) == ("q", "interrupted")
+
+
+def test_a_reader_who_leaves_between_two_steps_leaves_an_interrupted_turn(build: Build, sessions: Sessions) -> None:
+    stream = build().stream({"input": "clock"}, config(), stream_mode="updates")
+    for chunk in stream:
+        if "tools" in chunk:
+            break
+    stream.close()
+    kept = stored(sessions)
+    assert kinds(kept[:3]) == ["human", "ai", "tool"]
+    assert note_of(kept[-1])["status"] == "interrupted"
+
+
+def test_a_stream_ends_with_its_report(build: Build, sessions: Sessions) -> None:
+    chunks = list(build().stream({"input": "retrieve"}, config(), stream_mode="messages"))
+    said = [chunk for chunk, _ in chunks if isinstance(chunk, AIMessageChunk)]
+    assert "".join(str(chunk.text) for chunk in said) == "Hello there [1]."
+    assert chunks[-1][1]["persistence"] == "durable"
+    assert end_of(sessions) == ("Hello there [1].", "complete")
+
+
+def test_sources_as_context_are_numbered_and_not_stored(build: Build, sessions: Sessions, server: FaultyServer) -> None:
+    result = build(tools=(), retrieval="context").invoke({"input": "How long?"}, config())
+    assert 'number="1" title="sessions.md"' in server.requests[0].body["messages"][-1]["content"]
+    assert [one["number"] for one in result["citations"]] == [1]
+    assert stored(sessions)[0].content == "How long?"
+
+
+async def test_two_runs_at_once_of_one_session_are_both_whole(build: Build, sessions: Sessions) -> None:
+    agent = build()
+    await asyncio.gather(*(agent.ainvoke({"input": f"clock {name}"}, config()) for name in "ab"))
+    kept = await asyncio.to_thread(stored, sessions)
+    assert kinds(kept) == ["human", "ai", "tool", "ai"] * 2
+    turns = [note_of(message)["turn_id"] for message in kept]
+    assert turns == [turns[0]] * 4 + [turns[4]] * 4
+
+
+def test_mistakes_are_named(build: Build, settings: Settings) -> None:
+    with pytest.raises(UsageError, match="session_id"):
+        build().invoke({"input": "q"})
+    with pytest.raises(UsageError, match="one question a call"):
+        build().invoke({"messages": [HumanMessage("a"), AIMessage("b"), HumanMessage("c")]}, config())
+    with pytest.raises(ConfigurationError, match="RAG_CHAT_MODEL"):
+        build_agent(settings.model_copy(update={"chat_model": "local:extractive"}))
+
+
+def test_twenty_turns_with_two_tools_through_an_outage(
+    own_server: RedisServer, server: FaultyServer, tmp_path: Path
+) -> None:
+    settings = Settings(
+        redis_url=own_server.url, journal_path=tmp_path / "j.db", redis_timeout=0.5, chat_model="openai:agent"
+    )
+
+    @tool
+    def dice(query: str) -> str:
+        """Throw dice."""
+        return "6"
+
+    agent = build_agent(settings, [clock, dice], retrieval="off", model=model_of(server, "agent"))
+    with_sessions = open_sessions(settings)
+    told: list[str] = []
+    for number in range(20):
+        if number == 7:
+            own_server.kill()
+        if number == 14:
+            own_server.start()
+            until(lambda: is_back(with_sessions), "the server was found again")
+        told.append(agent.invoke({"input": f"{number}: clock dice"}, config())["persistence"])
+    agent.close()
+    assert told == ["durable"] * 7 + ["journaled"] * 7 + ["durable"] * 6
+    kept = stored(with_sessions)
+    with_sessions.close()
+    assert kinds(kept) == ["human", "ai", "tool", "tool", "ai"] * 20
+    assert [message.content for message in kept[::5]] == [f"{number}: clock dice" for number in range(20)]
+    for message in kept[1::5]:
+        assert isinstance(message, AIMessage)
+        results = {one.tool_call_id for one in kept if isinstance(one, ToolMessage)}
+        assert {call["id"] for call in message.tool_calls} <= results
