@@ -100,7 +100,7 @@ def find_other_speech(url: RedisUrl, timeout: float) -> bool | None:
 def sentinels_of(client: Any) -> list[Any]:
     """The clients of the sentinels behind a client, which it does not close."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    return list(manager.sentinels) if manager is not None else []
+    return list(manager.every) if isinstance(manager, Sentinel | AsyncSentinel) else []
 
 
 class Sentinel(redis.Sentinel):
@@ -112,8 +112,13 @@ class Sentinel(redis.Sentinel):
 
     patience = 0.0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # not typed there
+        self.every = tuple(self.sentinels)
+
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the master; redis-py calls this whenever it connects."""
+        _complete(self)
         until = time.monotonic() + self.patience / 2
         try:
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]  # not typed there
@@ -135,8 +140,13 @@ class AsyncSentinel(redis.asyncio.Sentinel):
 
     patience = 0.0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # not typed there
+        self.every = tuple(self.sentinels)
+
     async def discover_master(self, service_name: str) -> Any:
         """See ``Sentinel.discover_master``."""
+        _complete(self)
         until = time.monotonic() + self.patience / 2
         try:
             return await super().discover_master(service_name)
@@ -151,6 +161,12 @@ class AsyncSentinel(redis.asyncio.Sentinel):
                     replies.append(error)
             _check(replies, service_name)
             raise
+
+
+def _complete(manager: Any) -> None:
+    """Put sentinels back that redis-py has lost: two searches at once that move theirs to the front lose a third."""
+    if len({id(one) for one in manager.sentinels}) < len(manager.every):
+        manager.sentinels = list(manager.every)
 
 
 def _check(replies: list[Any], service_name: str) -> None:

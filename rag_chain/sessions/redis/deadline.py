@@ -31,7 +31,11 @@ class Deadline:
     def run(self, call: Callable[[], T]) -> T:
         """Return what ``call`` returns, or raise TimeoutError when the time is over."""
         context = contextvars.copy_context()  # what traces redis-py keeps the current span there
-        return self._threads.submit(context.run, call).result(self._seconds)
+        try:
+            running = self._threads.submit(context.run, call)
+        except RuntimeError:  # closed meanwhile, or the interpreter ends
+            return call()
+        return running.result(self._seconds)
 
     async def arun(self, call: Awaitable[T]) -> T:
         """See ``run``; the call is cancelled when the time is over."""
