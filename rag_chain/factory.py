@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.vectorstores import VectorStore
 
 from rag_chain import models, sessions
 from rag_chain.chain.context import Context, context_limit, fit, token_counter
@@ -21,11 +22,13 @@ from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError, UsageError
 from rag_chain.models.errors import GuardedModel
+from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.generations import embedding_model_of
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.selection import Selection
+from rag_chain.retrieval.vector_store import VectorStoreIndex
 from rag_chain.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ logger = logging.getLogger(__name__)
 def build_chain(
     settings: Settings | None = None,
     *,
-    index: HybridIndex | None = None,
+    index: SearchIndex | VectorStore | None = None,
     model: BaseChatModel | None = None,
     reranker: BaseDocumentCompressor | None = None,
 ) -> ConversationChain:
@@ -46,7 +49,8 @@ def build_chain(
 
     Args:
         settings: by default from the environment.
-        index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one.
+        index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one. Any
+            LangChain ``VectorStore`` does as well, see ``rag_chain.retrieval.vector_store``.
         model: by default the one that ``settings.chat_model`` names.
         reranker: puts the found chunks in an order of its own; by default the one that ``settings.reranker`` names.
 
@@ -55,7 +59,7 @@ def build_chain(
         DocumentIndexError: there is no index, or it can't be used.
     """
     settings = settings or Settings()
-    index = open_index(settings) if index is None else index  # an empty index is falsy
+    index = open_index(settings) if index is None else as_index(index)  # an empty index is falsy
     if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
         _check_model_can_generate(settings)
     callers_own = type(model).__name__ if model else None
@@ -123,7 +127,7 @@ def build_chain(
         "tags": ["rag_chain"],
         "metadata": {
             "chat_model": name,
-            "embedding_model": index.manifest.embedding_model,
+            "embedding_model": index.embedding_model,
             "query_strategy": settings.query_strategy,
         },
     }
@@ -136,7 +140,7 @@ _REFUSE_BELOW = {"off": 0.0, "default": 0.1, "strict": 0.5}
 _REFUSE_BELOW_QUOTED = {"off": 0.0, "default": 0.5, "strict": 0.75}
 
 
-def _set_up_extractive(model: BaseChatModel, settings: Settings, index: HybridIndex) -> None:
+def _set_up_extractive(model: BaseChatModel, settings: Settings, index: SearchIndex) -> None:
     """Give ``local:extractive`` the threshold of the settings and the word weights of the index."""
     if model._llm_type != "extractive":
         return
@@ -148,7 +152,7 @@ def _set_up_extractive(model: BaseChatModel, settings: Settings, index: HybridIn
         model.weigh_words(lambda: Weights(len(index), index.doc_freq))
 
 
-def _make_judge(settings: Settings, index: HybridIndex) -> Judge | None:
+def _make_judge(settings: Settings, index: SearchIndex) -> Judge | None:
     if settings.refuse == "off":
         return None
     try:
@@ -160,6 +164,19 @@ def _make_judge(settings: Settings, index: HybridIndex) -> Judge | None:
         # The extra "local" is not installed: the model decides.
         logger.info("RAG_REFUSE has no effect: it needs pip install 'rag_chain[local]'.")
         return None
+
+
+def as_index(index: SearchIndex | VectorStore) -> SearchIndex:
+    """Return what the pipeline can search: ``index`` itself, or a vector store with what it lacks added.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(index, SearchIndex):
+        return index
+    if isinstance(index, VectorStore):
+        return VectorStoreIndex(index)
+    raise UsageError(f"index must be a LangChain VectorStore or an index of rag_chain, not {type(index).__name__}.")
 
 
 def open_index(settings: Settings | None = None) -> HybridIndex:
@@ -215,7 +232,7 @@ def _make_grounding_check(settings: Settings) -> CheckSentences | None:
     return lambda answer, documents: check_sentences(answer, documents, embed)
 
 
-def refresh_index(index: HybridIndex) -> None:
+def refresh_index(index: SearchIndex) -> None:
     """Use the newest generation of an index; log a warning and keep the earlier one if that can't be used."""
     try:
         index.refresh()

@@ -18,6 +18,8 @@ from pydantic import Field
 
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
 from rag_chain.retrieval.condense import condenser
+from rag_chain.retrieval.dense import Vectors
+from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.history_query import HistoryQuery, checked_question, history_query
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.languages import question_language
@@ -52,7 +54,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
     def __init__(
         self,
-        index: HybridIndex,
+        index: SearchIndex,
         *,
         strategy: QueryStrategy = "fusion",
         model: BaseChatModel | None = None,
@@ -63,7 +65,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         self.index = index
         self.strategy = strategy
         self.search = HybridSearch(index=index, **options)
-        self._vectors = QueryVectors(index.embeddings)
+        self._vectors = QueryVectors(index.embeddings) if index.embeddings is not None else None
         self._condense = condenser(model) if strategy == "condense" and model else None
 
     def query(self, turn: Turn) -> HistoryQuery:
@@ -92,21 +94,21 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         """
         index = self._frozen(query)
         if self.strategy == "last":
-            found = self.search.dense(index, query, self._vectors.embed(query.texts, query.weights))
+            found = self.search.dense(index, query, self._embed(query))
         else:
             words = beside(partial(self.search.words, index, query))
-            found = self.search.hybrid(index, query, self._vectors.embed(query.texts, query.weights), words)
+            found = self.search.hybrid(index, query, self._embed(query), words)
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
         """See ``retrieve``; models are awaited, the search is another thread's."""
         index, search = self._frozen(query), self.search
         if self.strategy == "last":
-            vector = await self._vectors.aembed(query.texts, query.weights)
+            vector = await self._aembed(query)
             found = await asyncio.to_thread(search.dense, index, query, vector)
         else:
             words = beside(partial(search.words, index, query))
-            vector = await self._vectors.aembed(query.texts, query.weights)
+            vector = await self._aembed(query)
             found = await asyncio.to_thread(search.hybrid, index, query, vector, words)
         return await search.arerank(found, query.standalone)
 
@@ -136,7 +138,13 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
         return await self._acall_with_config(retrieve, input, config, "retriever")
 
-    def _frozen(self, query: HistoryQuery) -> HybridIndex:
+    def _embed(self, query: HistoryQuery) -> Vectors | None:
+        return self._vectors.embed(query.texts, query.weights) if self._vectors else None
+
+    async def _aembed(self, query: HistoryQuery) -> Vectors | None:
+        return await self._vectors.aembed(query.texts, query.weights) if self._vectors else None
+
+    def _frozen(self, query: HistoryQuery) -> SearchIndex:
         index = self.index.frozen()
         index.check_selection(self.search.selection & query.selection)
         return index

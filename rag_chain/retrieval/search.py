@@ -14,6 +14,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from rag_chain.errors import UsageError
 from rag_chain.retrieval.dense import Rows, Scores, Vectors, unit
+from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.fusion import RankedList, fuse, max_norm, min_max
 from rag_chain.retrieval.history_query import HistoryQuery
 from rag_chain.retrieval.index import HybridIndex
@@ -92,7 +93,7 @@ class HybridSearch:
         UsageError: ``k`` or ``lambda_mult`` is out of its range, or ``filter`` or ``access`` is malformed.
     """
 
-    index: HybridIndex
+    index: SearchIndex
     k: int = 5
     filter: Mapping[str, Any] | None = None
     access: Collection[str] | None = None
@@ -109,7 +110,7 @@ class HybridSearch:
         if self.lambda_mult is not None and not 0 <= self.lambda_mult <= 1:
             raise UsageError(f"lambda_mult is {self.lambda_mult}: it must be from 0 to 1.")
 
-    def words(self, index: HybridIndex, query: HistoryQuery) -> WordLists:
+    def words(self, index: SearchIndex, query: HistoryQuery) -> WordLists:
         """The half of ``hybrid`` that needs no dense vector: BM25, rare words and learned weights.
 
         Args:
@@ -124,26 +125,29 @@ class HybridSearch:
         return WordLists(lexical, rare, index.sparse_search(vector, SPARSE_DEPTH, selection))
 
     def hybrid(
-        self, index: HybridIndex, query: HistoryQuery, vector: Vectors, words: Future[WordLists]
+        self, index: SearchIndex, query: HistoryQuery, vector: Vectors | None, words: Future[WordLists]
     ) -> list[Document]:
         """The best chunks by all searches, before any reranking.
 
         Args:
             index: of one generation.
             query: what is searched for.
-            vector: of the question, (dimension,).
+            vector: of the question, (dimension,); None where the index embeds by itself.
             words: the other half, which may be under way.
         """
-        rows, cosines = index.dense_search(vector, DENSE_DEPTH, self.selection & query.selection)
-        is_unknown = index.manifest.embedding_model == _ENGLISH_MODEL and _UNKNOWN_SCRIPT.search(query.question)
+        near = index.nearest(query, vector, DENSE_DEPTH, self.selection & query.selection)
+        found = words.result()
+        if not index.has_lexical:
+            found = self.words(index, query)  # only now are there passages to look at
+        is_unknown = index.embedding_model == _ENGLISH_MODEL and _UNKNOWN_SCRIPT.search(query.question)
         # Of a question that leans, most words are borrowed.
         weight = LEXICAL_OF_UNKNOWN if is_unknown and not query.leans else None
-        return index.documents(self._chosen(index, vector, *fuse_all((rows[0], cosines[0]), words.result(), weight)))
+        return index.documents(self._chosen(index, vector, *fuse_all(near, found, weight)))
 
-    def dense(self, index: HybridIndex, query: HistoryQuery, vector: Vectors) -> list[Document]:
+    def dense(self, index: SearchIndex, query: HistoryQuery, vector: Vectors | None) -> list[Document]:
         """The best chunks by the dense search alone, before any reranking."""
-        rows, cosines = index.dense_search(vector, max(DENSE_DEPTH, self.k), self.selection & query.selection)
-        return index.documents(self._chosen(index, vector, rows[0], cosines[0]))
+        near = index.nearest(query, vector, max(DENSE_DEPTH, self.k), self.selection & query.selection)
+        return index.documents(self._chosen(index, vector, *near))
 
     def rerank(self, documents: Sequence[Document], question: str) -> list[Document]:
         """The ``k`` best of ``documents``, by the reranker if there is one; in their own order where it fails."""
@@ -163,17 +167,23 @@ class HybridSearch:
                 _warn_of_reranker(error)
         return list(documents[: self.k])
 
-    def _chosen(self, index: HybridIndex, vector: Vectors, rows: Rows, scores: Scores) -> Rows:
+    def _chosen(self, index: SearchIndex, vector: Vectors | None, rows: Rows, scores: Scores) -> Rows:
         wanted = self.k * (FETCH if self.reranker else 1)
         if self.score_threshold is not None and len(rows):
             # What the lexical search alone has found has no cosine yet.
-            near = index.vectors(rows) @ unit(vector) >= self.score_threshold
+            near = index.vectors(rows) @ unit(_needed(vector)) >= self.score_threshold
             rows, scores = rows[near], scores[near]
         if self.lambda_mult is None or not len(rows):
             return rows[:wanted]
         rows = rows[: FETCH * wanted]
         vectors = list(index.vectors(rows))
-        return rows[maximal_marginal_relevance(unit(vector), vectors, self.lambda_mult, wanted)]
+        return rows[maximal_marginal_relevance(unit(_needed(vector)), vectors, self.lambda_mult, wanted)]
+
+
+def _needed(vector: Vectors | None) -> Vectors:
+    if vector is None:
+        raise UsageError("This vector store takes no vectors: leave out lambda_mult and score_threshold with it.")
+    return vector
 
 
 def _with_ids(reranked: Sequence[Document], documents: Sequence[Document]) -> list[Document]:

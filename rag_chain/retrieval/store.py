@@ -23,6 +23,7 @@ from rag_chain.errors import DocumentIndexError, IndexDamagedError, IndexMismatc
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.dense import DenseIndex, Rows, Scores, Vectors, unit
 from rag_chain.retrieval.generations import Manifest
+from rag_chain.retrieval.history_query import HistoryQuery
 from rag_chain.retrieval.lexical import LexicalIndex
 from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.sparse import SparseEncoder, SparseIndex, SparseVector
@@ -155,6 +156,16 @@ class ChunkStore:
         """What the snapshot is made of."""
         return self._snapshot.manifest
 
+    @property
+    def embedding_model(self) -> str:
+        """The name of what made the vectors."""
+        return self._snapshot.manifest.embedding_model
+
+    @property
+    def has_lexical(self) -> bool:
+        """True: all chunks are searched by words."""
+        return True
+
     def __len__(self) -> int:
         return self._snapshot.manifest.chunks
 
@@ -275,6 +286,12 @@ class ChunkStore:
                 f"model gives {queries.shape[1]}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
             )
         return snapshot.dense.search(queries, k, self._allowed(snapshot, filter))
+
+    def nearest(self, query: HistoryQuery, vector: Vectors | None, k: int, selection: Selection) -> tuple[Rows, Scores]:
+        """Rows and cosines of the chunks nearest to the vector of a question, (k',) each; see ``dense_search``."""
+        assert vector is not None  # noqa: S101 - this index always has a model
+        rows, cosines = self.dense_search(vector, k, selection)
+        return rows[0], cosines[0]
 
     def lexical_search(
         self, query: str | Mapping[str, float], k: int, filter: Selection | Mapping[str, Any] | None = None
