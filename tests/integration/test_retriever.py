@@ -1,42 +1,18 @@
 """Retrieval for a conversation, over a real index on disk."""
 
-import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from passages import PASSAGES, WordVectors
 
 from rag_chain.errors import ConfigurationError, InvalidQuestionError
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
-
-PASSAGES = {
-    "wall": "The Berlin wall was built by East Germany in 1961.",
-    "fall": "The wall in Berlin fell on the 9th of November 1989.",
-    "sea": "The sea is up to 11 kilometres deep.",
-    "rome": "Rome fell in the year 476.",
-    "code": "Error E4711 is raised when the disk is full.",
-}
-
-
-class WordVectors(Embeddings):
-    """Each word adds a direction of its own: texts are near to each other by the words that they share."""
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        vector = np.full(256, 1e-3)
-        for word in re.findall(r"\w+", text.lower()):
-            vector[int(hashlib.sha256(word.encode()).hexdigest(), 16) % 256] += 1
-        return vector.tolist()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The chain over vector stores that are not ours: langchain-core's, langchain-community's, and one with the least."""
 
 import warnings
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from uuid import uuid4
@@ -11,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
-from test_retriever import PASSAGES, WordVectors
+from passages import PASSAGES, WordVectors
 
 from rag_chain import Settings, build_chain
 from rag_chain.errors import DocumentIndexError, UsageError
@@ -89,9 +88,8 @@ def settings() -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def empty_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def empty_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 async def test_a_chain_answers_and_cites_from_any_store(store: VectorStore) -> None:
@@ -120,7 +118,7 @@ def test_filter_and_access_are_handed_to_the_store(filtering: VectorStore) -> No
     assert ids(retriever.invoke(turn, call(access=[]))) != ["code"]
     assert len(retriever.invoke(turn, call(access=["other"]))) == 1
     assert ids(retriever.invoke(turn, call(filter={"source": ["rome.md", "none.md"]}))) == ["rome"]
-    with pytest.raises(UsageError, match="No document of .* has the metadata 'sauce'"):
+    with pytest.raises(UsageError, match=r"No document of .* has the metadata 'sauce'"):
         retriever.invoke(turn, call(filter={"sauce": "rome.md"}))
 
 
