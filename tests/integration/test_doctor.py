@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from servers import RedisServer, ReplyDropper
+from servers import RedisServer, ReplyDropper, free_port
 from typer.testing import CliRunner
 
 from rag_chain import Settings
@@ -173,7 +173,8 @@ def test_a_slow_network_and_a_clock_that_is_wrong(clinic: Clinic) -> None:
 
 
 def test_a_cluster_without_slots(tmp_path: Path, clinic: Clinic) -> None:
-    node = RedisServer(tmp_path / "node", "--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory", str(MEMORY))
+    options = ("--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory", str(MEMORY))
+    node = RedisServer(tmp_path / "node", *options, port=free_port(below=55000))
     with running(node):
         found = clinic.faults(redis_url=node.url)
     assert found["cluster"] == "red"
