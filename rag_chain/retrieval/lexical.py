@@ -297,7 +297,8 @@ def _opened(folder: Path | None) -> tuple[Any, Any]:
         locks = [folder, *folder.glob("*.lock")]
         if all(os.access(path, os.W_OK) for path in locks):
             raise
-    with tempfile.TemporaryDirectory(prefix="rag_chain-") as links:  # what is open needs no name any more
+    # What is open needs no name any more; a thread of tantivy may still make a lock file while the folder is removed.
+    with tempfile.TemporaryDirectory(prefix="rag_chain-", ignore_cleanup_errors=True) as links:
         for file in folder.iterdir():
             if file.suffix != ".lock":
                 (Path(links) / file.name).symlink_to(file.absolute())

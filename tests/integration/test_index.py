@@ -426,7 +426,7 @@ try:
     index.add_documents([Document(page_content="more")])
     print("written to")
 except RagChainError as error:
-    print(type(error).__name__, error)
+    print(type(error).__name__, error, repr(error.__cause__))
 """
 
 
@@ -455,7 +455,7 @@ def read_only(index: HybridIndex) -> Iterator[Path]:
 
 def test_a_folder_that_can_only_be_read_is_searched(read_only: Path) -> None:
     *found, told = use_without_privilege(read_only)
-    assert found == ["written once", "written once"]
+    assert found == ["written once", "written once"], told
     assert "can't be written (Permission denied)" in told
 
 

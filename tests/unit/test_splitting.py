@@ -6,7 +6,7 @@ import hashlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_text_splitters import Language
@@ -43,6 +43,7 @@ def _solid(text: str) -> str:
 @given(_TEXTS, _SIZES, _KINDS)
 @example("One\n=====\nOne\n=====\n\ntext", (20, 0), {"media_type": "text/x-rst"})
 def test_chunks_hold_the_whole_text_in_order(text: str, sizes: tuple[int, int], kind: dict[str, str]) -> None:
+    assume("---|" not in text)  # A table's header stands in each of its chunks.
     chunks = split([_document(text, start_line=1, **kind)], sizes[0], 0)
     assert _solid("".join(chunk.page_content for chunk in chunks)) == _solid(text)
 
