@@ -23,9 +23,8 @@ from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError, UsageError
 from rag_chain.models.errors import GuardedModel
 from rag_chain.retrieval.engine import SearchIndex
-from rag_chain.retrieval.generations import embedding_model_of
 from rag_chain.retrieval.history_query import checked_question
-from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.opening import AnyIndex, embedding_model_of, open_place, place_of
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.vector_store import VectorStoreIndex
@@ -179,8 +178,8 @@ def as_index(index: SearchIndex | VectorStore) -> SearchIndex:
     raise UsageError(f"index must be a LangChain VectorStore or an index of rag_chain, not {type(index).__name__}.")
 
 
-def open_index(settings: Settings | None = None) -> HybridIndex:
-    """Open the index in ``settings.index_dir``, as it is now.
+def open_index(settings: Settings | None = None) -> AnyIndex:
+    """Open the index in ``settings.index_dir``, or at ``settings.index_url`` where that is set, as it is now.
 
     Where the settings choose no embedding model, it is the local one that made the index.
 
@@ -189,16 +188,12 @@ def open_index(settings: Settings | None = None) -> HybridIndex:
         ConfigurationError: the embedding model's key or package is missing.
     """
     settings = settings or Settings()
-    settings = settings.with_model_of(embedding_model_of(settings.index_dir))
-    index = HybridIndex.open(
-        settings.index_dir,
-        models.embeddings(settings),
-        embedding_model=settings.embedding_model_name,
-        sparse=models.sparse_encoder(settings),
-    )
-    if settings.sparse == "splade" and not index.manifest.sparse_model:
+    settings = settings.with_model_of(embedding_model_of(settings))
+    index = open_place(settings, models.embeddings(settings), models.sparse_encoder(settings))
+    if settings.sparse == "splade" and index.sparse is None:
         raise IndexMismatchError(
-            f"The index in {index.path} has no weights of local:splade: set RAG_SPARSE=bm25, or ingest with --rebuild."
+            f"The index in {place_of(settings)} has no weights of local:splade: set RAG_SPARSE=bm25, or ingest with "
+            "--rebuild."
         )
     return index
 

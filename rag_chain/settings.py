@@ -122,6 +122,11 @@ class Settings(BaseSettings):
     )
     # Documents
     index_dir: Path = Field(Path(".rag_index"), validation_alias="RAG_INDEX_DIR", description="folder of the index")
+    index_url: SecretStr | None = Field(
+        None,
+        validation_alias="RAG_INDEX_URL",
+        description="index in Milvus in place of the folder: milvus+lite:PATH.db or http(s)://[USER:PASSWORD@]HOST:PORT",
+    )
     chunk_size: int = Field(
         800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="most characters of a chunk"
     )

@@ -17,7 +17,7 @@ from rag_chain.agents.sources import IndexSources
 from rag_chain.errors import ConfigurationError
 from rag_chain.factory import open_index
 from rag_chain.prompts import AGENT_PROMPT
-from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.sessions import open_sessions
 from rag_chain.settings import Settings
@@ -28,7 +28,7 @@ def build_agent(
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     *,
     retrieval: Literal["tool", "context", "off"] = "tool",
-    index: HybridIndex | None = None,
+    index: SearchIndex | None = None,
     model: BaseChatModel | None = None,
     system_prompt: str = AGENT_PROMPT,
     middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),

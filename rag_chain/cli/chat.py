@@ -29,7 +29,9 @@ def chat(
     user: Annotated[str | None, typer.Option(help="The session's user.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL.")] = None,
     no_redis: Annotated[bool, typer.Option("--no-redis", help="Use no Redis.")] = False,
-    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    index_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR and RAG_INDEX_URL.")
+    ] = None,
     access: Annotated[
         list[str] | None,
         typer.Option(metavar="TAG", help="Access tag of the reader; repeat for more. Without: open documents alone."),
@@ -62,7 +64,7 @@ def chat(
     if redis_url is not None:
         chosen["redis_url"] = redis_url
     if index_dir is not None:
-        chosen["index_dir"] = index_dir
+        chosen |= {"index_dir": index_dir, "index_url": None}
     if no_redis or mode is Mode.before:
         chosen["redis_url"] = ""
     if mode is Mode.before:

@@ -76,7 +76,7 @@ def evaluate(
             raise UsageError("--answers goes with one --strategy that needs no rewrite, and without --run and --plot.")
         chosen: dict[str, Any] = {"query_strategy": strategy} if answers else {}
         if index_dir is not None:
-            chosen["index_dir"] = index_dir
+            chosen |= {"index_dir": index_dir, "index_url": None}
         settings = Settings(**chosen)
         questions = [question for question in read_questions(queries) if question.relevant]
         if not questions:

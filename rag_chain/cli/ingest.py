@@ -32,7 +32,9 @@ def ingest(
             help='Only readers with this tag find these files; repeat for more. "": open to all. Default: as before.',
         ),
     ] = None,
-    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    index_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR and RAG_INDEX_URL.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     strict: Annotated[
         bool,
@@ -65,13 +67,14 @@ def ingest(
     Exit code: 0 all that can be read is in the index, 1 a file could not be read or the work failed, 2 wrong usage,
     130 interrupted.
     """
-    chosen: dict[str, Any] = {} if index_dir is None else {"index_dir": index_dir}
+    chosen: dict[str, Any] = {} if index_dir is None else {"index_dir": index_dir, "index_url": None}
     interrupted = "Interrupted. The index is as it was before; run the same command again to go on from here."
     with exit_codes(interrupted):
         from dotenv import load_dotenv
 
         from rag_chain import Settings
         from rag_chain import ingest as ingest_paths
+        from rag_chain.retrieval.opening import place_of
 
         load_dotenv()
         settings = Settings(**chosen)
@@ -80,12 +83,12 @@ def ingest(
         if as_json:
             print_json(report.to_dict())
         else:
-            show(report, settings.index_dir)
+            show(report, place_of(settings))
         is_whole = report.ok and not (strict and (report.skipped or report.partial))
         raise typer.Exit(0 if is_whole else 1)
 
 
-def show(report: IngestReport, index_dir: Path) -> None:
+def show(report: IngestReport, place: str) -> None:
     """Print the report for a person."""
     files = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     files.add_column(justify="right")
@@ -111,7 +114,7 @@ def show(report: IngestReport, index_dir: Path) -> None:
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items() if stage != "total")
     console.print(
         Text(
-            f"{report.chunks} chunks in {index_dir}, {report.embedded} texts embedded; "
+            f"{report.chunks} chunks in {place}, {report.embedded} texts embedded; "
             f"{report.seconds['total']:.1f} s ({seconds})."
         )
     )

@@ -35,7 +35,9 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve.")] = 1,
     redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL.")] = None,
-    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR.")] = None,
+    index_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR and RAG_INDEX_URL.")
+    ] = None,
 ) -> None:
     """Serve the documents over HTTP: OpenAI's protocol, sessions, health.
 
@@ -50,6 +52,7 @@ def serve(
         "RAG_SERVE_HOST": host,
         "REDIS_URL": redis_url,
         "RAG_INDEX_DIR": None if index_dir is None else str(index_dir),
+        "RAG_INDEX_URL": None if index_dir is None else "",
     }
     # Workers are processes of their own, which read their settings from the environment.
     os.environ.update({name: value for name, value in chosen.items() if value is not None})

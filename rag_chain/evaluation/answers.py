@@ -16,7 +16,7 @@ from rag_chain.chain.citations import without_marks
 from rag_chain.evaluation.retrieval import LEVEL, Question, Values, summary
 from rag_chain.factory import build_chain
 from rag_chain.prompts import REFUSAL
-from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.settings import Settings
 
 RUN = 5
@@ -96,7 +96,7 @@ def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> d
 
 
 def evaluate_answers(
-    questions: Sequence[Question], unanswerable: Sequence[Question], index: HybridIndex, settings: Settings
+    questions: Sequence[Question], unanswerable: Sequence[Question], index: AnyIndex, settings: Settings
 ) -> dict[str, Any]:
     """Ask all questions of the whole chain and measure its answers.
 

@@ -17,6 +17,7 @@ from rag_chain.evaluation.retrieval import Question, Values, measures, read_corp
 from rag_chain.models.providers import chat_model, embeddings, sparse_encoder
 from rag_chain.retrieval.generations import FORMAT
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
 
@@ -53,7 +54,7 @@ def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> Hybri
 
 
 def search(
-    strategy: str, index: HybridIndex, settings: Settings, questions: Sequence[Question], depth: int
+    strategy: str, index: AnyIndex, settings: Settings, questions: Sequence[Question], depth: int
 ) -> list[list[Document]]:
     """Find the ``depth`` best chunks for each question.
 
@@ -164,7 +165,7 @@ def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
         raise UsageError(f"{path} can't be written: {error}.") from error
 
 
-def unknown_labels(index: HybridIndex, questions: Sequence[Question], path: Path) -> tuple[list[str], int]:
+def unknown_labels(index: AnyIndex, questions: Sequence[Question], path: Path) -> tuple[list[str], int]:
     """Return the labels of ``questions`` that are not in ``index``, and the number of all labels.
 
     Args:

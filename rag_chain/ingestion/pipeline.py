@@ -39,9 +39,15 @@ from rag_chain.ingestion.report import IngestReport, Reported
 from rag_chain.ingestion.vector_cache import VectorCache
 from rag_chain.ingestion.web.addresses import is_address
 from rag_chain.ingestion.worker import Limits
-from rag_chain.retrieval.generations import LOCK_SECONDS, embedding_model_of, read_current
-from rag_chain.retrieval.index import HybridIndex
-from rag_chain.retrieval.writer import read_sources
+from rag_chain.retrieval.generations import LOCK_SECONDS
+from rag_chain.retrieval.opening import (
+    AnyIndex,
+    create_place,
+    embedding_model_of,
+    open_place,
+    place_of,
+    tags_given_before,
+)
 from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +89,7 @@ def ingest(
     rebuild: bool = False,
     access: Collection[str] | None = None,
 ) -> IngestReport:
-    """Bring the index in ``settings.index_dir`` up to date with files, folders (recursively) and pages of the web.
+    """Bring the index of the settings up to date with files, folders (recursively) and pages of the web.
 
     A file whose size and time are as they were is not opened; one whose bytes are as they were is not split; a chunk
     whose text is in the index, or was embedded by a run that was stopped, is not embedded. Files below ``paths`` that
@@ -94,8 +100,8 @@ def ingest(
         paths: files and folders (what a walk passes over: ``rag_chain.ingestion.discovery.plan``), and addresses
             (``https://``) of pages and sitemaps, as ``rag_chain.ingestion.web.pages.fetch_pages`` reads them. Addresses
             that strangers give are to be checked before: hosts of the private network are fetched too.
-        settings: by default from the environment. ``index_dir``, ``chunk_size``, ``chunk_overlap``, ``max_file_mb`` and
-            ``embedding_model`` are used.
+        settings: by default from the environment. ``index_dir``, ``index_url``, ``chunk_size``, ``chunk_overlap``,
+            ``max_file_mb`` and ``embedding_model`` are used.
         embeddings: by default the model that ``settings`` names.
         progress: a bar on standard error, or in the notebook; None: where a person looks at it.
         rebuild: make the index anew of these paths alone; the one before stays until this one is whole.
@@ -113,7 +119,7 @@ def ingest(
     """
     settings = settings or Settings()
     if embeddings is None and not rebuild:
-        settings = settings.with_model_of(embedding_model_of(settings.index_dir))
+        settings = settings.with_model_of(embedding_model_of(settings))
     run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
     run.access = None if access is None else read_tags(access, "access")
     try:
@@ -127,7 +133,7 @@ def ingest(
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DocumentIndexError(
-            f"The index in {run.settings.index_dir} can't be written: {reason}; it is as it was before."
+            f"The index in {place_of(run.settings)} can't be written: {reason}; it is as it was before."
         ) from error
     finally:
         run.cache.close()
@@ -175,7 +181,7 @@ class _Run:
         started = time.perf_counter()
         if rebuild:
             self.failures.forget()
-            self.given = _given_before(self.settings.index_dir)
+            self.given = _given_before(self.settings)
         index = None if rebuild else self._opened()
         if self.web is not None:  # before the index is locked: others may write it meanwhile
             records = index.sources if index is not None else {}
@@ -217,27 +223,16 @@ class _Run:
             },
         )
 
-    def _opened(self) -> HybridIndex | None:
+    def _opened(self) -> AnyIndex | None:
         try:
-            return HybridIndex.open(
-                self.settings.index_dir,
-                self.cache,
-                embedding_model=self.settings.embedding_model_name,
-                sparse=self.sparse,
-            )
+            return open_place(self.settings, self.cache, self.sparse)
         except IndexNotFoundError:
             return None
 
-    def _created(self) -> HybridIndex:
-        return HybridIndex.create(
-            self.settings.index_dir,
-            self.cache,
-            embedding_model=self.settings.embedding_model_name,
-            chunking=self.chunking,
-            sparse=self.sparse,
-        )
+    def _created(self) -> AnyIndex:
+        return create_place(self.settings, self.cache, self.sparse, self.chunking)
 
-    def _plan(self, index: HybridIndex | None) -> Plan:
+    def _plan(self, index: AnyIndex | None) -> Plan:
         records = index.sources if index is not None else {}
         found = Plan()
         if self.paths or self.web is None:
@@ -248,7 +243,7 @@ class _Run:
             self.web.sort_in(found, records, self.access, self.given)
         return found
 
-    def _write(self, index: HybridIndex, found: Plan, progress: bool | None) -> dict[str, int]:
+    def _write(self, index: AnyIndex, found: Plan, progress: bool | None) -> dict[str, int]:
         """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
         records = IndexRecordManager(index, [file.source for file in found.read if file.record])
         with (
@@ -281,7 +276,7 @@ class _Run:
         return {"num_added": result["num_added"], "num_deleted": result["num_deleted"] + len(stale)}
 
     def _changed_chunks(
-        self, index: HybridIndex, outcomes: Iterable[LoadedFile | UnreadFile], bar: Progress
+        self, index: AnyIndex, outcomes: Iterable[LoadedFile | UnreadFile], bar: Progress
     ) -> Iterator[Document]:
         """The chunks of the files that changed; everything else that an outcome means is done on the way."""
         counts = self.counts
@@ -314,23 +309,20 @@ class _Run:
             waited = time.perf_counter()
 
 
-def _given_before(index_dir: Path) -> dict[str, Sequence[str]]:
+def _given_before(settings: Settings) -> dict[str, Sequence[str]]:
     """The access tags that earlier calls gave to the files of an index that is to be made anew."""
     try:
-        _, folder, _ = read_current(index_dir)
-        return {record["path"]: record.get("given", ()) for record in read_sources(folder).values()}
-    except IndexNotFoundError:
-        return {}
+        return tags_given_before(settings)
     except (DocumentIndexError, OSError, ValueError):
         logger.warning(
             "The index in %s can't be read, so the access tags that files got by an earlier ingestion's access are "
             "not known any more: give them again.",
-            index_dir,
+            place_of(settings),
         )
         return {}
 
 
-def _warn_of_language(index: HybridIndex, settings: Settings) -> None:
+def _warn_of_language(index: AnyIndex, settings: Settings) -> None:
     """Say so when most chunks are in languages that the embedding model does not know."""
     foreign = {code: count for code, count in index.languages.items() if code not in ("", "en")}
     if settings.embedding_model_name == "local:minilm" and 2 * sum(foreign.values()) > len(index):

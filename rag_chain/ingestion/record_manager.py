@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from langchain_core.indexing.base import RecordManager
 
-from rag_chain.retrieval.index import HybridIndex
+from rag_chain.retrieval.opening import AnyIndex
 
 
 class IndexRecordManager(RecordManager):
@@ -20,7 +20,7 @@ class IndexRecordManager(RecordManager):
         sources: that are indexed in this run.
     """
 
-    def __init__(self, index: HybridIndex, sources: Sequence[str]) -> None:
+    def __init__(self, index: AnyIndex, sources: Sequence[str]) -> None:
         super().__init__(namespace=str(index.path))
         self._index = index
         self._before = set(index.ids_of_source(sources)) if sources else set()

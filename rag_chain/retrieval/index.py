@@ -74,7 +74,7 @@ class HybridIndex(ChunkStore, VectorStore):
         Returns:
             The ids, in the order of the documents.
         """
-        ids, chunks = _identified(documents, ids)
+        ids, chunks = identify(documents, ids)
         with self.transaction():
             texts = self._unknown_texts(chunks)
             self._add(chunks, texts, self._embeddings.embed_documents(texts) if texts else [])
@@ -82,7 +82,7 @@ class HybridIndex(ChunkStore, VectorStore):
 
     async def aadd_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
         """See ``add_documents``; the embedding model is awaited, the disk is another thread's."""
-        ids, chunks = _identified(documents, ids)
+        ids, chunks = identify(documents, ids)
         texts = await asyncio.to_thread(self._unknown_texts, chunks)
         vectors = await self._embeddings.aembed_documents(texts) if texts else []
         await asyncio.to_thread(self._add, chunks, texts, vectors)
@@ -205,7 +205,7 @@ class HybridIndex(ChunkStore, VectorStore):
             self._need_writer().add(chunks, dict(zip(texts, vectors, strict=True)))
 
 
-def _identified(documents: Sequence[Document], ids: Sequence[str] | None) -> tuple[list[str], dict[str, Document]]:
+def identify(documents: Sequence[Document], ids: Sequence[str] | None) -> tuple[list[str], dict[str, Document]]:
     """An id for each document, and the documents by id, cleaned; of two with the same id the last one counts.
 
     Raises:

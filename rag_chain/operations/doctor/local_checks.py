@@ -74,7 +74,7 @@ def check_index(facts: IndexFacts) -> Finding:
     """Check that the index can be opened with the embedding model of the settings, and is not forgotten."""
     if not facts.exists:
         return Finding("yellow", "index", f"There is no index in {facts.path}.", "No question can be answered from it.",
-                       "rag-chain ingest PATH..., or set RAG_INDEX_DIR")  # fmt: skip
+                       "rag-chain ingest PATH..., or set RAG_INDEX_DIR or RAG_INDEX_URL")  # fmt: skip
     if facts.error:
         return Finding(
             "red", "index", facts.error, "No question can be answered.", "rag-chain ingest PATH... --rebuild"
@@ -86,7 +86,8 @@ def check_index(facts: IndexFacts) -> Finding:
             f"set RAG_EMBEDDING_MODEL={facts.model}, or rag-chain ingest PATH... --rebuild",
         )  # fmt: skip
     age = facts.age or 0.0
-    found = f"{facts.chunks} chunks by {facts.model}, written {format_age(age)} ago."
+    written = "" if facts.age is None else f", written {format_age(age)} ago"
+    found = f"{facts.chunks} chunks by {facts.model}{written}."
     if age > OLD_DAYS * 86400:
         return Finding("yellow", "index", found, "Answers may cite documents that have changed.",
                        "rag-chain ingest PATH... (only what changed is read)")  # fmt: skip

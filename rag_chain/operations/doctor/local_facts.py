@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag_chain.errors import DocumentIndexError, HistoryError, IndexNotFoundError, RagChainError
-from rag_chain.models.providers import answering_model
+from rag_chain.models.providers import answering_model, embeddings
 from rag_chain.retrieval.generations import read_current, verify
+from rag_chain.retrieval.opening import embedding_model_of, open_place, place_of
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.redis.urls import RedisUrl
 from rag_chain.sessions.values.turns import JournalSize, JournalStore
@@ -42,7 +43,7 @@ class IndexFacts:
     """The index as it was read.
 
     Args:
-        path: its folder.
+        path: its folder, or the server and collection.
         exists: whether there is one.
         model: ``provider:model`` that made its vectors.
         wanted: ``provider:model`` that the settings name.
@@ -51,7 +52,7 @@ class IndexFacts:
         error: why it can't be used; empty: it can.
     """
 
-    path: Path
+    path: Path | str
     exists: bool = True
     model: str = ""
     wanted: str = ""
@@ -101,7 +102,9 @@ def read_journal(settings: Settings) -> JournalFacts:
 
 
 def read_index(settings: Settings) -> IndexFacts:
-    """Read the manifest of the index and verify its files."""
+    """Read how the index was made, and verify its files where it is a folder."""
+    if settings.index_url:
+        return _read_served_index(settings)
     path = settings.index_dir
     try:
         _, folder, manifest = read_current(path)
@@ -115,6 +118,18 @@ def read_index(settings: Settings) -> IndexFacts:
         return IndexFacts(path, error=f"{path} can't be read ({error.strerror}).")
     wanted = settings.with_model_of(manifest.embedding_model).embedding_model_name
     return IndexFacts(path, True, manifest.embedding_model, wanted, manifest.chunks, age)
+
+
+def _read_served_index(settings: Settings) -> IndexFacts:
+    try:
+        made_by = embedding_model_of(settings)
+        chosen = settings.with_model_of(made_by)
+        index = open_place(chosen, embeddings(chosen), None)
+        return IndexFacts(place_of(settings), True, made_by, chosen.embedding_model_name, len(index))
+    except IndexNotFoundError:
+        return IndexFacts(place_of(settings), exists=False)
+    except RagChainError as error:
+        return IndexFacts("RAG_INDEX_URL", error=str(error))
 
 
 def is_local_model(settings: Settings) -> bool:
