@@ -193,6 +193,11 @@ def readings(seed: int, most: int, pause: float, longest: float) -> Iterator[Rea
             yield Reading(f"s{number}", way, dice.randint(0, most), dice.uniform(0, 2 * pause))
 
 
+# httpx leaves the generators within a response that was closed to the garbage collector (encode/httpx#3593), which may
+# come when another task is inside. What the test looks at is that the response and its connection are closed.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <async_generator object .*Stream.__aiter__:pytest.PytestUnraisableExceptionWarning"
+)
 async def test_a_hundred_streams_are_kept_as_far_as_they_were_handed_on(opened: Any, redis_url: str) -> None:
     with FaultyServer() as server:
         chain = opened(chat_model="openai:endless", openai_api_key=KEY, openai_base_url=f"{server.address}/v1")
