@@ -26,9 +26,20 @@ _DECLARED = re.compile(rb"(?:charset|encoding|coding)\s*[=:]\s*[\"']?([A-Za-z][\
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
 _CONTROLS_BUT_NUL = _CONTROLS.replace(b"\0", b"")
 _FEW_NULS = 2
+_OVERSTRUCK = re.compile(rb"[^\b\n]\x08")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _WORD_OF_ACCENTS = re.compile(r"[^\W\d_\x00-\x7f]{4}")
 _SYMBOL_IN_WORD = re.compile(r"[^\W\d_][¡-¦¨-¬®-´¶¸-¿×÷ˆ˜†-‰•€™][^\W\d_]")
+
+
+# Charsets are declared under the names of their smaller ancestors; browsers read them as these,
+# https://encoding.spec.whatwg.org/#names-and-labels
+_SUPERSETS = {
+    "iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949",
+    "shift_jis": "cp932", "iso8859-9": "cp1254", "tis-620": "cp874", "iso8859-11": "cp874", "big5": "big5hkscs",
+}  # fmt: skip
+_FEW_CONTROLS = 2
+_BLOCK_SHARE = 0.6
 
 
 def is_binary(data: bytes) -> bool:
@@ -43,7 +54,11 @@ def is_binary(data: bytes) -> bool:
     nuls = head.count(0)
     if nuls > max(_FEW_NULS, len(head) / 30) or (nuls and not _is_utf8(head)):
         return True
-    return len(head) - nuls - len(head.translate(None, _CONTROLS)) > len(head) / 30
+    controls = len(head) - nuls - len(head.translate(None, _CONTROLS))
+    if controls > len(head) / 30 and b"\b" in head:  # printers strike letters over letters
+        controls -= len(_OVERSTRUCK.findall(head))
+    few = _FEW_CONTROLS if 8 * (controls + nuls) < len(head) and _is_utf8(head) else 0
+    return controls > max(few, len(head) / 30)
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -93,7 +108,7 @@ def _decode(data: bytes) -> str:
     text = data.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     if sum(not c.isascii() for c in text) - bad > 3 * bad:
-        return text
+        return "\n".join(map(_decoded_line, data.split(b"\n")))
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
@@ -107,16 +122,29 @@ def _decode(data: bytes) -> str:
     return str(best)
 
 
+def _decoded_line(line: bytes) -> str:
+    """A line of a file that is UTF-8 for the most part: programs append to one log in several charsets."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        western = line.decode("cp1252", "replace")
+        return western if _plausible(western) and "\ufffd" not in western else line.decode("utf-8", "replace")
+
+
 def _marked(data: bytes) -> str | None:
     return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
 
 
 def _unmarked_utf16(head: bytes) -> str | None:
     """UTF-16 without a mark: nearly every second byte of Latin text is NUL, and none of the others."""
-    if len(head) < 8 or len(head.translate(None, _CONTROLS_BUT_NUL)) < len(head):
+    if len(head) < 8:
         return None
+    if len(head.translate(None, _CONTROLS_BUT_NUL)) < len(head):
+        return _unmarked_script(head)
     even, odd = head[0::2].count(0), head[1::2].count(0)
     half = len(head) // 2
+    if max(even, odd) < 0.5 * half:
+        return _unmarked_script(head)
     if half and odd > 0.7 * half and not even:
         return "utf-16-le"
     if half and even > 0.7 * half and not odd:
@@ -124,15 +152,27 @@ def _unmarked_utf16(head: bytes) -> str | None:
     return None
 
 
+def _unmarked_script(head: bytes) -> str | None:
+    """UTF-16 of another alphabet: every second byte says which one, and there are blanks of two bytes."""
+    for encoding, blank, block in (("utf-16-le", b" \0", head[1::2]), ("utf-16-be", b"\0 ", head[0::2])):
+        most = max(set(block), key=block.count)
+        if 0x03 <= most <= 0x0E and block.count(most) > _BLOCK_SHARE * len(block) and blank in head:
+            return encoding
+    return None
+
+
 def _declared(data: bytes) -> str:
     match = _DECLARED.search(data[:2048])
-    name = match.group(1).decode("ascii") if match else ""
+    return codec_of(match.group(1).decode("ascii")) if match else ""
+
+
+def codec_of(charset: str) -> str:
+    """The codec for a charset that a file declares, or its superset; empty: there is none."""
     try:
-        known = codecs.lookup(name).name
-    except LookupError:
+        known = codecs.lookup(charset).name
+    except (LookupError, ValueError):
         return ""
-    # Browsers read a declared iso-8859-1 as its superset, https://encoding.spec.whatwg.org/#names-and-labels
-    return "cp1252" if known == "iso8859-1" else known
+    return _SUPERSETS.get(known, known)
 
 
 def _plausible(text: str) -> bool:

@@ -66,8 +66,8 @@ SHEET = Kind(
 )  # fmt: skip
 PPTX = Kind(
     "PowerPoint", ".pptx .pptm .ppsx .ppsm .potx", _OFFICE + "presentationml.presentation", "pptx:read_pptx",
-    "slide, its title", "titles, texts, tables, equations, notes, comments",
-    "hidden slides (named in the report), charts, SmartArt",
+    "slide, its title", "titles, texts, tables, equations, SmartArt, notes, comments",
+    "hidden slides (named in the report), charts",
 )  # fmt: skip
 ODT = Kind(
     "OpenDocument text", ".odt .ott .fodt", _OPEN_DOCUMENT + "text", "odf:read_odt", _LINES,
@@ -100,6 +100,10 @@ MAIL = Kind(
     "mail", ".eml", "message/rfc822", "mail:read_mail", "sender, date, subject, attachment",
     "the message, and attachments of any kind in this table", "pictures; other attachments (named in the report)",
 )  # fmt: skip
+XML = Kind("XML", ".xml .rss .atom .dita .docbook .dbk .fb2 .fods .fodp", "application/xml", "xml:read_xml", "lines",
+     "text and attributes, with their names", "comments")  # fmt: skip
+MAILBOX = Kind("mailbox", ".mbox .mbx", "application/mbox", "mail:read_mailbox", "message, sender, date, subject",
+     "each message as mail")  # fmt: skip
 
 KINDS = (
     TEXT,
@@ -115,15 +119,13 @@ KINDS = (
     HTML,
     Kind("saved web page", ".mhtml .mht", "multipart/related", "mail:read_web_archive", "headings", "as HTML",
          "pictures"),
-    Kind("XML", ".xml .rss .atom .dita .docbook .dbk .fb2", "application/xml", "xml:read_xml", "lines",
-         "text and attributes, with their names", "comments"),
+    XML,
     PDF, DOCX, DOC, ODT, RTF, PPTX, PPT, ODP, SHEET,
     Kind("CSV", ".csv", "text/csv", "records:read_csv", "row", "rows, with the names of their columns", extra=""),
     TSV,
     EPUB,
     MAIL,
-    Kind("mailbox", ".mbox .mbx", "application/mbox", "mail:read_mailbox", "message, sender, date, subject",
-         "each message as mail"),
+    MAILBOX,
     MSG,
     Kind("JSON", ".json .geojson .jsonc .json5 .webmanifest", "application/json", "json_records:read_json",
          "row, or the outer key", "values, with the paths of their keys", "comments, base64", extra=""),
@@ -131,7 +133,7 @@ KINDS = (
          "as JSON, a line a record", "lines that are not JSON (named in the report)", extra=""),
     Kind("Jupyter notebook", ".ipynb", "application/x-ipynb+json", "notebook:read_notebook", "cell, headings",
          "cells, and the text of their outputs", "errors, pictures", extra=""),
-    Kind("subtitles", ".srt .vtt .sbv", "text/vtt", "subtitles:read_subtitles", "time, lines", "what is said",
+    Kind("subtitles", ".srt .vtt .sbv .ass .ssa", "text/vtt", "subtitles:read_subtitles", "time, lines", "what is said",
          "numbers, styles", extra=""),
     SOURCE_CODE,
 )  # fmt: skip

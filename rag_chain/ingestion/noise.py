@@ -15,8 +15,14 @@ _DATA_URI = re.compile(
 )
 _LONG_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}={0,2}")
 # Base64 in lines of one length, as mail and certificates have it.
-_WRAPPED = re.compile(r"^(?:[ \t>]*[A-Za-z0-9+/]{56,}\n){2,}[ \t>]*[A-Za-z0-9+/]*={0,2}[ \t]*$", re.MULTILINE)
+# Or as the strings of a program.
+_WRAPPED = re.compile(
+    r"^(?:[ \t>\"'+]*[A-Za-z0-9+/]{56,}[\"'+,\\ \t]*\n){2,}[ \t>\"'+]*[A-Za-z0-9+/]*={0,2}[\"'+,; \t]*$", re.MULTILINE
+)
+_UUENCODED = re.compile(r"^begin [0-7]{3,4} \S.*\n(?:[M-`!-M][ -`]{1,84}\n)*[`\s]*\nend[ \t]*$", re.MULTILINE)
+_OVERSTRIKE = re.compile(r"[^\b\n]\x08")
 _KINDS_OF_BASE64 = (re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9]"))
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _NUCLEOTIDES = frozenset("ACGTUNacgtun")
 _FEWEST_LETTERS = 4
 _SHORTEST_BASE64 = 56
@@ -26,6 +32,8 @@ def without_noise(text: str) -> str:
     """``text`` without terminal codes, invisible marks, NUL, data URIs and base64; its line ends stay."""
     if "\0" in text:
         text = text.replace("\0", "")
+    if "\b" in text:
+        text = _OVERSTRIKE.sub("", text)
     if "\x1b" in text:
         text = _TERMINAL.sub("", text)
     if not text.isascii():
@@ -33,6 +41,8 @@ def without_noise(text: str) -> str:
     if "data:" in text:
         text = _DATA_URI.sub(_line_ends, text)
     if any(len(word) >= _SHORTEST_BASE64 for word in text.split()):
+        if "\nend" in text:
+            text = _UUENCODED.sub(_line_ends, text)
         text = _WRAPPED.sub(_without_base64, _LONG_RUN.sub(_without_run, text))
     return text
 
@@ -42,9 +52,13 @@ def _line_ends(found: re.Match[str]) -> str:
 
 
 def _without_run(found: re.Match[str]) -> str:
-    """Nothing, for a run of characters that is too long for a word; rules (``-----``) and genes stay."""
-    letters = set(found.group())
-    return found.group() if len(letters) < _FEWEST_LETTERS or letters <= _NUCLEOTIDES else ""
+    """Nothing, for base64 or hexadecimal digits; rules (``-----``), genes, proteins and long words stay."""
+    run = found.group()
+    letters = set(run)
+    if len(letters) < _FEWEST_LETTERS or letters <= _NUCLEOTIDES:
+        return run
+    is_base64 = all(kind.search(run) for kind in _KINDS_OF_BASE64)
+    return "" if is_base64 or set(run.lower()) <= _HEXADECIMAL else run
 
 
 def _without_base64(found: re.Match[str]) -> str:

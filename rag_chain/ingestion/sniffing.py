@@ -31,8 +31,15 @@ _MIMETYPES = (
     (b"application/vnd.oasis.opendocument.spreadsheet", kinds.SHEET),
     (b"application/vnd.oasis.opendocument.presentation", kinds.ODP),
 )  # fmt: skip
-_BINARY = {kind.media_type for kind in (kinds.DOC, kinds.PPT, kinds.SHEET, kinds.MSG)}
+_BINARY = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.PPT, kinds.SHEET, kinds.MSG)}
 _PLAIN = {kinds.TEXT.media_type}
+# Login pages and messages of servers are saved under the name of what was asked for.
+_ASKED_FOR = {kind.media_type for kind in (kinds.PDF, kinds.PPT, kinds.PPTX, kinds.ODT, kinds.ODP, kinds.EPUB)}
+_FIELD = rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)"
+_MAIL = re.compile(rb"\A(?:" + _FIELD + rb"){0,60}?(?:received|message-id|mime-version):[^\n]*\n", re.IGNORECASE)
+_MAILBOX = re.compile(rb"\AFrom \S+.*\d\d:\d\d.*\n" + _FIELD + rb"{2}")
+_XML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<\?xml\s[^>]*\?>\s*(?:<[!?][^>]*>\s*)*<[A-Za-z]")
+_MAIL_WITHIN = 16_384
 # Programs save pages and RTF under the names of office files.
 _OFFICE = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.SHEET, kinds.RTF)}
 
@@ -51,8 +58,16 @@ def sniffed(data: bytes, named: Kind) -> Kind:
         return kinds.PDF
     if data.startswith(b"{\\rtf"):
         return kinds.RTF
-    if named.media_type in _PLAIN | _OFFICE and _HTML.match(data[:_HTML_WITHIN]):
+    if named.media_type in _PLAIN | _OFFICE | _ASKED_FOR and _HTML.match(data[:_HTML_WITHIN]):
         return kinds.HTML
+    if named.media_type in _PLAIN | _OFFICE and _XML.match(data[:_HTML_WITHIN]):
+        return kinds.XML
+    if named.media_type in _PLAIN:
+        head = data[:_MAIL_WITHIN].replace(b"\r\n", b"\n")
+        if _MAILBOX.match(head):
+            return kinds.MAILBOX
+        if _MAIL.match(head):
+            return kinds.MAIL
     if named.media_type in _BINARY and not is_binary(data):
         # Programs export tables of text as .xls, and .msg is a catalogue of translations too.
         return kinds.TSV if named is kinds.SHEET and b"\t" in data.split(b"\n", 1)[0] else kinds.TEXT

@@ -36,7 +36,7 @@ def read_epub(data: bytes) -> Reading:
     folder = posixpath.dirname(root)
     items = {item.get("id"): item for item in book.iter(f"{_OPF}item")}
     title = " ".join(clean(book.findtext(f".//{_DC}title") or "").split())
-    reading = Reading([])
+    reading = Reading([], list(package.omissions))
     for number, entry in enumerate(book.iter(f"{_OPF}itemref"), 1):
         item = items.get(entry.get("idref"))
         if item is None or item.get("media-type") not in _PAGES or "nav" in item.get("properties", "").split():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import mimetypes
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email import policy
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
@@ -12,7 +15,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from rag_chain.errors import DocumentEmptyError, DocumentLoadError
-from rag_chain.ingestion.encodings import clean, decode
+from rag_chain.ingestion.encodings import clean, codec_of, decode
 from rag_chain.ingestion.readers.page import read_html
 from rag_chain.ingestion.reading import LINES, Reading
 
@@ -20,6 +23,16 @@ _FROM_LINE = re.compile(rb"^From \S.*\d\d:\d\d.*\n", re.MULTILINE)
 _HEADER = re.compile(rb"\A(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)")
 _MOST_NESTED = 5
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
+_SAME_TEXT = {
+    "text/plain",
+    "text/html",
+    "text/enriched",
+    "text/richtext",
+    "text/rtf",
+    "text/x-amp-html",
+    "text/watch-html",
+}
+_ENCRYPTED = {"multipart/encrypted"}
 _PICTURES = ("image/", "audio/", "video/", "font/")
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 
@@ -33,9 +46,12 @@ def read_mail(data: bytes) -> Reading:
     Raises:
         DocumentLoadError: it is no message.
     """
-    if not _HEADER.match(data.lstrip(b"\r\n").replace(b"\r\n", b"\n")[:100_000] + b"\n"):
+    data = data.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+    if envelope := _FROM_LINE.match(data):
+        data = data[envelope.end() :]
+    if not _HEADER.match(data.replace(b"\r\n", b"\n")[:100_000] + b"\n"):
         raise DocumentLoadError("not a valid mail: it does not begin with header fields")
-    return _reading(_parsed(data.lstrip(b"\r\n")), {}, 0)
+    return _reading(_parsed(data), {}, 0)
 
 
 def read_mailbox(data: bytes) -> Reading:
@@ -44,8 +60,11 @@ def read_mailbox(data: bytes) -> Reading:
     Raises:
         DocumentLoadError: it is no mailbox.
     """
-    starts = [found.span() for found in _FROM_LINE.finditer(data)
-              if found.start() == 0 or data[: found.start()].endswith((b"\n\n", b"\r\n\r\n"))]  # fmt: skip
+    starts = [
+        found.span()
+        for found in _FROM_LINE.finditer(data)
+        if not found.start() or data[max(0, found.start() - 4) : found.start()].endswith((b"\n\n", b"\r\n\r\n"))
+    ]
     if not starts or data[: starts[0][0]].strip():
         raise DocumentLoadError("not a valid mailbox: it does not begin with a line 'From '")
     reading = Reading([])
@@ -61,11 +80,13 @@ def read_mailbox(data: bytes) -> Reading:
 def read_web_archive(data: bytes) -> Reading:
     """The page of an MHTML file, as ``read_html`` reads it; its subject is the title."""
     message = _parsed(data.lstrip(b"\r\n"))
-    page = next((part for part in message.walk() if part.get_content_type() in ("text/html", "application/xhtml+xml")),
-                None)  # fmt: skip
-    if page is None:
+    pages = [part for part in message.walk() if part.get_content_type() in ("text/html", "application/xhtml+xml")]
+    if not pages:
         raise DocumentLoadError("not a valid web archive: it holds no page")
+    page, *frames = pages
     reading = read_html(_html_bytes(page))
+    if not any(document.page_content.strip() for document in reading.documents):  # the page is made of frames
+        reading.documents = [found for frame in frames for found in read_html(_html_bytes(frame)).documents]
     title = _field(message, "subject")
     address = _field(message, "snapshot-content-location") or _field(page, "content-location")
     for document in reading.documents:
@@ -76,6 +97,10 @@ def read_web_archive(data: bytes) -> Reading:
 
 
 def _parsed(data: bytes) -> EmailMessage:
+    head, blank, body = data.partition(b"\r\n\r\n" if b"\r\n" in data[:1000] else b"\n\n")
+    if not head.isascii():  # against the rules, in the charset of the sender
+        with suppress(DocumentLoadError):
+            data = decode(head).encode() + blank + body
     message = BytesParser(policy=policy.default.clone(utf8=True)).parsebytes(data)
     if not isinstance(message, EmailMessage):
         raise DocumentLoadError("not a valid mail")
@@ -99,13 +124,16 @@ def _reading(message: EmailMessage, position: dict[str, Any], depth: int) -> Rea
     reading = Reading([])
     body = message.get_body(("plain", "html"))
     texts = []
+    if message.get_content_type() in _ENCRYPTED or message.get_param("smime-type") == "enveloped-data":
+        reading.omissions.append("the message is encrypted")
+        body = None
     if isinstance(body, EmailMessage):
         texts = [_text(body, reading.omissions)]
         if not texts[0].strip() and (other := message.get_body(("html",))) is not None:
             texts = [_text(other, reading.omissions)]
     text = "\n\n".join(["\n".join(head), *texts]).strip()
     reading.documents.append(Document(page_content=text, metadata=known))
-    for part in _attachments(message, body):
+    for part in () if "the message is encrypted" in reading.omissions else _attachments(message, body):
         _read_attachment(part, known, depth, reading)
     return reading
 
@@ -119,7 +147,7 @@ def _attachments(message: EmailMessage, body: Any) -> Iterator[EmailMessage]:
     stack: list[Any] = list(message.iter_parts()) if message.is_multipart() else []
     while stack:
         part = stack.pop(0)
-        if part is body or (id(part) in alternatives and part.get_content_maintype() == "text"):
+        if part is body or (id(part) in alternatives and part.get_content_type() in _SAME_TEXT):
             continue
         if part.get_content_maintype() == "multipart":
             stack = [*part.iter_parts(), *stack]
@@ -142,14 +170,15 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
         if kind == "message/rfc822":
             inner = part.get_payload(0) if part.is_multipart() else None
             found = _reading(inner, {}, depth + 1) if isinstance(inner, EmailMessage) else Reading([])
+        elif part.get_content_maintype() == "message":  # what a server says of a message: blocks of fields
+            text = "\n\n".join(map(str, part.get_payload())) if part.is_multipart() else _text(part, reading.omissions)
+            found = Reading([Document(page_content=clean(text).strip(), metadata={})] if text.strip() else [])
         elif kind in ("text/plain", "text/html") and not name:
             text = _text(part, reading.omissions)
             found = Reading([Document(page_content=text, metadata={})] if text.strip() else [])
         else:
             content = part.get_payload(decode=True)
-            found = loaders.interpret(
-                content if isinstance(content, bytes) else b"", name or f"part.{part.get_content_subtype()}"
-            )
+            found = loaders.interpret(content if isinstance(content, bytes) else b"", _named(name, kind))
     except DocumentEmptyError:
         return
     except DocumentLoadError as error:
@@ -165,6 +194,16 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
         _drop_lines(document)
     reading.documents += found.documents
     reading.omissions += [f"{shown}: {omission}" for omission in found.omissions]
+
+
+def _named(name: str, kind: str) -> str:
+    """The name of an attachment, with the ending of its type if it has none that is known."""
+    from rag_chain.ingestion import kinds
+
+    if kinds.is_known(name) or kinds.suffix_of(name) in kinds.OTHER_SUFFIXES:
+        return name
+    suffix = mimetypes.guess_extension(kind) or f".{kind.partition('/')[2]}"
+    return (name or "part") + (suffix if suffix in kinds.BY_ENDING and kind != "text/plain" else "")
 
 
 def _drop_lines(document: Document) -> None:
@@ -192,20 +231,39 @@ def _text(part: Message, omissions: list[str]) -> str:
     if not isinstance(content, bytes) or not content.strip():
         return ""
     try:
-        return clean(content.decode(part.get_content_charset("utf-8")))
+        text = content.decode(codec_of(part.get_content_charset("utf-8")))
+        return _unfolded(clean(text), part)
     except (UnicodeDecodeError, LookupError):
         try:
-            return decode(content)
+            return _unfolded(decode(content), part)
         except DocumentLoadError as error:
             omissions.append(f"its text: {error.reason}")
             return ""
+
+
+def _unfolded(text: str, part: Message) -> str:
+    """The paragraphs of a text whose lines were folded for sending, in one line each (RFC 3676)."""
+    if str(part.get_param("format", "")).lower() != "flowed":
+        return text
+    joint = "" if str(part.get_param("delsp", "")).lower() == "yes" else " "
+    lines: list[str] = []
+    goes_on = False
+    for line in text.split("\n"):
+        quoted = len(line) - len(line.lstrip(">"))
+        body = line[quoted:].removeprefix(" ")
+        if goes_on and lines and quoted == len(lines[-1]) - len(lines[-1].lstrip(">")):
+            lines[-1] += joint + body.rstrip(" ")
+        else:
+            lines.append(">" * quoted + (" " if quoted else "") + body.rstrip(" "))
+        goes_on = body.endswith(" ") and body != "-- "
+    return "\n".join(lines)
 
 
 def _html_bytes(part: Message) -> bytes:
     """The page as UTF-8: the charset of the mail wins over the one that the page declares."""
     content = part.get_payload(decode=True)
     content = content if isinstance(content, bytes) else b""
-    charset = part.get_content_charset()
+    charset = codec_of(part.get_content_charset(""))
     if charset:
         try:
             return content.decode(charset).encode("utf-8")

@@ -27,6 +27,7 @@ class Numbering:
         self._levels: dict[str, dict[int, tuple[str, str, int]]] = {}
         self._counts: dict[str, dict[int, int]] = defaultdict(dict)
         self._list_of: dict[str, str] = {}
+        self._restarts: dict[str, dict[int, int]] = {}
         if root is None:
             return
         for element in root.iter(f"{_W}abstractNum"):
@@ -39,8 +40,19 @@ class Numbering:
                     int(start) if start.isdigit() else 1,
                 )
             self._levels[element.get(f"{_W}abstractNumId", "")] = levels
+        # A list that is defined by a style says only the style's name.
+        styled = {_value(element, "styleLink", ""): element.get(f"{_W}abstractNumId", "")
+                  for element in root.iter(f"{_W}abstractNum")}  # fmt: skip
+        for element in root.iter(f"{_W}abstractNum"):
+            if link := _value(element, "numStyleLink", ""):
+                self._levels[element.get(f"{_W}abstractNumId", "")] = self._levels.get(styled.get(link, ""), {})
         for element in root.iter(f"{_W}num"):
-            self._list_of[element.get(f"{_W}numId", "")] = _value(element, "abstractNumId", "")
+            number = element.get(f"{_W}numId", "")
+            self._list_of[number] = _value(element, "abstractNumId", "")
+            for override in element.iter(f"{_W}lvlOverride"):
+                start = _value(override, "startOverride", "")
+                if start.isdigit():
+                    self._restarts.setdefault(number, {})[int(override.get(f"{_W}ilvl", "0"))] = int(start)
 
     def label(self, number: str, level: int) -> str:
         """What stands before the next paragraph of a list, with a blank behind it; empty: nothing does."""
@@ -52,7 +64,10 @@ class Numbering:
             return _BULLET
         if kind == "none":
             return ""
-        counts = self._counts[number]
+        counts = self._counts[self._list_of[number]]  # lists of one definition go on counting
+        restart = self._restarts.get(number, {}).pop(level, None)
+        if restart is not None:
+            counts[level] = restart - 1
         counts[level] = counts.get(level, start - 1) + 1
         for deeper in [other for other in counts if other > level]:
             del counts[deeper]
@@ -60,7 +75,7 @@ class Numbering:
         def shown(place: re.Match[str]) -> str:
             wanted = int(place.group(1)) - 1
             form, _, first = levels.get(wanted, ("decimal", "", 1))
-            return _formatted(counts.get(wanted, first), form)
+            return formatted(counts.get(wanted, first), form)
 
         label = _PLACE.sub(shown, text)
         return f"{label} " if label else ""
@@ -71,7 +86,8 @@ def _value(element: Any, name: str, default: str) -> str:
     return default if found is None else found.get(f"{_W}val", default)
 
 
-def _formatted(number: int, form: str) -> str:
+def formatted(number: int, form: str) -> str:
+    """A number as a list shows it: ``lowerLetter``, ``upperRoman`` and so on, as Word names the forms."""
     if form in ("lowerLetter", "upperLetter") and number > 0:
         letter = chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1)
         return letter if form == "lowerLetter" else letter.upper()

@@ -7,7 +7,8 @@ from typing import Any
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
-from rag_chain.ingestion.readers.package import Package
+from rag_chain.ingestion.readers.odf_styles import Styles
+from rag_chain.ingestion.readers.package import Package, parse_xml
 from rag_chain.ingestion.readers.sections import SectionWriter
 from rag_chain.ingestion.reading import Reading
 
@@ -15,6 +16,7 @@ _NAMESPACE = "{{urn:oasis:names:tc:opendocument:xmlns:{}:1.0}}"
 _OFFICE, _TEXT, _TABLE, _DRAW, _PRESENTATION, _STYLE, _META = map(
     _NAMESPACE.format, ("office", "text", "table", "drawing", "presentation", "style", "meta")
 )
+_XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _UNSEEN = {
     f"{_TEXT}tracked-changes", f"{_TEXT}hidden-text", f"{_TEXT}hidden-paragraph", f"{_TEXT}note-citation",
@@ -39,13 +41,13 @@ def read_odt(data: bytes) -> Reading:
     body = content.find(f"{_OFFICE}body/{_OFFICE}text")
     if body is None:
         raise DocumentLoadError("not a valid ODT file: it has no text")
-    writer, notes = SectionWriter(), _Notes()
+    writer, notes = SectionWriter(), _Notes(_styles(package, content))
     _write_blocks(writer, body, notes)
     if notes.texts:
         writer.end_section()
         for text in notes.texts:
             writer.line(text)
-    return Reading(writer.documents(_title(package) or writer.title))
+    return Reading(writer.documents(_title(package) or writer.title), package.omissions)
 
 
 def read_odp(data: bytes) -> Reading:
@@ -63,6 +65,7 @@ def read_odp(data: bytes) -> Reading:
         if properties.get(f"{_PRESENTATION}visibility") == "hidden"
     }
     writer = SectionWriter(counts_lines=False)
+    styles = _styles(package, content)
     omissions = []
     for number, slide in enumerate(content.iter(f"{_DRAW}page"), 1):
         if slide.get(f"{_DRAW}style-name") in hidden:
@@ -70,7 +73,7 @@ def read_odp(data: bytes) -> Reading:
             continue
         writer.end_section()
         writer.position = {"slide": number}
-        notes = _Notes()
+        notes = _Notes(styles)
         frames = [frame for frame in slide if isinstance(frame.tag, str)]
         for frame in sorted(frames, key=lambda frame: frame.get(f"{_PRESENTATION}class") != "title"):
             if frame.tag == f"{_PRESENTATION}notes":
@@ -83,24 +86,46 @@ def read_odp(data: bytes) -> Reading:
                 _write_blocks(writer, [frame], notes)
         for text in notes.texts:
             writer.line(text)
-    return Reading(writer.documents(_title(package)), omissions)
+    return Reading(writer.documents(_title(package)), [*package.omissions, *omissions])
 
 
 class _Notes:
-    """Footnotes and comments, in the order of their marks."""
+    """Footnotes and comments, in the order of their marks; and the styles of the text."""
 
-    def __init__(self) -> None:
+    def __init__(self, styles: Styles) -> None:
         self.texts: list[str] = []
+        self.styles = styles
+        self.counts: dict[str, int] = {}
+        """How many items the lists have had, by their id: a later list may go on counting."""
 
 
-def _package(data: bytes, kind: str) -> Package:
+def _package(data: bytes, kind: str) -> Package | FlatPackage:
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return FlatPackage(data, kind)
     package = Package(data, kind)
     if "META-INF/manifest.xml" in package.names and b":encryption-data" in package.read("META-INF/manifest.xml"):
         raise DocumentLoadError("the document is encrypted: save it without a password")
     return package
 
 
-def _content(package: Package) -> Any:
+class FlatPackage:
+    """A document that is one file of XML: what would be parts of an archive are elements of it."""
+
+    def __init__(self, data: bytes, kind: str) -> None:
+        self._root = parse_xml(data, kind)
+        self.names = ("content.xml", "meta.xml", "styles.xml")
+        self.omissions: list[str] = []
+
+    def xml(self, name: str) -> Any:
+        """The whole document, whichever part is named."""
+        return self._root
+
+
+def _styles(package: Package | FlatPackage, content: Any) -> Styles:
+    return Styles(*([package.xml("styles.xml")] if "styles.xml" in package.names else []), content)
+
+
+def _content(package: Package | FlatPackage) -> Any:
     content = package.xml("content.xml")
     for element in content.iter(f"{_DRAW}page", f"{_TEXT}section"):
         if element.get(f"{_TEXT}display") == "none":
@@ -109,7 +134,7 @@ def _content(package: Package) -> Any:
     return content
 
 
-def _title(package: Package) -> str:
+def _title(package: Package | FlatPackage) -> str:
     if "meta.xml" not in package.names:
         return ""
     return " ".join(clean(package.xml("meta.xml").findtext(f".//{_DC}title") or "").split())
@@ -119,7 +144,7 @@ def _write_blocks(writer: SectionWriter, parent: Any, notes: _Notes, item: str =
     """The paragraphs, headings, lists and tables below ``parent``; the first paragraph of a list item has a mark."""
     for element in parent:
         tag = element.tag
-        if tag in _UNSEEN or not isinstance(tag, str):
+        if tag in _UNSEEN or not isinstance(tag, str) or notes.styles.is_hidden(element):
             continue
         if tag == f"{_TEXT}h":
             level = element.get(f"{_TEXT}outline-level", "1")
@@ -134,14 +159,39 @@ def _write_blocks(writer: SectionWriter, parent: Any, notes: _Notes, item: str =
             for frame in element.iter(f"{_DRAW}text-box"):
                 if next(frame.iterancestors(f"{_TEXT}p")) is element:
                     _write_blocks(writer, frame, notes)
-        elif tag == f"{_TEXT}list-item":
-            _write_blocks(writer, element, notes, "- ")
+        elif tag == f"{_TEXT}list":
+            _write_list(writer, element, notes)
         elif tag == f"{_TABLE}table":
             _write_table(writer, element, notes)
         elif tag == f"{_OFFICE}annotation":
             notes.texts.append(_comment(element))
         else:
             _write_blocks(writer, element, notes, item)
+
+
+def _write_list(
+    writer: SectionWriter, element: Any, notes: _Notes, style: str = "", outer: tuple[int, ...] = ()
+) -> None:
+    """A list and those in it; the first paragraph of an item has its mark: ``- ``, or a number."""
+    style = element.get(f"{_TEXT}style-name") or style
+    count = 0
+    if element.get(f"{_TEXT}continue-numbering") == "true":
+        count = notes.counts.get(style, 0)
+    count = notes.counts.get(element.get(f"{_TEXT}continue-list", ""), count)
+    for item in element:
+        if item.tag == f"{_TEXT}list-item":
+            start = item.get(f"{_TEXT}start-value", "")
+            count = int(start) if start.isdigit() else count + 1
+        counts = (*outer, count)
+        mark = notes.styles.mark(style, list(counts)) if item.tag == f"{_TEXT}list-item" else ""
+        for child in item:
+            if child.tag == f"{_TEXT}list":
+                _write_list(writer, child, notes, style, counts)
+            else:
+                _write_blocks(writer, [child], notes, mark)
+                mark = ""
+    for name in {style, element.get(_XML_ID, "")} if not outer else ():
+        notes.counts[name] = count
 
 
 def _write_table(writer: SectionWriter, table: Any, notes: _Notes) -> None:
@@ -204,7 +254,12 @@ def _pieces(element: Any, notes: _Notes) -> Iterator[str]:
             notes.texts += [_text(p, notes) for body in child.iter(f"{_TEXT}note-body") for p in body.iter(f"{_TEXT}p")]
         elif tag == f"{_OFFICE}annotation":
             notes.texts.append(_comment(child))
-        elif tag not in _UNSEEN and tag != f"{_DRAW}text-box" and isinstance(tag, str):
+        elif (
+            tag not in _UNSEEN
+            and tag != f"{_DRAW}text-box"
+            and isinstance(tag, str)
+            and not notes.styles.is_hidden(child)
+        ):
             yield from _pieces(child, notes)
         yield child.tail or ""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import posixpath
 import zipfile
-from typing import Any
+from typing import Any, Literal
 
 from lxml import etree
 
 from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.readers.salvage import rebuilt, salvage
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXPANDED_LIMIT = 300_000_000
@@ -41,13 +42,20 @@ class Package:
     def __init__(self, data: bytes, kind: str) -> None:
         if data.startswith(_OLE):
             raise DocumentLoadError("the document is encrypted: save it without a password")
-        try:
-            self._archive = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise DocumentLoadError(f"not a valid {kind} file: its archive is damaged or cut off") from error
         self._kind = kind
-        check_expansion(self._archive)
-        self.names = self._archive.namelist()
+        self.omissions: list[str] = []
+        """What is missing because the archive is cut off."""
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            remains = salvage(data)
+            if not remains.parts:
+                raise DocumentLoadError(f"not a valid {kind} file: its archive is damaged or cut off") from error
+            self.omissions.append(remains.omission)
+            archive = zipfile.ZipFile(io.BytesIO(rebuilt(remains)))
+        self._archive = archive
+        check_expansion(archive)
+        self.names = archive.namelist()
 
     def read(self, name: str) -> bytes:
         """The bytes of a part.
@@ -58,6 +66,8 @@ class Package:
         try:
             return self._archive.read(name)
         except KeyError as error:
+            if self.omissions:
+                raise DocumentLoadError(f"its archive is cut off before {name}") from error
             raise DocumentLoadError(f"not a valid {self._kind} file: it has no {name}") from error
         except RuntimeError as error:
             raise DocumentLoadError("the document is encrypted: save it without a password") from error
@@ -105,8 +115,13 @@ def check_expansion(archive: zipfile.ZipFile) -> None:
         raise DocumentLoadError(f"it expands to more than {_EXPANDED_LIMIT // 1_000_000} MB")
 
 
-def parse_xml(data: bytes, kind: str = "XML") -> Any:
-    """The root element; entities that the document defines are left out, and nothing is loaded from elsewhere.
+def parse_xml(data: bytes, kind: str = "XML", *, recover: bool = False) -> Any:
+    """The root element; entities that the document itself defines are expanded, nothing is loaded from elsewhere.
+
+    Args:
+        data: the file.
+        kind: what it should be, for messages.
+        recover: whether to take what can be read of a document that is cut off.
 
     Raises:
         DocumentLoadError: it is no XML.
@@ -114,8 +129,22 @@ def parse_xml(data: bytes, kind: str = "XML") -> Any:
     if _STRICT.encode() in data:
         for strict, transitional in _TRANSITIONAL.items():
             data = data.replace(f'"{_STRICT}{strict}"'.encode(), f'"{transitional}"'.encode())
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_pis=True)
     try:
-        return etree.fromstring(data, parser)
+        root = _parsed(data, "internal", recover=recover)
     except etree.XMLSyntaxError as error:
-        raise DocumentLoadError(f"not a valid {kind} file: {str(error.msg).lower()}") from error
+        try:  # an entity that stands elsewhere, or one that expands without measure: without its text
+            if b"<!ENTITY" not in data:
+                raise
+            root = _parsed(data, False, recover=recover)
+        except etree.XMLSyntaxError:
+            raise DocumentLoadError(f"not a valid {kind} file: {str(error.msg).lower()}") from error
+    if root is None:
+        raise DocumentLoadError(f"not a valid {kind} file: it holds no element")
+    return root
+
+
+def _parsed(data: bytes, entities: Literal["internal", False], *, recover: bool) -> Any:
+    parser = etree.XMLParser(
+        resolve_entities=entities, no_network=True, load_dtd=False, remove_pis=True, recover=recover
+    )
+    return etree.fromstring(data, parser)

@@ -10,6 +10,8 @@ from lxml import etree
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean, decode
+from rag_chain.ingestion.readers.hidden import Styles
+from rag_chain.ingestion.readers.mathml import formula
 from rag_chain.ingestion.readers.page_text import PageWriter
 from rag_chain.ingestion.reading import Reading
 
@@ -26,9 +28,9 @@ _LINES = {
 _PARAGRAPHS = {"address", "article", "aside", "blockquote", "dl", "figure", "ol", "p", "pre", "section", "table", "ul"}
 _STAND_ALONE = {"pre", "table"}
 _CELLS = {"td", "th"}
+_DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")
-_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 # libxml2 keeps no higher number of a line.
 _LAST_KNOWN_LINE = 65535
 _MOST_SPANNED = 1000
@@ -54,6 +56,7 @@ def read_html(data: bytes) -> Reading:
 
 def _written(root: Any, source: str, *, with_menus: bool) -> PageWriter:
     page = PageWriter()
+    styles = Styles(root)
     line = 1
     walker = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
     for event, element in walker:
@@ -63,7 +66,11 @@ def _written(root: Any, source: str, *, with_menus: bool) -> PageWriter:
             if not isinstance(element.tag, str):  # an entity that the document defines: it is not expanded
                 continue
             tag = _local_name(element)
-            if _is_hidden(tag, element) or (not with_menus and _is_menu(tag, element)):
+            if tag == "math":
+                page.write(formula(element), line)
+                line += "".join(element.itertext()).count("\n")
+                walker.skip_subtree()
+            elif _is_hidden(tag, element, styles) or (not with_menus and _is_menu(tag, element)):
                 line += "".join(element.itertext()).count("\n")
                 walker.skip_subtree()
             else:
@@ -95,6 +102,8 @@ def _open(page: PageWriter, tag: str, element: Any, line: int) -> None:
         page.open_cell(_number(element, "rowspan"), _number(element, "colspan"), is_name=tag == "th")
     elif tag == "li":
         page.open_item(line)
+    elif tag == "sup" and (element.text or "").strip()[:1] in _DIGITS and page.ends_with_digit():
+        page.write("^", line)
     elif tag == "img" and element.get("alt"):
         page.write(f" {element.get('alt')} ", line)
 
@@ -114,14 +123,13 @@ def _close(page: PageWriter, tag: str, line: int) -> None:
         page.close_table()
 
 
-def _is_hidden(tag: str, element: Any) -> bool:
+def _is_hidden(tag: str, element: Any, styles: Styles) -> bool:
     return (
         tag in _UNSEEN
         or (tag == "a" and "headerlink" in element.get("class", ""))
         or (tag == "input" and element.get("type") == "hidden")
         or (tag == "dialog" and element.get("open") is None)
-        or element.get("hidden") is not None
-        or bool(_HIDDEN_STYLE.search(element.get("style", "")))
+        or styles.hides(tag, element)
     )
 
 

@@ -13,6 +13,8 @@ from rag_chain.ingestion.readers.tables import BAR, Spans, names_columns
 from rag_chain.ingestion.reading import LINES, TABLES
 
 _ITEM = "- "
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0) if code != 0x85}
+"""Browsers read ``&#150;`` as Windows-1252, in which many pages of old are written."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class PageWriter:
     def write(self, text: str, line: int) -> int:
         """Text that begins in this line of the file; the line in which it ends."""
         end = line + text.count("\n")
+        if not text.isascii():
+            text = text.translate(_WINDOWS)
         if text.strip():
             first = line + text[: len(text) - len(text.lstrip())].count("\n")
             last = end - text[len(text.rstrip()) :].count("\n")
@@ -64,6 +68,10 @@ class PageWriter:
         if text:
             self._run.append(text)
         return end
+
+    def ends_with_digit(self) -> bool:
+        """Whether the line ends with a digit: what is raised behind it is a power, or the mark of a note."""
+        return bool(self._run) and self._run[-1][-1:].isdigit()
 
     def is_at_item(self) -> bool:
         """Whether the line holds the mark of a list item alone: ``<li><p>`` is one line."""

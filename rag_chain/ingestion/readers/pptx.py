@@ -22,7 +22,7 @@ _MARGINS = {"sldNum", "dt", "ftr", "hdr"}
 def read_pptx(data: bytes) -> Reading:
     """The titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is the slide's title.
 
-    Hidden slides are left out. Charts, SmartArt and pictures are not read.
+    Hidden slides are left out. Charts and pictures are not read.
 
     Raises:
         DocumentLoadError: the presentation is encrypted, or no PPTX.
@@ -48,13 +48,20 @@ def read_pptx(data: bytes) -> Reading:
         for shape in _shapes(slide):
             _write_shape(writer, shape)
         for kind, target in package.relations(path).values():
-            if kind in ("notesSlide", "comments") and target in package.names:
+            if target not in package.names:
+                continue
+            if kind in ("notesSlide", "comments"):
                 _write_notes(writer, package.xml(target), kind)
+            elif kind == "diagramData":
+                for paragraph in package.xml(target).iter(f"{_A}p"):
+                    if (text := _paragraph(paragraph)).strip():
+                        writer.line(text)
     title = ""
     if "docProps/core.xml" in package.names:
         core = package.xml("docProps/core.xml")
         title = " ".join((core.findtext("{http://purl.org/dc/elements/1.1/}title") or "").split())
-    return Reading(writer.documents("" if title == "PowerPoint Presentation" else title), omissions)
+    title = "" if title == "PowerPoint Presentation" else title
+    return Reading(writer.documents(title), [*package.omissions, *omissions])
 
 
 def _shapes(parent: Any) -> Iterator[Any]:
@@ -119,7 +126,10 @@ def _write_table(writer: SectionWriter, table: Any) -> None:
 
 def _write_notes(writer: SectionWriter, root: Any, kind: str) -> None:
     if kind == "comments":
-        texts = [element.text or "" for element in root.iter(f"{_P}text")]
+        texts = [element.text or "" for element in root.iter(f"{_P}text")] + [
+            _paragraph(paragraph)
+            for paragraph in root.iter(f"{_A}p")  # as newer versions keep them
+        ]
         label = "Comment"
     else:
         texts = [

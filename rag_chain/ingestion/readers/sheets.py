@@ -15,6 +15,7 @@ from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
 from rag_chain.ingestion.readers.package import check_expansion
 from rag_chain.ingestion.readers.records import table_documents
+from rag_chain.ingestion.readers.salvage import rebuilt, salvage
 from rag_chain.ingestion.reading import Reading
 
 _ZIP = b"PK\x03\x04"
@@ -31,20 +32,26 @@ def read_sheets(data: bytes) -> Reading:
     Raises:
         DocumentLoadError: it is encrypted, or no spreadsheet.
     """
+    omissions: list[str] = []
     if data.startswith(_ZIP):
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 check_expansion(archive)
         except zipfile.BadZipFile as error:
-            raise DocumentLoadError("not a valid spreadsheet: its archive is damaged or cut off") from error
+            remains = salvage(data)
+            if not remains.parts:
+                raise DocumentLoadError("not a valid spreadsheet: its archive is damaged or cut off") from error
+            omissions.append(remains.omission)
+            data = rebuilt(remains)
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(data))
     except PasswordError as error:
         raise DocumentLoadError("the spreadsheet is encrypted: save it without a password") from error
     except CalamineError as error:
+        if omissions:
+            raise DocumentLoadError(f"{omissions[0]}; too little is left of it") from error
         raise DocumentLoadError(f"not a valid spreadsheet: {error}") from error
     documents: list[Document] = []
-    omissions: list[str] = []
     for sheet in book.sheets_metadata:
         if sheet.visible != SheetVisibleEnum.Visible:
             omissions.append(f"the sheet {sheet.name!r} is hidden")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from langchain_core.documents import Document
 
+from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean, decode
 from rag_chain.ingestion.readers.package import parse_xml
 from rag_chain.ingestion.readers.page import read_html
@@ -14,7 +16,9 @@ from rag_chain.ingestion.reading import LINES, Reading
 _XHTML = "{http://www.w3.org/1999/xhtml}html"
 _TITLES = {"title", "name", "heading", "head"}
 _LAST_KNOWN_LINE = 65535
-_LONGEST_TITLE = 200
+_MARKUP = re.compile(
+    r"</?(?:p|div|br|a|b|i|em|strong|span|ul|ol|li|table|img|h[1-6]|blockquote)\b[^<>]*>", re.IGNORECASE
+)
 
 
 def read_xml(data: bytes) -> Reading:
@@ -30,7 +34,12 @@ def read_xml(data: bytes) -> Reading:
     declared = text.lstrip().startswith("<?xml")
     body = text.lstrip().split("?>", 1)[-1] if declared else text
     skipped = text[: len(text) - len(body)].count("\n")
-    root = parse_xml(body.encode("utf-8"))
+    omissions = []
+    try:
+        root = parse_xml(body.encode("utf-8"))
+    except DocumentLoadError as error:
+        root = parse_xml(body.encode("utf-8"), recover=True)
+        omissions.append(f"{error.reason}: text may be missing behind it")
     if root.tag == _XHTML:
         return read_html(data)
     lines: list[str] = []
@@ -48,6 +57,10 @@ def read_xml(data: bytes) -> Reading:
                 add(f"{name}.{key}: {' '.join(value.split())}", element)
         if (element.text or "").strip() or any((child.tail or "").strip() for child in element):
             content = " ".join("".join(_texts(element)).split())
+            if _MARKUP.search(content):  # feeds hold pages as text
+                content = " ".join(" ".join(d.page_content for d in _page(content)).split())
+            if not content:
+                return
             add(f"{name}: {content}", element)
             return
         for child in element:
@@ -58,7 +71,8 @@ def read_xml(data: bytes) -> Reading:
     title = next((line.partition(": ")[2] for line in lines if line.partition(": ")[0] in _TITLES), "")
     metadata = {"start_line": 1, "end_line": text.count("\n") + 1, LINES: places}
     return Reading(
-        [Document(page_content="\n".join(lines), metadata=metadata | ({"title": title[:200]} if title else {}))]
+        [Document(page_content="\n".join(lines), metadata=metadata | ({"title": title[:200]} if title else {}))],
+        omissions,
     )
 
 
@@ -70,6 +84,16 @@ def _texts(element: Any) -> list[str]:
     pieces = [element.text or ""]
     for child in element:
         if isinstance(child.tag, str):
-            pieces += _texts(child)
+            # A break, a list or an item of one: what elements with nothing between them hold is not one word.
+            is_apart = not (len(child) or child.text) or (child.getnext() is not None and not child.tail)
+            is_list = len(child) > 0 and not (child.text or "").strip()
+            pieces += [" " if is_list else "", *_texts(child), " " if is_apart or is_list else ""]
         pieces.append(child.tail or "")
     return pieces
+
+
+def _page(content: str) -> list[Document]:
+    try:
+        return read_html(f'<meta charset="utf-8">{content}'.encode()).documents
+    except DocumentLoadError:
+        return []

@@ -1,0 +1,313 @@
+# ruff: noqa: E501 - what the readers are given stands on one line
+"""What a careful reader finds in a file is in its chunks, what he does not see is not: small files of many kinds."""
+
+from __future__ import annotations
+
+import base64
+import random
+
+import pytest
+from files import pdf_bytes
+from office import docx_bytes, paragraph, relations, table, zipped
+
+from rag_chain.ingestion.loaders import interpret
+from rag_chain.ingestion.reading import Reading
+from rag_chain.ingestion.splitting import split
+
+
+def reading(data: bytes | str, name: str) -> Reading:
+    return interpret(data.encode() if isinstance(data, str) else data, name)
+
+
+def text(data: bytes | str, name: str) -> str:
+    return "\n".join(chunk.page_content for chunk in split(reading(data, name).documents, 800, 100))
+
+
+# Word
+
+
+def run(words: str, properties: str = "") -> str:
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{words}</w:t></w:r>'
+
+
+def test_tables_in_cells_comments_and_text_boxes_of_word() -> None:
+    body = (
+        f"<w:tbl><w:tr><w:tc>{paragraph('outer')}{table(('deep', 'er'))}{paragraph('')}</w:tc><w:tc>{paragraph('right')}</w:tc></w:tr></w:tbl>"
+        f"<w:p><w:r><w:pict><w:txbxContent>{table(('boxed', 'in'))}</w:txbxContent></w:pict></w:r></w:p>"
+    )
+    found = text(docx_bytes(body, comments=f'<w:comment w:author="Q">{table(("no", "yes"))}</w:comment>'), "a.docx")
+    assert found == "outer deep, er | right\n\nboxed | in\nComment by Q: no, yes"
+
+
+def test_text_that_a_style_of_word_hides() -> None:
+    hidden = "<w:rPr><w:vanish/></w:rPr>"
+    heir, back = '<w:rStyle w:val="Heir"/>', '<w:rStyle w:val="Back"/>'
+    styles = (
+        f'<w:style w:styleId="Hid"><w:name w:val="Hid"/>{hidden}</w:style>'
+        '<w:style w:styleId="Heir"><w:name w:val="Heir"/><w:basedOn w:val="Hid"/></w:style>'
+        '<w:style w:styleId="Back"><w:name w:val="Back"/><w:basedOn w:val="Hid"/><w:rPr><w:vanish w:val="0"/></w:rPr></w:style>'
+    )
+    body = f"<w:p>{run('seen ')}{run('secret', heir)}{run('shown', back)}</w:p>" + paragraph(
+        "all hidden", '<w:pStyle w:val="Hid"/>'
+    )
+    assert text(docx_bytes(body, styles=styles), "a.docx") == "seen shown"
+
+
+def test_lists_of_word_go_on_or_start_anew() -> None:
+    numbering = (
+        '<w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="0"><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+        '<w:lvl w:ilvl="1"><w:numFmt w:val="lowerLetter"/><w:lvlText w:val="%1.%2)"/></w:lvl><w:styleLink w:val="House"/></w:abstractNum>'
+        '<w:abstractNum w:abstractNumId="1"><w:numStyleLink w:val="House"/></w:abstractNum>'
+        '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num><w:num w:numId="2"><w:abstractNumId w:val="0"/></w:num>'
+        '<w:num w:numId="3"><w:abstractNumId w:val="0"/><w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/></w:lvlOverride></w:num>'
+        '<w:num w:numId="4"><w:abstractNumId w:val="1"/></w:num>'
+    )
+
+    def item(words: str, number: int, level: int = 0) -> str:
+        return paragraph(words, f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{number}"/></w:numPr>')
+
+    body = item("a", 1) + item("b", 1, 1) + item("c", 2) + item("d", 3) + item("e", 3) + item("f", 4)
+    assert text(docx_bytes(body, numbering=numbering), "a.docx").split("\n") == [
+        "1. a", "1.a) b", "2. c", "5. d", "6. e", "1. f"
+    ]  # fmt: skip
+
+
+def test_powers_symbols_and_choices_of_word() -> None:
+    raised = '<w:vertAlign w:val="superscript"/>'
+    choice = '<w:r><w:fldChar><w:ffData><w:ddList><w:result w:val="1"/><w:listEntry w:val="Oslo"/><w:listEntry w:val="Bergen"/></w:ddList></w:ffData></w:fldChar></w:r>'
+    symbols = run("\uf0b3 5", '<w:rFonts w:ascii="Symbol"/>')
+    body = f"<w:p>{run('10')}{run('6', raised)}{run(' m')}{run('2', raised)} {symbols} {choice}</w:p>"
+    assert text(docx_bytes(body), "a.docx") == "10^6 m2≥ 5Bergen"
+
+
+# Archives that are cut off
+
+
+def sentences(count: int) -> list[str]:
+    return [f"Sentence {number} says {random.Random(number).random()}." for number in range(count)]
+
+
+def test_a_document_of_word_that_is_cut_off_is_read_in_part() -> None:
+    whole = docx_bytes("".join(map(paragraph, sentences(2000))))
+    found = reading(whole[: len(whole) // 2], "a.docx")
+    assert found.documents[0].page_content.startswith("Sentence 0 says")
+    assert found.omissions == ["its archive is cut off within word/document.xml: what follows is missing"]
+
+
+def test_a_book_that_is_cut_off_is_read_in_part() -> None:
+    numbers = range(5)
+    items = "".join(f'<item id="i{n}" href="p{n}.xhtml" media-type="application/xhtml+xml"/>' for n in numbers)
+    whole = zipped(
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfile full-path="c.opf"/></container>',
+            "c.opf": f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{items}</manifest><spine>'
+            + "".join(f'<itemref idref="i{n}"/>' for n in numbers)
+            + "</spine></package>",
+        }
+        | {f"p{n}.xhtml": f"<html><body><p>Chapter {n}: {' '.join(sentences(200))}</p></body></html>" for n in numbers}
+    )
+    found = reading(whole[: len(whole) * 2 // 3], "a.epub")
+    assert {document.metadata["chapter"] for document in found.documents} >= {1, 2, 3}
+    assert found.omissions[0].startswith("its archive is cut off")
+    assert found.omissions[-1] == "chapter 5: its archive is cut off before p4.xhtml"
+
+
+# Presentations and OpenDocument
+
+
+def test_smart_art_and_newer_comments_of_powerpoint() -> None:
+    names = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
+    parts = {
+        "_rels/.rels": relations({"ppt/presentation.xml": "officeDocument"}),
+        "ppt/presentation.xml": f'<p:presentation {names}><p:sldIdLst><p:sldId id="256" r:id="r1"/></p:sldIdLst></p:presentation>',
+        "ppt/_rels/presentation.xml.rels": relations({"slides/slide1.xml": "slide"}),
+        "ppt/slides/slide1.xml": f"<p:sld {names}><p:sp><p:txBody><a:p><a:r><a:t>Body</a:t></a:r></a:p></p:txBody></p:sp></p:sld>",
+        "ppt/slides/_rels/slide1.xml.rels": relations({"../d.xml": "diagramData", "../c.xml": "comments"}),
+        "ppt/d.xml": f"<d {names}><a:p><a:r><a:t>First step</a:t></a:r></a:p></d>",
+        "ppt/c.xml": f"<c {names}><a:p><a:r><a:t>Too long</a:t></a:r></a:p></c>",
+    }
+    assert text(zipped(dict(parts)), "a.pptx") == "Body\nFirst step\nComment: Too long"
+
+
+ODF = " ".join(
+    f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+    for short, name in {"office": "office", "text": "text", "style": "style"}.items()
+)
+
+
+def test_hidden_text_and_numbers_of_opendocument() -> None:
+    content = (
+        f'<office:document-content {ODF}><office:automatic-styles><style:style style:name="T1"><style:text-properties text:display="none"/></style:style>'
+        '<text:list-style style:name="L1"><text:list-level-style-number text:level="1" style:num-format="1" style:num-suffix="."/>'
+        '<text:list-level-style-number text:level="2" style:num-format="a" text:display-levels="2"/></text:list-style></office:automatic-styles>'
+        '<office:body><office:text><text:p>seen <text:span text:style-name="T1">secret</text:span></text:p><text:p text:style-name="T1">hidden</text:p>'
+        '<text:list text:style-name="L1"><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>deep</text:p></text:list-item></text:list></text:list-item>'
+        "<text:list-item><text:p>two</text:p><text:p>more</text:p></text:list-item></text:list>"
+        '<text:list text:style-name="L1" text:continue-numbering="true"><text:list-item><text:p>three</text:p></text:list-item></text:list>'
+        "<text:list><text:list-item><text:p>plain</text:p></text:list-item></text:list></office:text></office:body></office:document-content>"
+    )
+    found = text(zipped({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content}), "a.odt")
+    assert found.split("\n") == ["seen ", "1. one", "1.a deep", "2. two", "more", "3. three", "- plain"]
+
+
+def test_a_flat_opendocument_file() -> None:
+    flat = f'<?xml version="1.0"?><office:document {ODF}><office:body><office:text><text:h text:outline-level="1">Head</text:h><text:p>Words</text:p></office:text></office:body></office:document>'
+    [document] = reading(flat, "a.fodt").documents
+    assert (document.page_content, document.metadata["heading"]) == ("Head\nWords", "Head")
+
+
+# Pages and XML
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<p>seen</p><p class=x>secret</p><p id=y>hidden</p>", "seen"),
+        ("<script>x</script><p class=x>a tab</p>", "a tab"),
+        ("<p>now <span style='text-decoration: line-through'>10</span> 12</p>", "now 12"),
+        ("<p>seen<span style='font-size:0px'>secret</span></p>", "seen"),
+        ("<div style='font-size:0'><b style='font-size:9px'>of a mail</b></div>", "of a mail"),
+        ("<p>10<sup>6</sup> H<sub>2</sub>O m<sup>2</sup></p>", "10^6 H2O m2"),
+        ("<p>3&#150;7 &#147;x&#148; &#128;5</p>", "3–7 “x” €5"),
+        ("<p><math><msup><mi>x</mi><mn>2</mn></msup><mo>=</mo><mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mi>c</mi></mfrac></math>.</p>", "x^2=(a+b)/c."),
+    ],
+)  # fmt: skip
+def test_what_is_seen_of_a_page(body: str, expected: str) -> None:
+    style = "<style>/* of .no */ @media print {.z {color: red}} .x, #y {display: none}</style>"
+    assert text(f"<html><head>{style}</head><body>{body}</body></html>", "a.html") == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "codec", "words"),
+    [("gb2312", "gbk", "朱镕基 访问"), ("shift_jis", "cp932", "①番の港は八時"), ("iso-8859-1", "cp1252", "It’s 5 €"), ("euc-kr", "cp949", "똠방 안녕")],
+)  # fmt: skip
+def test_charsets_that_are_declared_by_the_name_of_a_smaller_one(declared: str, codec: str, words: str) -> None:
+    page = f'<html><head><meta charset="{declared}"></head><body><p>{words}</p></body></html>'
+    assert text(page.encode(codec), "a.html") == words
+    mail = f"Subject: x\nMIME-Version: 1.0\nContent-Type: text/plain; charset={declared}\nContent-Transfer-Encoding: 8bit\n\n{words}"
+    assert text(mail.encode(codec), "a.eml").endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("xml", "expected"),
+    [
+        ('<!DOCTYPE d [<!ENTITY co "Harbour Trust">]><d><p>Paid by &co; today</p></d>', "p: Paid by Harbour Trust today"),
+        ("<d><p>One<br/>two H<sub>2</sub>O</p><s>In<l><i>apple</i><i>pear</i></l></s></d>", "p: One two H2O\ns: In apple pear"),
+        ("<d><x><![CDATA[<p>Leaves at <b>nine</b>.</p><script>x()</script>]]></x></d>", "x: Leaves at nine."),
+        ("<d><x>&lt;p&gt;Leaves&lt;/p&gt;</x><y>a &lt; b</y></d>", "x: Leaves\ny: a < b"),
+    ],
+)  # fmt: skip
+def test_the_text_of_xml(xml: str, expected: str) -> None:
+    assert text(xml, "a.xml") == expected
+
+
+def test_xml_that_is_cut_off_is_read_in_part() -> None:
+    found = reading("<d><p>First</p>\n<p>second is c", "a.xml")
+    assert found.documents[0].page_content == "p: First\np: second is c"
+    assert "premature end" in found.omissions[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.pdf", "<!doctype html><p>Please log in</p>", "Please log in"),
+        ("a.docx", "just words", "just words"),
+        ("a.xls", '<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?><Workbook><Data>Bolt</Data></Workbook>', "Data: Bolt"),
+        ("a.doc", '<?xml version="1.0"?><w:d xmlns:w="urn:w"><w:t>Old words</w:t></w:d>', "t: Old words"),
+        ("a.txt", "Subject: x\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nRsOkaHJl", "Subject: x\n\nFähre"),
+        ("Inbox", "From a@example.org Mon Jan  1 10:00:00 2024\nSubject: x\nTo: b\n\none\n\nFrom c@example.org Mon Jan  1 10:00:00 2024\nSubject: y\n\ntwo", "Subject: x\nTo: b\n\none\nSubject: y\n\ntwo"),
+        ("a.txt", "Note: no mail.\nStatus: open\n\nwords", "Note: no mail.\nStatus: open\n\nwords"),
+    ],
+)  # fmt: skip
+def test_content_decides_where_the_ending_lies(name: str, content: str, expected: str) -> None:
+    assert text(content, name) == expected
+
+
+# Mail
+
+
+def parts(*inner: str, kind: str = "mixed") -> str:
+    body = "".join(f"--B\n{part}\n" for part in inner)
+    return f"Subject: x\nMIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary=B\n\n{body}--B--\n"
+
+
+PLAIN = "Content-Type: text/plain\n\nSee"
+
+
+@pytest.mark.parametrize(
+    ("mail", "expected"),
+    [
+        ("\ufeffSubject: x\n\nwords", "words"),
+        ("From a@example.org Mon Jan  1 10:00:00 2024\nSubject: x\n\nwords", "words"),
+        (parts(PLAIN, "Content-Type: text/calendar\n\nLOCATION:Hall 4", kind="alternative"), "LOCATION:Hall 4"),
+        (parts(PLAIN, "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\nStatus: 5.1.1"), "Status: 5.1.1"),
+        (parts(PLAIN, "Content-Type: text/csv\n\nitem,qty\nbolt,7"), "item: bolt\nqty: 7"),
+        (parts(PLAIN, 'Content-Type: text/plain; name="a.md"\n\n# Head'), "# Head"),
+        ("Subject: x\nContent-Type: text/plain; format=flowed\n\nsoft \nbroken\n> quoted \n> too\n-- \nme", "soft broken\n> quoted too\n--\nme"),
+        ("Subject: x\nContent-Type: text/plain; format=flowed; delsp=yes\n\n日本 \n語", "日本語"),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_mail(mail: str, expected: str) -> None:
+    assert text(mail, "a.eml").endswith(expected)
+
+
+def test_fields_of_a_mail_in_another_charset_than_its_rules_allow() -> None:
+    assert text("Subject: Fähre nach Køge\n\nw".encode("latin-1"), "a.eml") == "Subject: Fähre nach Køge\n\nw"
+
+
+def test_an_attachment_is_known_by_its_type_where_its_name_has_no_ending() -> None:
+    content = base64.encodebytes(pdf_bytes("Words of the page")).decode()
+    mail = parts(PLAIN, f'Content-Type: application/pdf; name="scan"\nContent-Transfer-Encoding: base64\n\n{content}')
+    assert (
+        reading(mail, "a.eml").documents[-1].metadata | {"page": 1, "attachment": "scan"}
+        == reading(mail, "a.eml").documents[-1].metadata
+    )
+
+
+def test_a_mail_that_is_encrypted_says_so() -> None:
+    block = (
+        "-----BEGIN PGP MESSAGE-----\n\n" + base64.encodebytes(bytes(range(256))).decode() + "-----END PGP MESSAGE-----"
+    )
+    mail = parts(
+        "Content-Type: application/pgp-encrypted\n\nVersion: 1",
+        f"Content-Type: application/octet-stream; name=encrypted.asc\n\n{block}",
+        kind="encrypted",
+    )
+    found = reading(mail, "a.eml")
+    assert (found.omissions, [document.page_content for document in found.documents]) == (
+        ["the message is encrypted"],
+        ["Subject: x"],
+    )
+
+
+def test_a_web_archive_of_frames() -> None:
+    page = parts(
+        "Content-Type: text/html\n\n<frameset><frame src=a></frameset>",
+        "Content-Type: text/html\n\n<p>In the frame</p>",
+        kind="related",
+    )
+    assert text(page, "a.mht") == "In the frame"
+
+
+# Characters
+
+
+NOISE = base64.b64encode(random.Random(1).randbytes(54)).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("man.txt", "N\bNA\bAM\bME\bE\n_\bf_\bi_\bl_\be", "NAME\nfile"),
+        ("page.txt", "page one\x0cpage two\x01", "page one\x0cpage two\x01"),
+        ("protein.txt", "MKVLAAGIVGLCAAKRNDE" * 15, "MKVLAAGIVGLCAAKRNDE" * 15),
+        ("hex.txt", "key " + random.Random(1).randbytes(300).hex(), "key"),
+        ("uu.txt", "Words\nbegin 644 x\n" + ("M" + "$5&9!0WB=_" * 6 + "\n") * 4 + "`\nend\nMore", "Words\n\n\n\n\n\n\n\nMore"),
+        ("code.py", "x = (\n" + f'    "{NOISE}"\n' * 4 + ")\nlast()", "x = (\n\n\n\n\n)\nlast()"),
+        ("mixed.txt", "Fähre fährt täglich\n".encode() * 3 + "Tür\n".encode("latin-1"), "Fähre fährt täglich\n" * 3 + "Tür"),
+        ("le.txt", ("Паром отходит в одиннадцать.\n" * 3).encode("utf-16-le"), "Паром отходит в одиннадцать.\n" * 2 + "Паром отходит в одиннадцать."),
+    ],
+)  # fmt: skip
+def test_characters_that_are_text_and_those_that_are_not(name: str, data: bytes | str, expected: str) -> None:
+    assert text(data, name) == expected
