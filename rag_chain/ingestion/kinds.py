@@ -114,7 +114,7 @@ KINDS = (
     Kind("AsciiDoc", ".adoc .asciidoc", "text/asciidoc", "markup:read_asciidoc", _LINES, "the text",
          "comments, attributes, included files", extra=""),
     Kind("Org", ".org", "text/org", "markup:read_org", _LINES, "the text", "comments, drawers, tags", extra=""),
-    Kind("LaTeX", ".tex .ltx .latex", "application/x-latex", "markup:read_latex", _LINES,
+    Kind("LaTeX", ".tex .ltx .latex", "application/x-latex", "latex:read_latex", _LINES,
          "the text, common commands as they print", "the preamble, comments, included files", extra=""),
     HTML,
     Kind("saved web page", ".mhtml .mht", "multipart/related", "mail:read_web_archive", "headings", "as HTML",

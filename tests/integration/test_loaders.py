@@ -294,7 +294,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_broken_json(tmp_path: Path) -> None:
-    assert "not valid JSON" in reason(written(tmp_path, "a.json", '{"a": [1, 2'))
+    assert "not valid JSON" in reason(written(tmp_path, "a.json", '{"a": [1'))
     assert "line 1: not valid JSON" in reason(written(tmp_path, "a.jsonl", '{"a":\n'))
     assert reason(written(tmp_path, "b.json", "[" * 100_000))
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 
 import pytest
 from files import pdf_bytes
-from office import docx_bytes, paragraph, relations, table, zipped
+from office import docx_bytes, paragraph, raw_pdf, relations, shown, table, zipped
 
 from rag_chain.ingestion.loaders import interpret
 from rag_chain.ingestion.reading import Reading
@@ -311,3 +312,160 @@ NOISE = base64.b64encode(random.Random(1).randbytes(54)).decode()
 )  # fmt: skip
 def test_characters_that_are_text_and_those_that_are_not(name: str, data: bytes | str, expected: str) -> None:
     assert text(data, name) == expected
+
+
+# PDF
+
+
+def test_the_form_of_a_pdf_whose_fields_have_widgets_of_their_own() -> None:
+    widget = "<< /Type /Annot /Subtype /Widget /Rect [0 0 9 9] /Parent"
+    page = raw_pdf(
+        shown("Order"),
+        catalog="/AcroForm << /Fields [100 0 R 200 0 R] >>",
+        page={0: "/Annots [101 0 R 201 0 R 202 0 R]"},
+        objects={
+            100: "<< /T (city) /FT /Tx /V (Bergen) /Kids [101 0 R] >>",
+            101: f"{widget} 100 0 R >>",
+            200: "<< /T (size) /FT /Btn /Ff 32768 /V /Large /Kids [201 0 R 202 0 R] >>",
+            201: f"{widget} 200 0 R /AS /Off /AP << /N << /Small 3 0 R /Off 3 0 R >> >> >>",
+            202: f"{widget} 200 0 R /AS /Large /AP << /N << /Large 3 0 R /Off 3 0 R >> >> >>",
+        },
+    )
+    assert text(page, "a.pdf") == "Order\ncity: Bergen\nsize: Large"
+
+
+def test_files_attached_to_a_pdf() -> None:
+    names = "/Names << /EmbeddedFiles << /Names [(a.csv) 100 0 R (b.bin) 102 0 R] >> >>"
+    objects = {
+        100: "<< /Type /Filespec /F (a.csv) /UF (a.csv) /EF << /F 101 0 R >> >>",
+        101: "<< /Type /EmbeddedFile /Length 16 >>\nstream\nitem,qty\nbolt,7\n\nendstream",
+        102: "<< /Type /Filespec /F (b.bin) /UF (b.bin) /EF << /F 103 0 R >> >>",
+        103: "<< /Type /EmbeddedFile /Length 8 >>\nstream\n\x01\x02\x03\x04\x05\x06\x07\x08\nendstream",
+    }
+    found = reading(raw_pdf(shown("Cover"), catalog=names, objects=objects), "a.pdf")
+    assert [(part.page_content, part.metadata.get("attachment")) for part in found.documents] == [
+        ("Cover", None), ("item: bolt\nqty: 7", "a.csv")
+    ]  # fmt: skip
+    assert found.omissions == ["the attachment b.bin: .bin is no document: binary file"]
+
+
+def test_a_scanned_page_with_a_number_is_no_page_of_text() -> None:
+    picture = "<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nA\nendstream"
+    scan = b"q 600 0 0 800 0 0 cm /I Do Q BT /F1 8 Tf 1 0 0 1 290 20 Tm (7) Tj ET"
+    resources = "/Resources << /Font << /F1 3 0 R >> /XObject << /I 100 0 R >> >>"
+    found = reading(raw_pdf(shown("Words"), scan, page={1: resources}, objects={100: picture}), "a.pdf")
+    assert found.omissions == ["page 2: a picture with few words beside it (a scan?)"]
+
+
+def test_a_hyphen_that_a_word_has_elsewhere_stays_at_the_end_of_a_line() -> None:
+    lines = shown("The well-known rule is a well-", "known one on tem-", "perature.")
+    assert text(raw_pdf(lines), "a.pdf") == "The well-known rule is a well-known one on temperature."
+
+
+# Tables, JSON, notebooks
+
+
+def test_quotes_of_two_rows_do_not_swallow_what_is_between_them() -> None:
+    found = reading('size\tname\n"5\tpipe\n7\tbolt\n"9\trod\n11\tnut\n', "a.tsv")
+    assert [document.page_content for document in found.documents] == [
+        "size: 5\nname: pipe", "size: 7\nname: bolt", "size: 9\nname: rod", "size: 11\nname: nut"
+    ]  # fmt: skip
+    assert "line 2" in found.omissions[0]
+
+
+def test_cells_of_many_lines_stay_whole() -> None:
+    found = reading('name,note\nbolt,"one, two\nthree, four"\nnut,"says ""hi"""\n', "a.csv")
+    assert [document.page_content for document in found.documents] == [
+        "name: bolt\nnote: one, two\nthree, four", 'name: nut\nnote: says "hi"'
+    ]  # fmt: skip
+    assert not found.omissions
+
+
+def test_dialects_of_json() -> None:
+    assert text(
+        "{name: 'it\\'s \"so\"', // no\n hex: 0xFF, half: .5, list: [1, 2,], on: True, 'a b': +1, /* c */ url: \"http://x\"}",
+        "a.json5",
+    ) == ('name: it\'s "so"\nhex: 0xFF\nhalf: .5\nlist: 1, 2\non: True\na b: +1\nurl: http://x')
+
+
+def test_json_that_is_cut_off_or_broken_is_read_up_to_there() -> None:
+    found = reading('{"kept": 1, "rows": [{"name": "first"}, {"name": "second", "tags": ["a"]}, {"na', "a.json")
+    assert [document.page_content for document in found.documents] == [
+        "kept: 1", "rows[0].name: first\nrows[1].name: second\nrows[1].tags: a"
+    ]  # fmt: skip
+    assert found.omissions == ["not valid JSON: Unterminated string starting at in line 1; what follows is missing"]
+
+
+def test_several_values_in_one_json_file_and_one_value_in_json_lines() -> None:
+    found = reading('{\n "a": "one"\n}\n{\n "a": "two"\n}\n', "a.json")
+    assert [(d.page_content, d.metadata["start_line"], d.metadata["end_line"]) for d in found.documents] == [
+        ("a: one", 1, 3),
+        ("a: two", 4, 6),
+    ]
+    assert text('[\n{"a": "one"},\n{"a": "two"}\n]', "a.jsonl") == "a: one\n\na: two"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"text/plain": "<IPython.core.display.Markdown object>", "text/markdown": ["The **answer**\n", "is 42"]}, "f()\n\nThe **answer**\nis 42"),
+        ({"text/plain": "<Styler at 0x1>", "text/html": "<table><tr><td>bolt</td></tr></table>"}, "f()\n\nbolt"),
+        ({"text/plain": "<Math object>", "text/latex": "$x^2$"}, "f()\n\n$x^2$"),
+        ({"text/plain": "   item\n0  bolt", "text/html": "<table></table>"}, "f()\n\n   item\n0  bolt"),
+        ({"text/plain": "<Figure size 1x1>", "image/png": "iVBOR"}, "f()"),
+    ],
+)  # fmt: skip
+def test_results_of_a_notebook(data: dict[str, str], expected: str) -> None:
+    cell = {"cell_type": "code", "source": "f()", "outputs": [{"output_type": "display_data", "data": data}]}
+    assert text(json.dumps({"cells": [cell], "nbformat": 4}), "a.ipynb") == expected
+
+
+# Text with marks
+
+
+def test_comments_in_the_lines_of_markdown() -> None:
+    source = "# Head <!-- omit -->\n\nPara <!-- secret\nstill --> on `<!-- code -->`.\n\n- item <!-- no -->\n\n  <!-- no -->\n\n```\n<!-- kept -->\n```"
+    assert text(source, "a.md") == "# Head \n\nPara \n on `<!-- code -->`.\n\n- item \n\n  \n\n```\n<!-- kept -->\n```"
+
+
+def test_latex_as_it_prints() -> None:
+    source = r"""\begin{document}
+\section{Start}
+\begin{comment}
+secret
+\end{comment}
+\iffalse hidden \fi
+Run \verb|a % b| now, {\bf bold \emph{x}}\footnote{a note
+on two lines}, 50\% \LaTeX{} \ldots\ 3\textsuperscript{rd} 10\,km --- end.
+\begin{tabular}{l|r}
+\toprule
+Item & \multicolumn{2}{c}{Qty} \\
+\midrule
+Bolt & 7 \\
+\end{tabular}
+\begin{verbatim}
+% kept -- \bf
+\end{verbatim}
+\end{document}"""
+    [document] = reading(source, "a.tex").documents
+    assert [line.strip() for line in document.page_content.split("\n") if line.strip()] == [
+        "Start", "Run a % b now, bold x (a note", "on two lines), 50% LaTeX … 3rd 10 km — end.", "Item | Qty", "Bolt | 7",
+        r"\begin{verbatim}", r"% kept -- \bf", r"\end{verbatim}",
+    ]  # fmt: skip
+    assert (document.metadata["start_line"], document.page_content.count("\n")) == (2, 16)
+
+
+def test_rtf_without_deleted_text() -> None:
+    assert text(r"{\rtf1\ansi kept {\deleted gone {\b too}} \lquote x\rquote\par}", "a.rtf") == "kept ‘x’"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\none\n\ntwo\n\n2\n00:00:03,000 --> 00:00:04,000\nthree\n", "one two three"),
+        ("a.vtt", "WEBVTT\n\nNOTE no\nmore\n\nid1\n00:01.000 --> 00:02.000\n<v Anna>Hello &amp; you</v>\n\nNOTE no\n", "Hello & you"),
+        ("a.ass", "[Events]\nFormat: Layer, Start, End, Style, Text\nDialogue: 0,0:00:01.00,0:00:02.00,D,{\\i1}One, two{\\i0}\\Nthree\n", "One, two three"),
+    ],
+)  # fmt: skip
+def test_what_subtitles_say(name: str, source: str, expected: str) -> None:
+    assert text(source, name) == expected

@@ -14,6 +14,7 @@ _FRONT_TITLE = re.compile(r"^title:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _VERBATIM = {"fence", "code_block", "table_open", "html_block"}
 _TABLE_HEADER_LINES = 2
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_COMMENT_OR_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)|<!--.*?-->", re.DOTALL)
 _MDX_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
 _MDX_MODULE = re.compile(r"(?:import|export)\s")
 
@@ -70,20 +71,23 @@ def visible_markdown(text: str, *, mdx: bool = False) -> str:
     lines = text.split("\n")
     spans = []
     for token in _BLOCKS.parse(text):
-        if token.map is None or token.level:
+        if token.map is None or token.type not in ("html_block", "inline"):
             continue
-        block = "\n".join(lines[slice(*token.map)])
-        if token.type == "html_block" and "<!--" in block:
-            spans.append((token.map, _COMMENT.sub(_blank, block)))
-        elif mdx and token.type == "paragraph_open":
-            block = "\n" * block.count("\n") if _MDX_MODULE.match(block) else _MDX_COMMENT.sub(_blank, block)
-            spans.append((token.map, block))
+        block = found = "\n".join(lines[slice(*token.map)])
+        if "<!--" in block:
+            found = (_COMMENT if token.type == "html_block" else _COMMENT_OR_CODE).sub(_blank, block)
+        if mdx and token.type == "inline" and token.level == 1:
+            found = "\n" * found.count("\n") if _MDX_MODULE.match(found) else _MDX_COMMENT.sub(_blank, found)
+        if found != block:
+            spans.append((token.map, found))
     for (start, end), block in spans:
         lines[start:end] = block.split("\n")
     return "\n".join(lines)
 
 
 def _blank(found: re.Match[str]) -> str:
+    if found.group().startswith("`"):
+        return found.group()
     return "\n" * found.group().count("\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.documents import Document
@@ -14,8 +15,18 @@ from rag_chain.ingestion.encodings import clean, decode
 from rag_chain.ingestion.readers.records import bad_lines
 from rag_chain.ingestion.reading import PARAGRAPHS, RECORD, Reading
 
-# A string, or what JSON does not know and its dialects do: comments, and a comma before a closing bracket.
-_DIALECT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}])', re.DOTALL)
+# A string, or what JSON does not know and its dialects do: strings in single quotes, comments, a comma before a closing
+# bracket, names without quotes, other numbers.
+_DIALECT = re.compile(
+    r"""(?P<string>"(?:[^"\\\n]|\\.)*")|'(?P<single>(?:[^'\\\n]|\\.)*)'|(?P<comment>//[^\n]*|/\*.*?\*/)"""
+    r"|(?P<comma>,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}]))"
+    r"|(?P<name>[A-Za-z_$][\w$]*(?=\s*:)|[-+]?Infinity\b|(?:undefined|True|False|None)\b"
+    r"|[-+]?(?:0[xX][0-9a-fA-F]+|\.\d[\d.eE]*|\d+\.(?!\d))|\+\d[\d.eE]*)",
+    re.DOTALL,
+)
+_DEEPEST = 20
+_SPACE = re.compile(r"[\s,]*")
+_COLON = re.compile(r"\s*:\s*")
 
 
 class _Object(tuple[tuple[str, Any], ...]):
@@ -28,24 +39,84 @@ def read_json(data: bytes) -> Reading:
     """One Document an item of the outer list (``row``, from 1) or a key of the outer object (``heading``).
 
     A flat object is one record, row 1. Nested values stand a line each as ``path.to[0].key: value``. Numbers stand as
-    they are written. Comments and trailing commas are allowed; a file of one value a line is read as JSON Lines.
+    they are written. Comments, trailing commas and names without quotes are allowed; of several values,
+    each is a record. What stands before the place where a file is cut off or broken is read.
     """
     text = decode(data)
+    omissions = []
     try:
         value = _parsed(text)
     except json.JSONDecodeError as error:
-        reading = _json_lines(text)
-        if reading.documents and len(reading.omissions) == 0:
-            return reading
-        raise DocumentLoadError(f"not valid JSON: {error.msg} in line {error.lineno}") from error
+        for reading in (_json_lines(text), _values(text)):
+            if reading.documents and not reading.omissions:
+                return reading
+        value = _beginning(text, _SPACE.match(text).end(), 0)[0]  # type: ignore[union-attr]
+        reason = f"not valid JSON: {error.msg} in line {error.lineno}"
+        if not value or not isinstance(value, list | _Object) or not _lines(value):
+            raise DocumentLoadError(reason) from error
+        omissions = [f"{reason}; what follows is missing"]
+    return Reading(_documents(value), omissions)
+
+
+def _documents(value: Any) -> list[Document]:
     if isinstance(value, _Object):
         if not any(isinstance(item, list | _Object) for _, item in value):
             lines = _lines(value)
-            return Reading([_record(lines, row=1)] if lines else [])
-        return Reading([_record(_lines(item, key), heading=clean(key)) for key, item in value if _lines(item, key)])
+            return [_record(lines, row=1)] if lines else []
+        return [_record(_lines(item, key), heading=clean(key)) for key, item in value if _lines(item, key)]
     if isinstance(value, list):
-        return Reading([_record(_lines(item), row=row) for row, item in enumerate(value, 1) if _lines(item)])
-    return Reading([_record(_lines(value), row=1)])
+        return [_record(_lines(item), row=row) for row, item in enumerate(value, 1) if _lines(item)]
+    return [_record(_lines(value), row=1)]
+
+
+def _values(text: str) -> Reading:
+    """The values of a text that holds several, one after the other, each with its lines."""
+    documents: list[Document] = []
+    position = _SPACE.match(text).end()  # type: ignore[union-attr]
+    line = 1 + text.count("\n", 0, position)
+    while position < len(text):
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError):
+            return Reading(documents, ["not valid JSON"])
+        last = line + text.count("\n", position, end)
+        if lines := _lines(value):
+            documents.append(_record(lines, start_line=line, end_line=last))
+        position = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+        line = last + text.count("\n", end, position)
+    return Reading(documents)
+
+
+def _beginning(text: str, position: int, depth: int) -> tuple[Any, int, bool]:
+    """What is whole of a value that is cut off or broken somewhere; where it ends; whether all of it is whole."""
+    try:
+        value, end = _DECODER.raw_decode(text, position)
+        is_whole = end < len(text) or text[position : position + 1] not in "-0123456789"  # digits may be missing
+        return (value if is_whole else None), end, is_whole
+    except (json.JSONDecodeError, RecursionError):
+        opening = text[position : position + 1]
+        if depth >= _DEEPEST or opening not in ("[", "{"):
+            return None, position, False
+    items: list[Any] = []
+    position += 1
+    while True:
+        position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
+        key = ""
+        if opening == "{":
+            try:
+                key, end = _DECODER.raw_decode(text, position)
+            except (json.JSONDecodeError, RecursionError):
+                break
+            colon = _COLON.match(text, end)
+            if not isinstance(key, str) or colon is None:
+                break
+            position = colon.end()
+        value, position, is_whole = _beginning(text, position, depth + 1)
+        if is_whole or value:
+            items.append((key, value) if opening == "{" else value)
+        if not is_whole:
+            break
+    return (_Object(items) if opening == "{" else items), position, False
 
 
 def read_jsonl(data: bytes) -> Reading:
@@ -56,11 +127,13 @@ def read_jsonl(data: bytes) -> Reading:
     """
     text = decode(data)
     reading = _json_lines(text)
-    if not reading.documents and reading.omissions:
-        try:
-            return read_json(data)  # one value in many lines
-        except DocumentLoadError:
-            raise DocumentLoadError(f"not valid JSON Lines: {reading.omissions[0]}") from None
+    if reading.omissions:
+        with suppress(DocumentLoadError):
+            whole = read_json(data)  # one value in many lines
+            if not whole.omissions:
+                return whole
+        if not reading.documents:
+            raise DocumentLoadError(f"not valid JSON Lines: {reading.omissions[0]}")
     return reading
 
 
@@ -84,7 +157,7 @@ def _parsed(text: str) -> Any:
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
-        plain = _DIALECT.sub(lambda found: found.group() if found.group()[0] == '"' else _blank(found.group()), text)
+        plain = _DIALECT.sub(_strict, text)
         if plain == text:
             raise
         try:
@@ -93,13 +166,25 @@ def _parsed(text: str) -> Any:
             raise error from None
 
 
-def _blank(text: str) -> str:
-    return "\n" * text.count("\n") or " "
+def _strict(found: re.Match[str]) -> str:
+    """A token of a dialect as JSON has it, in as many lines."""
+    match found.lastgroup:
+        case "string":
+            return found.group()
+        case "single":
+            inner = found.group("single").replace("\\'", "'")
+            return '"' + re.sub(r'(?<!\\)"', r"\"", inner) + '"'
+        case "name":
+            return f'"{found.group()}"'
+    return "\n" * found.group().count("\n") or " "
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=str)
 
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=str)
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise DocumentLoadError("its JSON is nested too deep") from error
 
@@ -110,7 +195,10 @@ def _record(lines: list[str], **position: Any) -> Document:
 
 def _lines(value: Any, path: str = "") -> list[str]:
     found = ((where, clean(text)) for where, text in _leaves(value, path))
-    return [clean(f"{where}: {text}" if where else text) for where, text in found if text.strip()]
+    try:
+        return [clean(f"{where}: {text}" if where else text) for where, text in found if text.strip()]
+    except RecursionError as error:
+        raise DocumentLoadError("its JSON is nested too deep") from error
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:

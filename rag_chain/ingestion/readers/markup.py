@@ -1,9 +1,8 @@
-"""AsciiDoc, Org and LaTeX: one Document a section, whose lines are the file's."""
+"""AsciiDoc and Org: one Document a section, whose lines are the file's."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,31 +22,10 @@ _ORG_BLOCK = re.compile(r"\s*#\+(begin|end)_(\w+)", re.IGNORECASE)
 _ORG_TITLE = re.compile(r"\s*#\+title:\s*(.*)", re.IGNORECASE)
 _ORG_DRAWER = re.compile(r"\s*:[\w-]+:\s*\Z")
 _ORG_UNSEEN = re.compile(r"\s*#(?:\s|\Z|\+\w+:)")
-_TEX_HEADING = re.compile(r"\\(part|chapter|section|subsection|subsubsection|paragraph)\*?\s*(?:\[[^\]]*\])?\s*\{")
-_TEX_LEVELS = {"part": 0, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
-_TEX_VERBATIM = re.compile(r"\\begin\{(verbatim|lstlisting|minted|alltt)\*?\}.*?\\end\{\1\*?\}", re.DOTALL)
-_TEX_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
-_TEX_UNSEEN = re.compile(
-    r"\\(?:begin|end)\{(?!tabular|array|equation|align)[^{}]*\}(?:\[[^\]]*\])?|\\(?:label|index|vspace|hspace|input"
-    r"|include|bibliographystyle|bibliography|includegraphics)\*?(?:\[[^\]]*\])?\{[^{}]*\}"
-    r"|\\(?:maketitle|tableofcontents|noindent|centering|clearpage|newpage|hline|par|smallskip|medskip|bigskip)\b"
-)
-_TEX_STYLED = re.compile(
-    r"\\(?:emph|text(?:bf|it|tt|sc|rm|sf|sl|up)?|underline|mbox|footnote|caption|title|author|url|href\{[^{}]*\})"
-    r"\s*\{([^{}]*)\}"
-)
-_TEX_REFERENCE = re.compile(r"\\(?:cite[a-z]*|ref|eqref|pageref|autoref|cref)\*?(?:\[[^\]]*\])*\{([^{}]*)\}")
-_TEX_ACCENT = re.compile(r"\\([\"'`^~=.]|[cvuHk](?=[{\s]))\s*(?:\{\\?([A-Za-z])\}|\\?([A-Za-z]))")
-_TEX_COMBINING = dict(zip("\"'`^~=.cvuHk", "\u0308\u0301\u0300\u0302\u0303\u0304\u0307\u0327\u030c\u0306\u030b\u0328",
-                          strict=True))  # fmt: skip
-_TEX_SPECIAL = re.compile(r"\\([&%$#_{}])")
-_TEX_TITLE = re.compile(r"\\title\s*(?:\[[^\]]*\])?\s*\{")
-_TEX_START = "\\begin{document}"
-_DEEPEST_NESTING = 4
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """The headings and tables of a text, by the numbers of their lines from 0."""
 
     lines: list[str]
@@ -60,7 +38,7 @@ class _Found:
 
 def read_asciidoc(data: bytes) -> Reading:
     """The sections of an AsciiDoc text; comments, attributes and anchors are left out."""
-    found = _Found(decode(data).split("\n"))
+    found = Found(decode(data).split("\n"))
     fence = ""
     table = -1
     for number, line in enumerate(found.lines):
@@ -92,7 +70,7 @@ def read_asciidoc(data: bytes) -> Reading:
             found.lines[number] = ""
         elif _ADOC_ATTRIBUTE.match(line) or _ADOC_UNSEEN.match(line):
             found.lines[number] = ""
-    return _reading(found)
+    return reading_of(found)
 
 
 def _adoc_header_end(lines: list[str], table: int) -> int:
@@ -105,7 +83,7 @@ def _adoc_header_end(lines: list[str], table: int) -> int:
 
 def read_org(data: bytes) -> Reading:
     """The sections of an Org text; comments, drawers, keywords and tags are left out."""
-    found = _Found(decode(data).split("\n"))
+    found = Found(decode(data).split("\n"))
     block = ""
     in_drawer = False
     for number, line in enumerate(found.lines):
@@ -131,10 +109,10 @@ def read_org(data: bytes) -> Reading:
         elif _ORG_UNSEEN.match(line):
             found.lines[number] = ""
     _add_org_tables(found)
-    return _reading(found)
+    return reading_of(found)
 
 
-def _add_org_tables(found: _Found) -> None:
+def _add_org_tables(found: Found) -> None:
     start = None
     for number, line in enumerate([*found.lines, ""]):
         is_row = line.lstrip().startswith("|")
@@ -146,66 +124,7 @@ def _add_org_tables(found: _Found) -> None:
             start = None
 
 
-def read_latex(data: bytes) -> Reading:
-    """The sections of a LaTeX text; the preamble and comments are left out, common commands are what they print."""
-    text = decode(data)
-    title = _TEX_TITLE.search(text)
-    name = _tex_text(_argument(text, title.end())) if title else ""
-    start = text.find(_TEX_START)
-    if start >= 0:
-        start += len(_TEX_START)
-        text = "\n" * text.count("\n", 0, start) + text[start:]
-    verbatim: list[str] = []
-
-    def kept(block: re.Match[str]) -> str:
-        verbatim.append(block.group())
-        return f"\x00{len(verbatim) - 1}\x00" + "\n" * block.group().count("\n")
-
-    text = _TEX_COMMENT.sub(r"\1", _TEX_VERBATIM.sub(kept, text))
-    found = _Found([], name)
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        heading = _TEX_HEADING.search(line)
-        if heading:
-            argument = _argument("\n".join(lines[number : number + 5]), heading.end())
-            words = _tex_text(argument)
-            found.headings.append((number, _TEX_LEVELS[heading.group(1)], words))
-            if "\n" not in argument:
-                line = line[: heading.start()] + argument + line[heading.end() + len(argument) + 1 :]
-        found.lines.append(_tex_text(line, strip=False))
-    text = "\n".join(found.lines)
-    for number, block in enumerate(verbatim):
-        text = text.replace(f"\x00{number}\x00" + "\n" * block.count("\n"), block)
-    found.lines = text.split("\n")
-    return _reading(found)
-
-
-def _argument(text: str, start: int) -> str:
-    """What stands up to the brace that closes the one before ``start``."""
-    depth = 1
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
-        if not depth:
-            return text[start:position]
-    return text[start:].split("\n", 1)[0]
-
-
-def _tex_text(text: str, *, strip: bool = True) -> str:
-    if "\\" in text or "~" in text or "``" in text:
-        text = _TEX_ACCENT.sub(
-            lambda m: unicodedata.normalize("NFC", (m.group(2) or m.group(3)) + _TEX_COMBINING[m.group(1)]), text
-        )
-        text = text.replace("\\item", "- ").replace("\\ss", "ß")
-        for _ in range(_DEEPEST_NESTING):
-            text, count = _TEX_STYLED.subn(r"\1", _TEX_REFERENCE.sub(r"[\1]", _TEX_UNSEEN.sub("", text)))
-            if not count:
-                break
-        text = text.replace("\\\\", " ").replace("~", " ").replace("``", "“").replace("''", "”")
-        text = _TEX_SPECIAL.sub(r"\1", text)
-    return " ".join(text.split()) if strip else text.rstrip()
-
-
-def _reading(found: _Found) -> Reading:
+def reading_of(found: Found) -> Reading:
     """A Document a section; a heading with nothing below it goes with the next."""
     path = HeadingPath()
     documents: list[Document] = []

@@ -20,7 +20,7 @@ _BARE_REPR = re.compile(r"\A<[^\n]*>\Z")
 def read_notebook(data: bytes) -> Reading:
     """The cells with something in them, in order; ``heading`` is the path that the Markdown cells open.
 
-    Of the outputs, streams and ``text/plain`` results are read, but neither errors nor reprs like ``<Figure>``.
+    Of the outputs, streams and results are read as text, but neither errors nor reprs like ``<Figure>``.
 
     Raises:
         DocumentLoadError: it is no notebook.
@@ -65,11 +65,27 @@ def _text_of(output: dict[str, Any]) -> str:
     if kind in ("stream", "pyout") and "text" in output:
         text = _joined(output["text"])
     elif kind in ("execute_result", "display_data"):
-        text = _joined((output.get("data") or {}).get("text/plain", ""))
+        text = _shown(output.get("data") or {})
     else:
         return ""
     text = text.strip("\n")
     return "" if _BARE_REPR.match(text) else text
+
+
+def _shown(data: dict[str, Any]) -> str:
+    """What a result says: its plain text, or another form of it where that is a mere name."""
+    plain = _joined(data.get("text/plain", "")).strip("\n")
+    if plain and not _BARE_REPR.match(plain):
+        return plain
+    for kind in ("text/markdown", "text/latex"):
+        if kind in data:
+            return _joined(data[kind])
+    if "text/html" in data:
+        from rag_chain.ingestion.readers.page import read_html
+
+        page = f'<meta charset="utf-8">{_joined(data["text/html"])}'.encode()
+        return "\n\n".join(document.page_content for document in read_html(page).documents)
+    return plain
 
 
 def _joined(source: Any) -> str:

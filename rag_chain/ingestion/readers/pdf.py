@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import pypdfium2
 from langchain_core.documents import Document
@@ -16,6 +14,7 @@ from pypdfium2 import raw
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
 from rag_chain.ingestion.markup.sections import SEPARATOR, HeadingPath
+from rag_chain.ingestion.readers.pdf_notes import read_annotations, read_attachments
 from rag_chain.ingestion.readers.running_heads import without_running_heads
 from rag_chain.ingestion.reading import Reading, listed
 
@@ -23,6 +22,14 @@ from rag_chain.ingestion.reading import Reading, listed
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _SOFT_HYPHEN = "\x02"
 """PDFium's mark of a hyphen that ends a line within a word. It joins the two lines."""
+_JOINT = "\ue0ff"
+"""Stands for it until the whole document is known."""
+_CUT_WORD = re.compile(r"([^\W\d_]{2,})-\n([^\W\d_A-Z]{2,})")
+_CUT = re.compile(rf"([^\W\d_]+){_JOINT}([^\W\d_]+)")
+_COMPOUND = re.compile(r"\b[^\W\d_]+-[^\W\d_]+\b")
+_FEW_WORDS = 40
+"""Letters of a page that say no more than its number."""
+_MOST_OF_A_PAGE = 0.5
 _NO_CHARACTER = re.compile("[\ufffe\uffff\x00-\x08\x0b\x0e-\x1f]")
 _UNMAPPED = re.compile("[\ufffd\ue000-\uf8ff]")
 _GLYPH_NAME = re.compile(r"/g\d+|\(cid:\d+\)|/uni[0-9A-F]{4}")
@@ -30,8 +37,6 @@ _LEAST_LEGIBLE = 0.5
 _MOST_TEXT = 20_000_000
 _SYNTHETIC_GAP = 0.35
 """Of the font's size: a gap that is narrower is no blank, even where PDFium puts one."""
-_NOTES = (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE,
-          raw.FPDF_ANNOT_STRIKEOUT, raw.FPDF_ANNOT_SQUIGGLY, raw.FPDF_ANNOT_CARET, raw.FPDF_ANNOT_STAMP)  # fmt: skip
 _UNTITLED = {"untitled", "(unspecified)", "unspecified", "(anonymous)"}
 
 
@@ -92,6 +97,8 @@ def read_pdf(data: bytes) -> Reading:
         if not any(text.strip() or note for text, note in zip(texts, notes, strict=True)):
             raise DocumentLoadError(bad.reason_for_nothing())
         title = " ".join(clean(document.get_metadata_value("Title")).split())
+        texts = _with_hyphens(texts)
+        attached = read_attachments(document)
         outline = _outline(document)
         labels = [_label(document, number) for number in range(len(document))]
     known = {"title": title} if title and title.lower() not in _UNTITLED else {}
@@ -106,7 +113,7 @@ def read_pdf(data: bytes) -> Reading:
             if section.strip():
                 found = position | ({"heading": SEPARATOR.join(heading)} if heading else {})
                 documents.append(Document(page_content=section, metadata=found))
-    return Reading(documents, bad.omissions())
+    return Reading(documents + attached.documents, bad.omissions() + attached.omissions)
 
 
 class _Bad:
@@ -117,6 +124,7 @@ class _Bad:
         self.pictures: list[int] = []
         self.broken: list[int] = []
         self.illegible: list[int] = []
+        self.drawn: list[int] = []
 
     def omissions(self) -> list[str]:
         said = (
@@ -125,6 +133,8 @@ class _Bad:
             (self.broken, "damaged", "damaged"),
             (self.illegible, "its text has no letters (a font without a mapping)",
              "their text has no letters (a font without a mapping)"),
+            (self.drawn, "a picture with few words beside it (a scan?)",
+             "pictures with few words beside them (scans?)"),
         )  # fmt: skip
         return [
             f"{listed(pages, 'page', 'pages')}: {one if len(pages) == 1 else many}"
@@ -173,16 +183,29 @@ def _page(document: pypdfium2.PdfDocument, number: int, bad: _Bad) -> tuple[str,
         text_page = page.get_textpage()
         text = _text(text_page)
         text_page.close()
-        notes = _annotations(page)
+        notes = read_annotations(page, document.formenv)
         if not text.strip() and not notes:
             pictures = any(True for _ in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
             (bad.pictures if pictures else bad.empty).append(number + 1)
         elif not _is_legible(text):
             bad.illegible.append(number + 1)
             text = ""
+        elif len("".join(text.split())) < _FEW_WORDS and _is_drawn(page):
+            bad.drawn.append(number + 1)
         return text, notes
     finally:
         page.close()
+
+
+def _is_drawn(page: pypdfium2.PdfPage) -> bool:
+    """Whether a picture takes most of the page."""
+    width, height = page.get_size()
+    for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        with suppress(pypdfium2.PdfiumError):
+            left, bottom, right, top = picture.get_bounds()
+            if (right - left) * (top - bottom) > _MOST_OF_A_PAGE * width * height:
+                return True
+    return False
 
 
 def _text(page: pypdfium2.PdfTextPage) -> str:
@@ -191,9 +214,9 @@ def _text(page: pypdfium2.PdfTextPage) -> str:
     if _GENERATED_WORDS.search(text):
         text = _without_gaps(page, count, text)
     text = text.replace("\r\n", "\n")
-    text = text.replace(_SOFT_HYPHEN, "")
+    text = text.replace(_SOFT_HYPHEN, _JOINT)
     text = clean(_NO_CHARACTER.sub("", text)).translate(_LIGATURES)
-    return _joined_hyphens(text)
+    return _CUT_WORD.sub(rf"\1{_JOINT}\2", text)
 
 
 _GENERATED_WORDS = re.compile(r"\b[A-Z]{2,} [A-Z]{1,3}\b")
@@ -224,9 +247,17 @@ def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int, gap: float) -> bool:
     return bool(before > 0 and abs(behind - before) < 0.05 * before)
 
 
-def _joined_hyphens(text: str) -> str:
-    """Words that a line's end has cut, in one piece."""
-    return re.sub(r"([^\W\d_]{2,})-\n([^\W\d_A-Z]{2,})", r"\1\2", text)
+def _with_hyphens(texts: list[str]) -> list[str]:
+    """Words that a line's end has cut, in one piece; with their hyphen, if they have it elsewhere in the document."""
+    if not any(_JOINT in text for text in texts):
+        return texts
+    compounds = {word.lower() for text in texts for word in _COMPOUND.findall(text)}
+
+    def joined(found: re.Match[str]) -> str:
+        word = "-".join(found.groups())
+        return word if word.lower() in compounds else "".join(found.groups())
+
+    return [_CUT.sub(joined, text).replace(_JOINT, "") for text in texts]
 
 
 def _is_legible(text: str) -> bool:
@@ -237,38 +268,6 @@ def _is_legible(text: str) -> bool:
     if len(_GLYPH_NAME.findall(solid)) * 3 > len(solid) * _LEAST_LEGIBLE:
         return False
     return len(_UNMAPPED.findall(solid)) < len(solid) * _LEAST_LEGIBLE
-
-
-def _annotations(page: pypdfium2.PdfPage) -> list[str]:
-    """What readers have written onto the page, and the values of its form."""
-    found = []
-    for index in range(raw.FPDFPage_GetAnnotCount(page)):
-        annotation = raw.FPDFPage_GetAnnot(page, index)
-        if not annotation:
-            continue
-        try:
-            kind = raw.FPDFAnnot_GetSubtype(annotation)
-            if raw.FPDFAnnot_GetFlags(annotation) & raw.FPDF_ANNOT_FLAG_HIDDEN:
-                continue
-            if kind == raw.FPDF_ANNOT_WIDGET:
-                name, value = _string(annotation, b"T"), _string(annotation, b"V")
-                if value.strip() and value != "Off":
-                    found.append(f"{name}: {value}" if name else value)
-            elif kind in _NOTES and (note := _string(annotation, b"Contents")).strip():
-                found.append(f"Note: {note}")
-        finally:
-            raw.FPDFPage_CloseAnnot(annotation)
-    return found
-
-
-def _string(annotation: Any, key: bytes) -> str:
-    length = raw.FPDFAnnot_GetStringValue(annotation, key, None, 0)
-    if length <= 2:
-        return ""
-    buffer = ctypes.create_string_buffer(length)
-    target = ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR))
-    raw.FPDFAnnot_GetStringValue(annotation, key, target, length)
-    return clean(buffer.raw[: length - 2].decode("utf-16-le", "replace"))
 
 
 def _label(document: pypdfium2.PdfDocument, number: int) -> str:

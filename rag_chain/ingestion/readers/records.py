@@ -127,7 +127,7 @@ def _delimiter(text: str) -> str:
 
 def _rows(text: str, delimiter: str) -> Reading:
     omissions = []
-    unclosed = _unclosed_quote(text, delimiter)
+    unclosed = _unclosed_quote(text, delimiter) or _swallowing_quote(text, delimiter)
     if unclosed:
         omissions.append(
             f"the quote that opens in line {unclosed} is never closed: quotes are read as letters from there"
@@ -174,6 +174,31 @@ def _unclosed_quote(text: str, delimiter: str) -> int:
             last, before = before, rows.line_num
             if row and rows.line_num >= text.rstrip("\n").count("\n") + 1:
                 return last + 1
+    return 0
+
+
+def _swallowing_quote(text: str, delimiter: str) -> int:
+    """The line of a quote that takes whole rows into its cell, because a later one ends it; 0: there is none.
+
+    Inches, for example: ``"5`` in one row and ``"7`` in another.
+    """
+    if text.count('"') < 2 or delimiter not in text:
+        return 0
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            pass
+        return 0
+    except csv.Error:
+        pass
+    lines = text.split("\n")
+    usual = Counter(line.count(delimiter) for line in lines[:_SNIFFED_ROWS] if line.strip()).most_common(1)[0][0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    before = 0
+    for _ in reader:
+        taken = lines[before : reader.line_num]
+        if len(taken) > 1 and usual and all(line.count(delimiter) == usual for line in taken):
+            return before + 1
+        before = reader.line_num
     return 0
 
 
