@@ -24,6 +24,7 @@ from itertools import islice
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from rag_chain.errors import InvalidQuestionError
+from rag_chain.follow_ups import asks_for_more
 from rag_chain.retrieval.analysis import is_stop_word
 from rag_chain.retrieval.leaning import leans_on_history
 from rag_chain.retrieval.selection import EVERYTHING, Selection
@@ -45,6 +46,12 @@ MAX_EARLIER = 1_000
 BORROWED_WEIGHT = 0.25
 """Weight of a borrowed stem in the lexical search, where one of the question is 1."""
 
+SAYS_LITTLE = 1
+"""Terms of a question that leans, such as "And its default?", for which those of the question before weigh as much."""
+
+SAYS_LITTLE_WEIGHT = 0.3
+"""Of the vector of such a question alone, where that of the expanded one has 1: it is near to every default."""
+
 _WORD = re.compile(r"\w+")
 
 STANDS_ALONE = 0.5
@@ -60,8 +67,9 @@ class HistoryQuery:
         question: as the user put it, without the blanks around it, or as a model rewrote it.
         borrowed: words of earlier questions, newest first; may be empty.
         terms: term -> weight, for the lexical search.
-        telling: the terms of the question itself that say something.
+        telling: terms that say what the question is about: its own, and where it leans, those of the question before.
         leans: whether the question needs the conversation to be understood.
+        says_little: whether it leans and has hardly a word of its own, such as "And its default?".
         selection: among which chunks to search.
     """
 
@@ -70,6 +78,7 @@ class HistoryQuery:
     terms: Mapping[str, float]
     telling: tuple[str, ...]
     leans: bool
+    says_little: bool = False
     selection: Selection = EVERYTHING
 
     @property
@@ -90,7 +99,9 @@ class HistoryQuery:
     @property
     def weights(self) -> tuple[float, ...]:
         """Of the vectors of ``texts`` in their sum."""
-        return (1.0, self.history_weight) if self.borrowed else (1.0,)
+        if not self.borrowed:
+            return (1.0,)
+        return (SAYS_LITTLE_WEIGHT if self.says_little else 1.0, self.history_weight)
 
     @property
     def sparse_texts(self) -> tuple[str, ...]:
@@ -100,7 +111,9 @@ class HistoryQuery:
     @property
     def sparse_weights(self) -> tuple[float, ...]:
         """Of the vectors of ``sparse_texts`` in their sum."""
-        return (1.0, BORROWED_WEIGHT * self.history_weight) if self.borrowed else (1.0,)
+        if not self.borrowed:
+            return (1.0,)
+        return (1.0, 1.0 if self.says_little else BORROWED_WEIGHT * self.history_weight)
 
     @property
     def standalone(self) -> str:
@@ -145,18 +158,39 @@ def history_query(
         analyze: the lexical index's own analysis, text -> terms.
         language: ISO 639-1 code of the question's language.
     """
+    if asks_for_more(question):
+        question, history = _question_before(question, history)
     terms = list(islice(dict.fromkeys(analyze(question)), MAX_STEMS))
     leans = leans_on_history(question, language)
-    borrowed = _borrowed(frozenset(terms), history, analyze, language)
-    weight = BORROWED_WEIGHT * (1.0 if leans else STANDS_ALONE)
     fillers = {term for word in _WORD.findall(question) if is_stop_word(word, language) for term in analyze(word)}
+    own = [term for term in terms if term not in fillers]
+    says_little = leans and len(own) <= SAYS_LITTLE
+    earlier = earlier_questions(history)
+    # Up to the one that says what this one goes on with.
+    near = next((n for n, text in enumerate(earlier, 1) if not leans_on_history(text, language)), len(earlier))
+    known = frozenset(terms)
+    lent = _borrowed(known, earlier[:near], analyze, language) if leans else {}
+    borrowed = lent if says_little else _borrowed(known, earlier, analyze, language)
+    weight = BORROWED_WEIGHT * (1.0 if leans else STANDS_ALONE)
     return HistoryQuery(
         question,
         " ".join(dict.fromkeys(borrowed.values())),
-        dict.fromkeys(terms, 1.0) | dict.fromkeys(borrowed, weight),
-        tuple(term for term in terms if term not in fillers),
+        dict.fromkeys(terms, 1.0)
+        | dict.fromkeys(borrowed, weight)
+        | dict.fromkeys(lent, 1.0 if says_little else weight),
+        (*own, *lent),
         leans,
+        says_little,
     )
+
+
+def _question_before(question: str, history: Sequence[BaseMessage]) -> tuple[str, Sequence[BaseMessage]]:
+    """Return the question that "tell me more" goes on with, and the history before it; the same where there is none."""
+    for place in range(len(history) - 1, -1, -1):
+        text = str(history[place].text).encode(errors="ignore").decode().strip()[:MAX_EARLIER]
+        if isinstance(history[place], HumanMessage) and text and not asks_for_more(text):
+            return text, history[:place]
+    return question, history
 
 
 def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
@@ -167,15 +201,22 @@ def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
 
 def _borrowed(
     known: Collection[str],
-    history: Sequence[BaseMessage],
+    earlier: Sequence[str],
     analyze: Callable[[str], Sequence[str]],
     language: str,
 ) -> dict[str, str]:
-    """Term -> word, for the words of earlier questions that say something new, newest question first."""
+    """Term -> word, for the words of earlier questions that say something new.
+
+    Args:
+        known: terms that are not to be borrowed.
+        earlier: questions, newest first.
+        analyze: text -> terms.
+        language: of the question.
+    """
     borrowed: dict[str, str] = {}
     room = MAX_BORROWED
-    for earlier in earlier_questions(history):
-        for word in _WORD.findall(earlier):
+    for text in earlier:
+        for word in _WORD.findall(text):
             if is_stop_word(word, language):
                 continue
             new = [term for term in analyze(word) if term not in known and term not in borrowed]

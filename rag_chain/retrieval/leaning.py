@@ -43,6 +43,10 @@ _ENGLISH = _signs(
     | (?<!\bis\ )(?<!\bare\ )(?<!\bwas\ )(?<!\bwere\ )\bthere\b(?!\ (?:is|are|was|were|be|exists?)\b)
     | \b(?:which|that|this|the|other|first|second|third|last|next|new|old|each|every)\ ones?\b | \bones?\b\W*$
     | ^(?:what|which)\ (?:other\ )?\w+\ are\ there\W*$
+    | ^(?:in|on|at|for|by|from|since|to|of|with|under)\ (?:which|what)\ \w+\W*$
+    | ^(?:is|are)\ there\ (?:an?|any|some)\ (?:\w+\ )?(?:versions?|variants?|alternatives?|equivalents?|examples?
+      |limits?|exceptions?|shortcuts?|drawbacks?)\W*$
+    | ^(?:please\ )?(?:show|give)\ me\ (?:an?|some|the|more)\ (?:\w+\ )?(?:examples?|details?)\W*$ | ^for\ example\W*$
     | \bthe\ (?:two|three|first|second|third|last|next)\b\W*$ | \bthe\ (?:two|three)\b\ (?:\w+\ )?differ
     | ^(?:so\ )?(?:which|what|who)\b(?:\ \w+){0,3}\ (?:better|worse|best|cheaper|faster|easier|safer|more\ \w+
       |less\ \w+|the\ difference|the\ advantages?)\b\W*$""",

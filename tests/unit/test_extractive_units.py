@@ -182,3 +182,44 @@ def test_of_code_the_comments_and_docstrings_are_sentences() -> None:
 )
 def test_markup_is_left_out(text: str, shown: str) -> None:
     assert [u.text for u in units(1, text)] == [shown]
+
+
+def test_links_of_code_are_their_text() -> None:
+    text = "A [`TypeError`][] is thrown, see the [`Event` target][events], [`x`](y(z)) and `a[i][j]`."
+    assert [u.text for u in units(1, text)] == ["A `TypeError` is thrown, see the `Event` target, `x` and `a[i][j]`."]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "// or:\nexec('my.bat', (err) => {\n});\n```\n\nThen read on.\n\n```js\nx()\n```\n",
+        "  // Fork.\n  for (;;) {\n  }\n```\n\nThen read on.\n\n```\nx()\n",
+    ],
+    ids=["a language tells", "the lines tell"],
+)
+def test_a_text_that_begins_within_code(text: str) -> None:
+    assert [(u.kind, u.text.splitlines()[0]) for u in units(1, text)] == [
+        ("code", text.splitlines()[0].strip()),
+        ("sentence", "Then read on."),
+        ("code", "x()"),
+    ]
+
+
+def test_a_text_that_ends_within_code() -> None:
+    text = "Run this:\n\n```\nnpm i\n```\n\nThen do that:\n\n```\nx()\n"
+    assert [(u.kind, u.text) for u in units(1, text)] == [
+        ("sentence", "Run this:"), ("code", "npm i"), ("sentence", "Then do that:"), ("code", "x()"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fragment"),
+    [
+        ("nor of their ordering. It is set to 1.", True),
+        (") and so on. It is set to 1.", True),
+        ("pip installs packages. It is set to 1.", False),
+        ("# Heading\n\nNor of their ordering. It is set to 1.", False),
+    ],
+)
+def test_the_end_of_a_sentence_is_known(text: str, is_fragment: bool) -> None:
+    assert [unit.is_fragment for unit in units(1, text)] == [is_fragment, False]

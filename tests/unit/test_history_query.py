@@ -14,6 +14,7 @@ from rag_chain.retrieval.history_query import (
     MAX_BORROWED,
     MAX_QUESTION,
     MAX_STEMS,
+    SAYS_LITTLE_WEIGHT,
     STANDS_ALONE,
     checked_question,
     earlier_questions,
@@ -134,3 +135,24 @@ def test_any_conversation_gives_a_query(question, history):
     assert len(query.weights) == len(query.texts)
     asked = {word for text in earlier_questions(history) for word in words(text)}
     assert {term for term, weight in query.terms.items() if weight < 1} <= asked
+
+
+def asked(*questions: str) -> list[HumanMessage | AIMessage]:
+    return [message for question in questions for message in (HumanMessage(question), AIMessage("Said."))]
+
+
+def test_a_question_of_one_word_borrows_as_much_of_the_one_that_it_goes_on_with():
+    history = asked("How are logs kept?", "What is maxBuffer?", "And in bytes?")
+    query = history_query("What's its default?", history, words)
+    assert query.says_little
+    assert query.terms["default"] == query.terms["maxbuffer"] == query.terms["bytes"] == 1
+    assert "logs" not in query.terms
+    assert query.telling == ("default", "bytes", "maxbuffer")
+    assert query.weights == (SAYS_LITTLE_WEIGHT, 1)
+    assert query.sparse_weights == (1, 1)
+
+
+def test_more_is_searched_for_as_the_question_before():
+    history = asked("How are logs kept?", "What is maxBuffer?", "Tell me more.")
+    assert history_query("go on", history, words) == history_query("What is maxBuffer?", history[:2], words)
+    assert history_query("go on", [], words).question == "go on"

@@ -26,6 +26,9 @@ from rag_chain.retrieval.leaning import LANGUAGES, leans_on_history
         "What about the second world war?",
         "Are those sports only played by men in that part of the world?",
         "Regional differences",
+        "In which unit?",
+        "Is there a synchronous version?",
+        "Show me an example",
         "That is wrong, is Paris larger than London?",
     ],
 )
@@ -37,6 +40,8 @@ def test_these_lean(question: str):
     "question",
     [
         "How long is a session kept?",
+        "In which unit is the bandwidth given?",
+        "Show me an example of a session",
         "What is the capital of the state of New York?",
         "Is the Hudson River important for New York?",
         "Are there any good museums in Berlin?",

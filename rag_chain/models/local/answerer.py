@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 
 from langchain_core.documents import Document
 
+from rag_chain.follow_ups import asks_for_more
 from rag_chain.models.local.minilm import MiniLMEmbeddings
+from rag_chain.models.local.question_kinds import QuestionKind
+from rag_chain.models.local.quotes import Chosen
+from rag_chain.models.local.reading_on import read_on, without_said
 from rag_chain.models.local.selection import Selection, select
 from rag_chain.models.local.units import units
 from rag_chain.models.local.words import Weights
@@ -27,12 +31,23 @@ class Answerer:
         self._encoder = MiniLMEmbeddings()
         self._weights = weights
 
-    def select(self, question: str, standalone: str, sources: Sequence[Source]) -> Selection:
-        """Return what to quote of numbered sources, the best first."""
+    def select(self, question: str, standalone: str, sources: Sequence[Source], said: str = "") -> Selection:
+        """Return what to quote of numbered sources, the best first.
+
+        Args:
+            question: as it was put, and ``standalone``, as it can be understood by itself.
+            standalone: the question that needs no history.
+            sources: what was found.
+            said: the answer before; a question that asks for more goes on behind it.
+        """
         found = [
             unit for s in sources for unit in units(s.number, s.text, heading_of(s.title), is_code=_is_code(s.title))
         ]
         titles = {source.number: source.title for source in sources}
+        if said and asks_for_more(question):
+            if more := read_on(found, said):
+                return Selection(Chosen(more, more[0]), 1.0, list(titles), QuestionKind("fact"))
+            found = without_said(found, said)
         weights = self._weights() if self._weights else None
         return select(question, standalone, found, titles, self._encoder, weights)
 

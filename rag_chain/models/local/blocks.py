@@ -40,10 +40,11 @@ _LOG = re.compile(
     r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d |Traceback \(most|File \"[^\"]+\", line \d"
 )
 _CODE_LINE = re.compile(
-    r"\s*(?:[\w.\"'-]+ = \S.*|\[\[?[\w.\"'<>*-]+\]\]?|#\s?\S.*|[\])}]+[,;]?|\.\.\.|.*[;{}]"
+    r"\s*(?://.*|[\w.\"'-]+ = \S.*|\[\[?[\w.\"'<>*-]+\]\]?|#\s?\S.*|[\])}]+[,;]?|\.\.\.|.*[;{}]"
     r"|(?:use|fn|pub|let|mod|impl|import|from|def|class|return|const|var)\s.*[;{:(])\s*$"
 )
 """A line of a program or of a file of settings, where nothing marks it as code, as in a page's text."""
+_CODE_FENCE = re.compile(r"(?:`{3,}|~{3,})(.*)$")
 _RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
 _PROSE = re.compile(r"[\"'“(«„¿¡]?[^\W\d_]")
 _PROSE_DIRECTIVES = frozenset(
@@ -84,7 +85,10 @@ def blocks(text: str) -> list[Block]:
     """Return the blocks of a text, in order."""
     found: list[Block] = []
     group = 0
-    for block in _Reader(dedent(text.expandtabs(4)).splitlines()).blocks():
+    lines = dedent(text.expandtabs(4)).splitlines()
+    end = _end_of_cut_code(lines)
+    code = [Block("code", dedent("\n".join(lines[:end])).strip("\n"))] if end else []
+    for block in [*code, *_Reader(lines[end + 1 if end else 0 :]).blocks()]:
         # A list goes on over the code and the paragraphs within it only as long as its items follow one another.
         if not found or block.kind in ("sentence", "code", "heading") or found[-1].kind != block.kind:
             group += 1
@@ -92,28 +96,21 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-_COMMENT = re.compile(r"\s*(?:#+|//+|--|;+|/\*+|\*+(?!/))\s?(.*?)(?:\*/)?$")
-_DOCSTRING = re.compile(r"[rbuf]*(\"\"\"|''')(.*?)\1", re.DOTALL)
+def _end_of_cut_code(lines: Sequence[str]) -> int:
+    """Return the line that ends the block of code in which the text begins, cut from its fence; 0: it begins in none.
 
-
-def code_blocks(text: str) -> list[Block]:
-    """Return the blocks of a program: its docstrings and comments as text, the rest as code."""
-    found: list[Block] = []
-    start = 0
-    for docstring in [*_DOCSTRING.finditer(text), None]:
-        code = text[start : docstring.start() if docstring else len(text)]
-        for paragraph in re.split(r"\n\s*\n", code):
-            lines = [line for line in paragraph.splitlines() if line.strip()]
-            comments = [_COMMENT.match(line) for line in lines]
-            if lines and all(comments):
-                found += blocks("\n".join(comment[1] for comment in comments if comment))
-            elif any(character.isalnum() for character in paragraph):
-                found.append(Block("code", dedent(paragraph).strip("\n")))
-        if docstring:
-            first, _, rest = docstring[2].partition("\n")
-            found += blocks(f"{first.strip()}\n{dedent(rest)}")
-            start = docstring.end()
-    return [replace(block, group=place) for place, block in enumerate(found)]
+    A fence that opens a block may name a language, and one that ends it can't.
+    """
+    fences = [
+        (place, fence[1].strip()) for place, line in enumerate(lines) if (fence := _CODE_FENCE.match(line.strip()))
+    ]
+    if not fences or fences[0][1]:
+        return 0
+    end = fences[0][0]
+    is_contradiction = any(name for _, name in fences[1::2])
+    before = [line for line in lines[:end] if line.strip()]
+    alike = sum(bool(_CODE_LINE.match(line)) or (line[:2] == "  " and line[-1] not in ".:") for line in before)
+    return end if before and (is_contradiction or 2 * alike > len(before)) else 0
 
 
 def _indent(line: str) -> int:

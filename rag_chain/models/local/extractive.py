@@ -111,7 +111,8 @@ class ExtractiveChatModel(BaseChatModel):
     def _answer(self, messages: Sequence[BaseMessage], stop: list[str] | None) -> tuple[str, dict[str, Any]]:
         question, standalone = question_of(messages)
         sources = parse_sources(str(messages[-1].text)) if messages else []
-        selected = self._answerer.select(question, standalone, sources)
+        said = next((str(m.text) for m in reversed(messages) if isinstance(m, AIMessage)), "")
+        selected = self._answerer.select(question, standalone, sources, said)
         # A question that needs the conversation says too little to be judged as strictly.
         least = self.refuse_below * (_LEANING if standalone != question else 1)
         refused = selected.score < least or not selected.chosen.units

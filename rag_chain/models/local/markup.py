@@ -29,6 +29,12 @@ _TAG = re.compile(
 _ANCHOR = re.compile(r"\s*(?:\{#[\w-]+[^{}]*\}|¶|\[¶\]\(#[^)]*\)|\\?#\s*$)")
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|~-])")
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
+_LINK_OF_CODE = re.compile(
+    r"(?P<code>(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
+    r"|\[(?P<text>[^\[\]`]*(?:`[^`]*`[^\[\]`]*)+)\]"
+    r"(?:\[[^\[\]]*\](?!\()|\([^()\s]*(?:\([^()]*\))?[^()]*\))"
+)
+"""A code span, in which nothing is markup, or a link whose text has one."""
 
 
 def without_markup(text: str) -> str:
@@ -39,6 +45,7 @@ def without_markup(text: str) -> str:
     """
     text = _ROLE.sub(_title_of_target, _MYST_ROLE.sub(_title_of_target, text))
     text = _REFERENCE.sub(r"\1", _LITERAL.sub(r"`\1`", text))
+    text = _LINK_OF_CODE.sub(lambda found: found["code"] or found["text"], text)
     parts, start = [], 0
     for code in _CODE.finditer(text):
         parts += [_outside_code(text[start : code.start()]), code[0]]

@@ -36,6 +36,9 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 _SETTING = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|(?<!\w)--?[a-z][\w-]+|\b[a-z]+_[a-z_]+\b|`[^`]+`")
+_DEFAULT = re.compile(
+    r"\bdefaults?\s*(?:[:=–-]|\b(?:is|are|to|of|value)\b)|\bby default\b|\bStandard(?:wert)?\b|默认", re.IGNORECASE
+)
 _NAME = re.compile(r"(?<=\w[ ,])[A-Z][a-z]+|[\u4e00-\u9fff\u30a0-\u30ff]{2,}|\b[A-Z]{2,}\b")
 _PLACE = re.compile(
     r"\b(?:in|at|on|from|near|under|of|inside|within|to|bei|im|auf|aus|nach)\s+(?:the\s+)?[`A-Z~/.]|[/~]\w+|[在于]"
@@ -43,6 +46,14 @@ _PLACE = re.compile(
 
 # What a question asks for, and what an answer to it holds.
 _CUES = (
+    (
+        re.compile(
+            r"\b(?:its|the|what(?:'s| is)?) default(?: value| setting)?\s*\??$|\bdefault (?:of|for|value)\b"
+            r"|\bStandardwert\b|默认值",
+            re.I,
+        ),
+        _DEFAULT,
+    ),
     (re.compile(r"\bhow (?:long|soon|often)\b|\bwhat (?:time|duration)\b|\bwie (?:lange|oft)\b|多久"
     r"|多长时间", re.I), _TIME),
     (
@@ -154,7 +165,7 @@ class QuestionKind:
     @property
     def is_exact(self) -> bool:
         """Whether one sentence with a duration, a number, a version or a setting is the whole answer."""
-        return self._holds in (_TIME, _NUMBER, _SINCE, _SETTING)
+        return self._holds in (_TIME, _NUMBER, _SINCE, _SETTING, _DEFAULT)
 
     def fits(self, text: str) -> bool:
         """Whether a text holds what the question asks for first."""
@@ -174,7 +185,10 @@ def kind_of(question: str) -> QuestionKind:
         return QuestionKind("list", _holds=holds)
     if _YES_NO.match(question) and not _EITHER.search(question):
         return QuestionKind("yes_no")
-    if _HOW_TO.search(question):
+    if _HOW_TO.search(question) and holds in (
+        None,
+        _SETTING,
+    ):  # "How many requests does the command make?" asks a number
         return QuestionKind("how_to", wants_code=bool(_CODE.search(question)), _holds=holds)
     if _DEFINITION.search(question) and not holds:
         return QuestionKind("definition")

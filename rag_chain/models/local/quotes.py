@@ -146,7 +146,7 @@ def _lead_of(found: Sequence[Unit], place: int) -> int | None:
     before = found[first - 1] if first else None
     if before is None or before.number != found[place].number:
         return None
-    return first - 1 if before.introduces else None
+    return first - 1 if before.introduces and not before.is_fragment else None
 
 
 def _block_below(found: Sequence[Unit], place: int) -> list[int]:

@@ -39,6 +39,11 @@ _FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 6.0
 _ROW = 2.0
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
 _SAME_QUESTION = 0.6
+_SAYS_LITTLE = 1
+_OWN_WORD = 2.0
+"""What the one word of such a question adds, in logits, to a unit that holds it."""
+_NO_FACT = 3.0
+"""What code loses, in logits, where a question asks for a number, a time or a name."""
 _FOREIGN = 20.0
 """In logits: enough for a unit not to be quoted."""
 _HALF = 0.5
@@ -101,6 +106,12 @@ def select(
     if kind.name == "about":
         chosen = overview(found, titles)
         return Selection(chosen, 1.0 if chosen.units else 0.0, list(titles), kind)
+    leans = standalone != question
+    little = set(stems(question)) if leans else set()
+    if 0 < len(little) <= _SAYS_LITTLE:
+        question = standalone  # "And 130?" alone is near to nothing
+    else:
+        little = set()
     kept = _worth_measuring(question, standalone, found)
     if not kept:
         return Selection(Chosen(), 0.0, list(dict.fromkeys(unit.number for unit in found)), kind)
@@ -110,11 +121,12 @@ def select(
     probabilities = _sigmoid(logits)
     best = considered[int(probabilities.argmax())].number
     text = " ".join(unit.text for unit in found if unit.number == best)
-    leans = standalone != question
     told = evidence(measured, probabilities, kind, encoder.token_cosines(standalone, text), leans=leans)
     score = float(_sigmoid(EVIDENCE.logits(told[None]) + _PRIOR)[0])
     preferred = np.full(len(found), -np.inf)
     preference = _preference(kind, considered, measured)
+    if little:
+        preference += _OWN_WORD * np.array([little <= set(stems(unit.text)) for unit in considered])
     preferred[kept] = logits + preference
     closest = list(dict.fromkeys(considered[i].number for i in np.argsort(-logits, kind="stable")))
     # Sources on one subject are alike, so that the sentence itself must say which of them is the best.
@@ -207,8 +219,8 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
 
 
 def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
-    """It asks, points elsewhere, or has hardly a word that is not in the question; what leads to a list may."""
-    if unit.is_question or _POINTER.match(unit.text):
+    """It asks, points elsewhere, is cut, or has hardly a word that is not in the question; what leads to a list may."""
+    if unit.is_question or unit.is_fragment or _POINTER.match(unit.text):
         return True
     if unit.kind in ("code", "row"):
         return False
@@ -240,7 +252,15 @@ def _preference(kind: QuestionKind, units: Sequence[Unit], measured: Measured) -
     if kind.name == "definition":
         added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
     if kind.name != "how_to":
-        added -= np.array([1.0 * (unit.kind == "code") for unit in units])
+        added -= (_NO_FACT if kind.has_cue else 1.0) * np.array([unit.kind == "code" for unit in units])
+    if kind.has_cue and kind.name != "how_to":
+        following = [*units[1:], None]
+        added -= _NO_FACT * np.array(
+            [
+                one.introduces and after is not None and (after.number, after.kind) == (one.number, "code")
+                for one, after in zip(units, following, strict=True)
+            ]
+        )
     return added
 
 

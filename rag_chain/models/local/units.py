@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rag_chain.models.local.blocks import Block, blocks, code_blocks
+from rag_chain.models.local.blocks import Block, blocks
 from rag_chain.models.local.markup import without_markup
+from rag_chain.models.local.programs import code_blocks
 from rag_chain.models.local.sentence_ends import sentences
 from rag_chain.safe_text import printable
 
 _LABEL = re.compile(r"(\*\*|__)[^*_]{1,60}\1[:.]?")
+_MIDDLE = re.compile(
+    r"[,;.)\]}]|(?:and|or|nor|but|of|in|on|at|to|for|with|by|from|as|that|which|who|whose|where|when|while|if|is|are|was"
+    r"|were|be|been|has|have|had|the|a|an|its|their|this|these|those|it|they|than|then|so|because|not|can|will|may|must"
+    r"|should|und|oder|der|die|das|den|dem|des|ein|eine|mit|von|zu|ist|sind|et|ou|de|des|les|la|le|y|o|el|los|las)\b"
+)
+"""How a text goes on that was cut in the middle of a sentence."""
 _LONGEST = 1200
 _SHORT_ITEM = 200
 """Characters of a list item that is quoted whole; of a longer one each sentence can be."""
@@ -28,6 +35,7 @@ class Unit:
         kind: ``"sentence"``, ``"item"``, ``"row"`` or ``"code"``.
         block: counts the paragraphs, lists, tables and blocks of code of the source, from 0.
         bullet: what stands before a list item: ``"-"``, ``"2."`` and so on.
+        is_fragment: whether its beginning is in the chunk before.
     """
 
     number: int
@@ -36,6 +44,7 @@ class Unit:
     kind: str
     block: int = 0
     bullet: str = ""
+    is_fragment: bool = False
 
     @property
     def is_question(self) -> bool:
@@ -70,7 +79,8 @@ def units(number: int, text: str, heading: str = "", *, is_code: bool = False) -
                 continue
             bullet = block.bullet if place == 0 else ""
             about = label or question or context
-            found.append(Unit(number, _cut(piece), about, block.kind, block.group, bullet))
+            is_fragment = not found and block.kind == "sentence" and _MIDDLE.match(piece) is not None
+            found.append(Unit(number, _cut(piece), about, block.kind, block.group, bullet, is_fragment))
             if found[-1].is_question:
                 question = found[-1].text
         if block.kind == "sentence" and found and not found[-1].is_question:

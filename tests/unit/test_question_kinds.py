@@ -1,0 +1,25 @@
+"""What a question asks for."""
+
+import pytest
+
+from rag_chain.models.local.question_kinds import kind_of
+
+
+def test_a_number_is_asked_for_whatever_else_is_named() -> None:
+    kind = kind_of("How many requests does the aws s3 command make?")
+    assert kind.name == "fact"
+    assert kind.fits("The default is 10.")
+
+
+@pytest.mark.parametrize("question", ["What's its default?", "And the default value?", "What is the default of TTL?"])
+def test_a_default_is_asked_for(question: str) -> None:
+    kind = kind_of(question)
+    assert kind.is_exact
+    assert kind.fits("Default - `8MB`")
+    assert kind.fits("The default is one hour.")
+    assert not kind.fits("These are the settings, defaults included.")
+
+
+def test_a_command_is_asked_for() -> None:
+    assert kind_of("Which command lists sessions?").name == "how_to"
+    assert kind_of("Show me the command that lists sessions").wants_code
