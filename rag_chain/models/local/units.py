@@ -15,7 +15,7 @@ _LABEL = re.compile(r"(\*\*|__)[^*_]{1,60}\1[:.]?")
 _MIDDLE = re.compile(
     r"[,;.)\]}]|(?:and|or|nor|but|of|in|on|at|to|for|with|by|from|as|that|which|who|whose|where|when|while|if|is|are|was"
     r"|were|be|been|has|have|had|the|a|an|its|their|this|these|those|it|they|than|then|so|because|not|can|will|may|must"
-    r"|should|und|oder|der|die|das|den|dem|des|ein|eine|mit|von|zu|ist|sind|et|ou|de|des|les|la|le|y|o|el|los|las)\b"
+    r"|should|und|der|die|das|den|dem|des|ein|eine|mit|von|zu|ist|sind|et|ou|de|des|les|la|le|y|o|el|los|las)\b"
 )
 """How a text goes on that was cut in the middle of a sentence."""
 _LONGEST = 1200
