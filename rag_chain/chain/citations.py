@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,7 @@ _FENCED = re.compile(r"^(`{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 """A block of code, in which a number in brackets is an index."""
 
 _SNIPPET = 240
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Citation(BaseModel):
@@ -23,7 +25,7 @@ class Citation(BaseModel):
     Args:
         number: the mark in the answer, from 1.
         source: the file or address of the document.
-        position: the place in it, for a reader: a page, rows, lines, a heading; may be empty.
+        position: the place in it, for a reader: a page, cells, lines, a heading; may be empty.
         chunk_id: id of the chunk in the index.
         content_hash: first 32 hex digits of the sha256 of the chunk's text.
         snippet: the first 240 characters of the chunk, on one line.
@@ -77,11 +79,43 @@ def citation(number: int, document: Document) -> Citation:
 
 
 def position(document: Document) -> str:
-    """Return the place of a chunk in its document, for readers: ``"Sessions > Expiry, lines 10-24"``."""
+    """Return the place of a chunk in its document, for readers: ``"Sessions > Expiry, lines 10-24"``.
+
+    By the kind of the file: a page by its label, a sheet and its cells, rows, a slide, a chapter, the time of
+    subtitles, a mail by its sender, date and subject, an attachment by its name.
+    """
     metadata = document.metadata
     parts = [str(metadata["heading"])] if metadata.get("heading") else []
-    parts += [f"{name} {metadata[name]}" for name in ("page", "cell", "row") if metadata.get(name) is not None]
-    start, end = metadata.get("start_line"), metadata.get("end_line")
-    if start is not None:
-        parts.append(f"line {start}" if end in (None, start) else f"lines {start}-{end}")
+    if metadata.get("subject") or metadata.get("from"):
+        parts += _mail(metadata)
+    parts += [f"{name} {metadata[name]}" for name in ("attachment", "message", "chapter") if metadata.get(name)]
+    if metadata.get("page") is not None:
+        label = metadata.get("page_label")
+        parts.append(f"page {label} ({metadata['page']} of the file)" if label else f"page {metadata['page']}")
+    parts += [f"{name} {metadata[name]}" for name in ("slide", "sheet") if metadata.get(name) is not None]
+    if metadata.get("cells"):
+        first, last = metadata["cells"], metadata.get("end_cells", metadata["cells"])
+        parts.append(f"cell {first}" if first == last else f"cells {first}:{last}")
+    else:
+        parts += [
+            _range(name, metadata[name], metadata.get(f"end_{name}"))
+            for name in ("cell", "row")
+            if metadata.get(name) is not None
+        ]
+    if metadata.get("start_time"):
+        first, last = metadata["start_time"], metadata.get("end_time", metadata["start_time"])
+        parts.append(first if first == last else f"{first}-{last}")
+    if metadata.get("start_line") is not None:
+        parts.append(_range("line", metadata["start_line"], metadata.get("end_line")))
     return ", ".join(parts)
+
+
+def _mail(metadata: dict[str, Any]) -> list[str]:
+    subject, sender, date = (str(metadata.get(name) or "") for name in ("subject", "from", "date"))
+    said = [f'"{subject}"'] if subject else []
+    said += [f"from {sender}"] if sender else []
+    return [*said, *([date[: len("2024-01-31")]] if _DATE.match(date) else [date] if date else [])]
+
+
+def _range(name: str, first: Any, last: Any) -> str:
+    return f"{name} {first}" if last in (None, first) else f"{name}s {first}-{last}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from rag_chain.cli.command_line import console, exit_codes, print_json
+from rag_chain.cli.command_line import console, exit_codes, print_error, print_json
+from rag_chain.errors import RagChainError
 
 if TYPE_CHECKING:
-    from rag_chain import IngestReport
+    from rag_chain import IngestReport, Settings
 
 
 def ingest(
@@ -40,6 +43,10 @@ def ingest(
         bool,
         typer.Option("--strict", help="Exit with 1 too if a file was skipped or read in part."),
     ] = False,
+    watched: Annotated[
+        bool,
+        typer.Option("--watch", help="Stay and ingest each file again as soon as it is saved, until Ctrl-C."),
+    ] = False,
 ) -> None:
     """Index files, folders and web pages: add what is new, update what was edited, remove what was deleted.
 
@@ -62,6 +69,8 @@ def ingest(
 
         rag-chain ingest board --access board --access audit
 
+        rag-chain ingest notes --watch                     # a saved file can be found at once
+
         RAG_EMBEDDING_MODEL=openai:text-embedding-3-small rag-chain ingest docs --rebuild
 
     Exit code: 0 all that can be read is in the index, 1 a file could not be read or the work failed, 2 wrong usage,
@@ -79,6 +88,8 @@ def ingest(
         load_dotenv()
         settings = Settings(**chosen)
         tags = None if access is None else [tag for tag in access if tag]
+        if watched:
+            _watch(paths, settings, tags, rebuild=rebuild, as_json=as_json)
         report = ingest_paths(paths, settings, rebuild=rebuild, access=tags)
         if as_json:
             print_json(report.to_dict())
@@ -86,6 +97,27 @@ def ingest(
             show(report, place_of(settings))
         is_whole = report.ok and not (strict and (report.skipped or report.partial))
         raise typer.Exit(0 if is_whole else 1)
+
+
+def _watch(paths: list[str], settings: Settings, access: list[str] | None, *, rebuild: bool, as_json: bool) -> NoReturn:
+    """Ingest again after each change, with a line for each ingestion; ends with Ctrl-C."""
+    from rag_chain.ingestion.watching import watch
+    from rag_chain.retrieval.opening import place_of
+
+    is_first = True
+    with exit_codes("The watching is over."):
+        for report in watch(paths, settings, access=access, rebuild=rebuild):
+            if isinstance(report, RagChainError):
+                print_error(report)
+            elif as_json:
+                print(json.dumps(report.to_dict()), flush=True)  # noqa: T201 - a line a report, for programs
+            elif is_first:
+                show(report, place_of(settings))
+                console.print("Watching for changes; Ctrl-C ends it.")
+            elif report.added or report.updated or report.removed or report.failed:
+                console.print(f"{datetime.now():%H:%M:%S} {report}")
+            is_first = False
+    raise typer.Exit(0)
 
 
 def show(report: IngestReport, place: str) -> None:

@@ -174,6 +174,28 @@ def test_no_text_breaks_the_citing(text: str) -> None:
         ({"start_line": 3, "end_line": 3}, "line 3"),
         ({"page": 1}, "page 1"),
         ({"row": "2-5"}, "row 2-5"),
+        ({"row": 2, "end_row": 5}, "rows 2-5"),
+        ({"page": 2, "page_label": "ii", "heading": "Preface"}, "Preface, page ii (2 of the file)"),
+        ({"sheet": "Stock", "row": 1, "cells": "B7", "end_cells": "D9"}, "sheet Stock, cells B7:D9"),
+        ({"sheet": "Stock", "row": 1, "cells": "B7", "end_cells": "B7"}, "sheet Stock, cell B7"),
+        ({"slide": 4, "heading": "Plan"}, "Plan, slide 4"),
+        ({"chapter": 3}, "chapter 3"),
+        ({"cell": 4, "end_cell": 6}, "cells 4-6"),
+        (
+            {"start_time": "0:00:01", "end_time": "0:00:06", "start_line": 2, "end_line": 7},
+            "0:00:01-0:00:06, lines 2-7",
+        ),
+        (
+            {
+                "from": "a@example.org",
+                "date": "2024-01-31T10:00:00+00:00",
+                "subject": "Plan",
+                "attachment": "b.pdf",
+                "page": 3,
+            },
+            '"Plan", from a@example.org, 2024-01-31, attachment b.pdf, page 3',
+        ),
+        ({"message": 2, "subject": "Plan", "date": "yesterday"}, '"Plan", yesterday, message 2'),
     ],
 )
 def test_positions(metadata: dict[str, Any], expected: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from markdown_it import MarkdownIt
 
@@ -11,6 +11,9 @@ from rag_chain.ingestion.markup.sections import Block, HeadingPath, Section, lin
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_MAYBE_TITLE = re.compile(r"^ {0,3}#[ \t].*$|^ {0,3}=+[ \t]*$", re.MULTILINE)
+_TITLES_TRIED = 4
+_MARKS = re.compile(r"[\\`*_\[\]<>&!]")
 _VERBATIM = {"fence", "code_block", "table_open", "html_block"}
 _TABLE_HEADER_LINES = 2
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -57,10 +60,14 @@ def markdown_title(text: str) -> str:
     named = _FRONT_TITLE.search(front.group()) if front else None
     if named:
         return named.group(1).strip("\"'")
-    tokens = _BLOCKS.parse(text[front.end() if front else 0 :])
-    for token, following in pairwise(tokens):
-        if token.type == "heading_open" and token.tag == "h1" and not token.level:
-            return _plain(following.content)
+    body = text[front.end() if front else 0 :]
+    ends = [found.end() for found in islice(_MAYBE_TITLE.finditer(body), _TITLES_TRIED)]
+    if len(ends) == _TITLES_TRIED:
+        ends[-1] = len(body)
+    for end in ends:  # blocks up to there are what they are in the whole text
+        for token, following in pairwise(_BLOCKS.parse(body[:end])):
+            if token.type == "heading_open" and token.tag == "h1" and not token.level:
+                return _plain(following.content)
     return ""
 
 
@@ -93,6 +100,8 @@ def _blank(found: re.Match[str]) -> str:
 
 def _plain(heading: str) -> str:
     """A heading without its marks: ``Using `x` and *y*`` is ``Using x and y``."""
+    if not _MARKS.search(heading):
+        return " ".join(heading.split())
     children = _INLINE.parseInline(heading)[0].children or []
     text = "".join(
         " " if token.type.endswith("break") else token.content

@@ -64,7 +64,7 @@ def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks
         for block, following in pairwise([*blocks, None])
         if block is not None
     ]
-    sections: list[Section] = []
+    found: list[tuple[tuple[str, ...], list[Block], bool]] = []  # lists grow: ten thousand bare headings are one
     position = 0
     for number, ((start, heading), end) in enumerate(zip(starts, ends, strict=True)):
         inside = []
@@ -73,14 +73,18 @@ def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks
                 inside.append(whole[position])
             position += 1
         if not inside or not text[start:end].strip():
-            if sections and inside:
-                sections[-1] = Section(sections[-1].heading, (*sections[-1].blocks, *inside))
+            if found and inside:
+                before, blocks_before, _ = found[-1]
+                blocks_before += inside
+                found[-1] = (before, blocks_before, False)
             continue
         bare = number > 0 and not text[inside[0].end : end].strip()
-        if sections and sections[-1].bare:
-            inside = [*sections.pop().blocks, *inside]
-        sections.append(Section(heading, tuple(inside), bare))
-    return sections
+        if found and found[-1][2]:
+            _, blocks_before, _ = found.pop()
+            blocks_before += inside
+            inside = blocks_before
+        found.append((heading, inside, bare))
+    return [Section(heading, tuple(inside), bare) for heading, inside, bare in found]
 
 
 def line_offsets(text: str) -> list[int]:
