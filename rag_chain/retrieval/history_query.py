@@ -52,6 +52,13 @@ SAYS_LITTLE = 1
 SAYS_LITTLE_WEIGHT = 0.3
 """Of the vector of such a question alone, where that of the expanded one has 1: it is near to every default."""
 
+_FRAME = frozenset(
+    """answer article describe details docs document documentation documents explain file files find give info
+    information know manual mention mentioned mentions page pages question said say says show source sources tell
+    text texts""".split()  # noqa: SIM905
+)
+"""Words of the frame of a question, such as "Can you tell me what the documents say about ...?"."""
+
 _WORD = re.compile(r"\w+")
 
 STANDS_ALONE = 0.5
@@ -163,6 +170,7 @@ def history_query(
     terms = list(islice(dict.fromkeys(analyze(question)), MAX_STEMS))
     leans = leans_on_history(question, language)
     fillers = {term for word in _WORD.findall(question) if is_stop_word(word, language) for term in analyze(word)}
+    fillers |= {term for word in _FRAME for term in analyze(word)}
     own = [term for term in terms if term not in fillers]
     says_little = leans and len(own) <= SAYS_LITTLE
     earlier = earlier_questions(history)

@@ -144,11 +144,12 @@ class LexicalIndex:
         Returns:
             Rows, and the share of the terms' idf that each of them holds, ``MAIN_SHARE`` to 1; best first.
         """
-        counts = {term: self.doc_freq(term) for term in terms}
+        # What no chunk holds can't be found: mostly the form that a word has in another language of the index.
+        counts = {term: n for term in terms if (n := self.doc_freq(term))}
         total = sum(self._idf(n) for n in counts.values())
         shares: dict[int, float] = {}
         for term, n in counts.items():
-            if 0 < n <= RARE:
+            if n <= RARE:
                 hits = self._searcher.search(self._term(_TERMS, term, "freq"), RARE, count=False).hits
                 for row in self._rows([address for _, address in hits]).tolist():
                     shares[row] = shares.get(row, 0.0) + self._idf(n) / total

@@ -80,7 +80,14 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> HybridIndex:
 
 @pytest.mark.parametrize(
     "question",
-    ["GETDEL", "What is GETDEL?", "How do people use GETDEL with the session index?", "getdel number session"],
+    [
+        "GETDEL",
+        "What is GETDEL?",
+        "How do people use GETDEL with the session index?",
+        "getdel number session",
+        "Can you tell me what the documents say about GETDEL?",
+        "Is GETDEL unheardof among people?",
+    ],
 )
 def test_a_word_that_one_chunk_holds_brings_it_forward(manual: HybridIndex, question: str) -> None:
     assert "command" in found(manual, question)

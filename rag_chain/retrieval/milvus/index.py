@@ -240,10 +240,10 @@ class MilvusIndex(MilvusWriting, VectorStore):
 
     def rare_search(self, terms: Collection[str], filter: Selection | None = None) -> RankedList:
         """Return the passages that hold a rare one of these terms, and which share of the question they hold."""
-        counts, passages = self._frequencies(terms), len(self)
+        counts, passages = {term: n for term, n in self._frequencies(terms).items() if n}, len(self)
         total = sum(idf(count, passages) for count in counts.values())
-        # Without BM25, no count is known, and none is rare.
-        rare = [term for term, count in counts.items() if 0 < count <= RARE]
+        # Without BM25, no count is known.
+        rare = [term for term, count in counts.items() if count <= RARE]
         if not rare or self._name is None:
             return _NOTHING
         found = self._server.search(self._name, "bm25", [encode(term) for term in rare], RARE, expression_of(filter))
