@@ -13,8 +13,9 @@ from langchain_core.runnables import RunnableConfig
 
 from rag_chain.chain.answer import Answer
 from rag_chain.conversation import ConversationChain
+from rag_chain.errors import UsageError
 from rag_chain.factory import build_chain
-from rag_chain.sessions import Saved, SessionHistory
+from rag_chain.sessions import ErasureReceipt, RedisSessionManager, Saved, SessionHistory
 from rag_chain.settings import Settings
 
 
@@ -122,6 +123,30 @@ class ChatbotWithRedisSession:
         """See ``delete_turn``."""
         return await self._stored().adelete_turn(turn_id)
 
+    def erase_session(self, *, branches: bool = False) -> ErasureReceipt:
+        """Delete the session everywhere, and return what was removed; the next message begins it anew.
+
+        Args:
+            branches: also delete the copies that were branched off.
+        """
+        return self._manager().erase_session(self.session_id, user_id=self.user_id, branches=branches)
+
+    async def aerase_session(self, *, branches: bool = False) -> ErasureReceipt:
+        """See ``erase_session``."""
+        return await self._manager().aerase_session(self.session_id, user_id=self.user_id, branches=branches)
+
+    def erase_user(self) -> ErasureReceipt:
+        """Delete all sessions of the user everywhere, and return what was removed.
+
+        Raises:
+            UsageError: the chatbot has no user.
+        """
+        return self._manager().erase_user(self._user())
+
+    async def aerase_user(self) -> ErasureReceipt:
+        """See ``erase_user``."""
+        return await self._manager().aerase_user(self._user())
+
     def history(self) -> list[BaseMessage]:
         """Return what the chain is shown before the next question: the newest messages, oldest first.
 
@@ -152,6 +177,14 @@ class ChatbotWithRedisSession:
 
     def _stored(self) -> SessionHistory:
         return self.chain.history(self.session_id, self.user_id)
+
+    def _manager(self) -> RedisSessionManager:
+        return RedisSessionManager(sessions=self._stored().sessions)
+
+    def _user(self) -> str:
+        if self.user_id is None:
+            raise UsageError("This chatbot has no user; make it with user_id=, or delete its session alone.")
+        return self.user_id
 
     def _config(self, options: dict[str, Any], **more: str) -> RunnableConfig:
         given = options.get("configurable") or {}

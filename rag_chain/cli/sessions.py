@@ -1,10 +1,8 @@
-"""``rag-chain sessions``: list, show, count, export, import, extend and delete sessions."""
+"""``rag-chain sessions``: list, show, search, count, export, import, extend and delete sessions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from rag_chain.cli.command_line import add_command, console, exit_codes, new_app, print_error, print_json
+from rag_chain.cli.command_line import add_command, console, new_app, print_error, print_json
 from rag_chain.cli.doctor import doctor
+from rag_chain.cli.erasing import delete, erase_user
+from rag_chain.cli.journal import journal
+from rag_chain.cli.search import search
+from rag_chain.cli.session_options import AsJson, RedisUrl, Session, User, count, day, is_away, manager
 
 if TYPE_CHECKING:
-    from rag_chain import RedisSessionManager
     from rag_chain.sessions import SessionInfo, UsageTotals
 
-HELP = """List, show, count, export, import, extend and delete sessions.
+HELP = """List, show, search, count, export, import, extend and delete sessions.
 
 Examples:
 
@@ -31,13 +32,14 @@ Examples:
 
     rag-chain sessions delete s1 --yes
 
+    rag-chain sessions search "refund" --user u1
+
+    rag-chain sessions erase-user u1 --dry-run
+
+    rag-chain sessions journal --replay
+
     rag-chain sessions doctor
 """
-
-Session = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
-User = Annotated[str | None, typer.Option("--user", help="The session's user; by default none.")]
-RedisUrl = Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL; '' for none.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def list_sessions(
@@ -105,21 +107,6 @@ def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_js
         console.print(Text(f"{name:12} {shown}".rstrip()))
 
 
-def journal(redis_url: RedisUrl = None, as_json: AsJson = False) -> None:
-    """List what this machine's journal keeps, by the store that it is for."""
-    with manager(redis_url) as sessions:
-        found = sessions.list_journal()
-    if as_json:
-        print_json({"stores": [asdict(one) for one in found]})
-        return
-    if not found:
-        console.print("The journal keeps nothing.")
-        return
-    for one in found:
-        place = one.address or "no Redis"
-        console.print(Text(f"{one.entries:6} changes of {one.sessions} sessions for {place} (prefix {one.prefix})"))
-
-
 def export_session(session: Session, user: User = None, redis_url: RedisUrl = None) -> None:
     """Write a session as JSON Lines to standard output."""
     with manager(redis_url) as sessions:
@@ -151,40 +138,8 @@ def extend(
         sessions.get_session(session, user_id=user)
         sessions.extend_session(session, seconds, user_id=user)
         print_info(sessions.get_session(session, user_id=user), as_json, "Extended")
-
-
-def delete(
-    session: Session,
-    user: User = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    redis_url: RedisUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Delete a session from Redis, memory and journal."""
-    if not yes:
-        typer.confirm(f"Delete session {session!r} for good?", abort=True, err=True)
-    with manager(redis_url) as sessions:
-        existed = sessions.delete_session(session, user_id=user)
-    if as_json:
-        print_json({"session_id": session, "user_id": user, "deleted": existed})
-    elif existed:
-        console.print(Text(f"Deleted session {session!r}."))
-    if not existed:
-        print_error(f"There is no session {session!r}.")
-        raise typer.Exit(1)
-
-
-@contextmanager
-def manager(redis_url: str | None) -> Iterator[RedisSessionManager]:
-    """Open a session manager by the settings; an error becomes one line and an exit code."""
-    with exit_codes():
-        from rag_chain import RedisSessionManager, Settings
-
-        sessions = RedisSessionManager(Settings() if redis_url is None else Settings(redis_url=redis_url))
-        try:
-            yield sessions
-        finally:
-            sessions.close()
+        if is_away(sessions):
+            print_error("Redis is away; the time is set there when it is back.")
 
 
 def print_info(info: SessionInfo, as_json: bool, what: str) -> None:
@@ -199,20 +154,12 @@ def usage_lines(usage: UsageTotals) -> dict[str, str]:
     """Return tokens, cost and times of a session's turns, by label."""
     tokens = f"{usage.input_tokens} in, {usage.output_tokens} out, {usage.total_tokens} in all"
     return {
-        "tokens": f"{tokens}, reported by {count(usage.answers)}" if usage.answers else "not reported",
-        "cost": f"${usage.cost:.6f}, reported by {count(usage.priced)}" if usage.cost is not None else "not known",
+        "tokens": f"{tokens}, reported by {count(usage.answers, 'turn')}" if usage.answers else "not reported",
+        "cost": f"${usage.cost:.6f}, reported by {count(usage.priced, 'turn')}"
+        if usage.cost is not None
+        else "not known",
         "took": ", ".join(f"{stage} {took:.0f} ms" for stage, took in usage.milliseconds.items()),
     }
-
-
-def count(turns: int) -> str:
-    """Format a number of turns."""
-    return "1 turn" if turns == 1 else f"{turns} turns"
-
-
-def day(when: datetime | None) -> str:
-    """Format a time by this machine's clock; empty if it is not known."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S") if when else ""
 
 
 def ttl(seconds: float | None) -> str:
@@ -223,10 +170,12 @@ def ttl(seconds: float | None) -> str:
 app = new_app(HELP)
 add_command(app, list_sessions, "list")
 add_command(app, show)
+add_command(app, search)
 add_command(app, stats)
-add_command(app, journal)
 add_command(app, export_session, "export")
 add_command(app, import_session, "import")
 add_command(app, extend)
 add_command(app, delete)
+add_command(app, erase_user, "erase-user")
+add_command(app, journal)
 add_command(app, doctor)

@@ -171,7 +171,6 @@ class SaverFlows:
         """See ``SessionSaver.delete_thread``."""
         ref = self.thread_of(thread_id)
         yield from self._sessions.engine.delete(ref)
-        self._held.drop(ref)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> Flow[None]:
         """See ``SessionSaver.delete_for_runs``."""

@@ -50,6 +50,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=serde)
         self.sessions = sessions
         self._held = HeldThreads(held_threads)
+        sessions.engine.erasure.on_erased(self._held.drop)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that a config names, by default the newest; ``None``: there is none.

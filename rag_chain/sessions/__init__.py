@@ -7,7 +7,15 @@ from typing import Protocol
 from rag_chain.sessions.history import RedisChatMessageHistory, SessionHistory
 from rag_chain.sessions.management.manager import RedisSessionManager
 from rag_chain.sessions.management.messages import ConversationMessage
-from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.records import (
+    ErasureReceipt,
+    ReplayReport,
+    SearchHit,
+    SearchResult,
+    SessionInfo,
+    SessionPage,
+    SessionStats,
+)
 from rag_chain.sessions.management.totals import UsageTotals
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.turns import Persistence, Saved, Status, Turn
@@ -39,11 +47,15 @@ def open_history(settings: Settings) -> HistoryFactory:
 
 __all__ = [
     "ConversationMessage",
+    "ErasureReceipt",
     "HistoryFactory",
     "Persistence",
     "RedisChatMessageHistory",
     "RedisSessionManager",
+    "ReplayReport",
     "Saved",
+    "SearchHit",
+    "SearchResult",
     "SessionHistory",
     "SessionInfo",
     "SessionPage",

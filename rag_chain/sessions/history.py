@@ -106,6 +106,11 @@ class SessionHistory(BaseChatMessageHistory):
         """See ``find_question``."""
         return await self._sessions.afind_question(self.ref, turn_id)
 
+    @property
+    def sessions(self) -> Sessions:
+        """What serves the session."""
+        return self._sessions
+
     def delete_turn(self, turn_id: str | None = None) -> Saved:
         """Delete a turn, once; by default the newest. See ``RedisSessionManager.delete_turn``."""
         return self._sessions.delete_turn(self.ref, turn_id)

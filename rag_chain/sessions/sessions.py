@@ -29,6 +29,7 @@ from rag_chain.sessions.redis.connect import find_other_speech
 from rag_chain.sessions.redis.failures import FOREIGN, may_be_about_tls, tls_error, translate
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.redis.urls import RedisUrl, parse
+from rag_chain.sessions.values.erasure import Removed
 from rag_chain.sessions.values.flow import Call, Flow, T
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
@@ -146,6 +147,22 @@ class Sessions:
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
         """Async twin of ``delete``."""
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
+
+    def erase(self, ref: SessionRef) -> Removed:
+        """See ``Erasure.erase``."""
+        return self.run(self.engine.erasure.erase(ref))
+
+    async def aerase(self, ref: SessionRef) -> Removed:
+        """Async twin of ``erase``."""
+        return await self.arun(self.engine.erasure.erase(ref))
+
+    def erase_user(self, user_id: str) -> dict[SessionRef, Removed]:
+        """See ``Erasure.erase_user``."""
+        return self.run(self.engine.erasure.erase_user(self.prefix, user_id))
+
+    async def aerase_user(self, user_id: str) -> dict[SessionRef, Removed]:
+        """Async twin of ``erase_user``."""
+        return await self.arun(self.engine.erasure.erase_user(self.prefix, user_id))
 
     def find_question(self, ref: SessionRef, turn_id: object = None) -> tuple[str, BaseMessage]:
         """See ``engine/edits.py``."""
@@ -313,6 +330,7 @@ def _compose(settings: Settings) -> Parts:
     here = LocalCheckpoints(
         local.journals, limits, settings.checkpoints_kept, settings.memory_sessions, stands_in=spare.waits
     )
+    engine.erasure.on_erased(here.forget)
     parts = Parts(engine, Checkpoints(engine, remote, here, settings.turn_order), connections, prefix, limits)
     reference = weakref.ref(parts)
 

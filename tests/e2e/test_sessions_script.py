@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from servers import RedisServer
 from talking import another_process, config, contents, echo_chain, stock, turns
 from typer.testing import CliRunner
 
@@ -19,9 +20,9 @@ from rag_chain.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str, url: str, given: str = "", code: int = 0) -> str:
+def run(*arguments: str, url: str, given: str = "", code: int = 0, journal: Path | str = "") -> str:
     """What it prints; its complaint, where an exit code is expected."""
-    environment = {"REDIS_URL": url, "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
+    environment = {"REDIS_URL": url, "RAG_JOURNAL_PATH": str(journal), "COLUMNS": "200"}
     done = CliRunner().invoke(app, arguments, input=given, env=environment)
     assert done.exit_code == code, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
@@ -97,6 +98,64 @@ def test_carrying_and_erasing(talked: str) -> None:
     assert run("delete", "copy", "--user", "u2", url=talked, given="n\n", code=1)
     assert "Deleted" in run("delete", "copy", "--user", "u2", "--yes", url=talked)
     assert stock(talked, "u2/copy") == []
+
+
+def test_a_deletion_has_a_receipt(talked: str) -> None:
+    receipt = json.loads(run("delete", "s1", "--user", "u1", "--yes", "--json", url=talked))
+    assert (receipt["deleted"], receipt["receipt"]["messages"]) == (True, 4)
+
+
+def test_erasing_a_user(talked: str) -> None:
+    assert run("erase-user", "u1", "--dry-run", url=talked).splitlines() == [
+        "Would delete 1 session of user 'u1'.", "  s1",
+    ]  # fmt: skip
+    assert json.loads(run("erase-user", "u1", "--dry-run", "--json", url=talked))["sessions"] == ["s1"]
+    run("erase-user", "u1", url=talked, given="n\n", code=1)
+    assert stock(talked, "u1/s1")
+    told = run("erase-user", "u1", url=talked, given="y\n")
+    assert "Deleted 1 session of user 'u1'." in told
+    assert "4 messages, 0 checkpoints" in told
+    assert stock(talked, "u1/s1") == []
+    assert json.loads(run("erase-user", "u1", "--yes", "--json", url=talked))["sessions"] == []
+    assert "not allowed" in run("erase-user", "a b", "--yes", url=talked, code=2)
+
+
+def test_searching_a_users_sessions(talked: str) -> None:
+    found = json.loads(run("search", "TWO", "--user", "u1", "--json", url=talked))
+    assert [hit["excerpt"] for hit in found["hits"]] == ["[red]two", "re: [red]two"]
+    told = run("search", "two", "--user", "u1", "--limit", "1", url=talked)
+    assert "s1  user" in told
+    assert "There may be more" in told
+    assert run("search", "two", url=talked) == "0 messages in 0 sessions searched.\n"
+    assert "one word" in run("search", " ", url=talked, code=2)
+
+
+def test_what_waits_is_listed_and_replayed(redis_url: str, own_server: RedisServer, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite3"
+    own_server.kill()
+    sessions = another_process(Settings(redis_url=own_server.url, journal_path=journal))
+    echo_chain(sessions).invoke({"input": "one"}, config("s1", user_id="u1"))
+    sessions.close()
+    waiting = json.loads(run("journal", "--json", url=own_server.url, journal=journal))["stores"]
+    assert [(one["entries"], one["bytes"] > 100, one["oldest_seconds"] >= 0) for one in waiting] == [(1, True, True)]
+    assert "1 changes of 1 sessions" in run("journal", url=own_server.url, journal=journal)
+    assert "away" in run("journal", "--replay", url=own_server.url, journal=journal, code=1)
+    assert "REDIS_URL is empty" in run("journal", "--replay", url="", journal=journal, code=2)
+    # Lists, searches and extensions go on over what is known here.
+    assert "s1" in run("list", "--user", "u1", url=own_server.url, journal=journal)
+    assert "2 messages" in run("search", "one", "--user", "u1", url=own_server.url, journal=journal)
+    assert "Extended" in run("extend", "s1", "--user", "u1", url=own_server.url, journal=journal)
+    own_server.start()
+    replayed = json.loads(run("journal", "--replay", "--json", url=own_server.url, journal=journal))
+    assert (replayed["stores"], replayed["replay"]["after"]) == ([], 0)
+    assert contents(stock(own_server.url, "u1/s1")) == turns("one")
+    assert "keeps nothing" in run("journal", url=own_server.url, journal=journal)
+
+
+def test_an_erasure_while_redis_is_away_says_what_waits(own_server: RedisServer, tmp_path: Path) -> None:
+    own_server.kill()
+    told = run("erase-user", "u1", "--yes", url=own_server.url, journal=tmp_path / "journal.sqlite3")
+    assert "Redis is away; the journal replays this" in told
 
 
 def test_mistakes_are_sentences(talked: str) -> None:

@@ -24,7 +24,7 @@ IN_SCRIPTS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Commands of the scripts -> arguments behind the key, with which they change nothing that holds a string."""
 
-OUTSIDE = ("SET", "TIME", "EVAL", "EVALSHA", "BLPOP", "WAIT", "WAITAOF", "PING", "SELECT", "CLIENT|SETINFO")
+OUTSIDE = ("SET", "TIME", "EVAL", "EVALSHA", "BLPOP", "WAIT", "WAITAOF", "SCAN", "PING", "SELECT", "CLIENT|SETINFO")
 """Commands that are needed beside those, tried out or not. Logging in needs no right."""
 
 FOR_THE_DOCTOR = ("INFO", "CONFIG|GET", "ACL|WHOAMI", "ACL|GETUSER", "ACL|DRYRUN")

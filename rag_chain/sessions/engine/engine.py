@@ -20,6 +20,7 @@ from rag_chain.errors import (
     UsageError,
 )
 from rag_chain.sessions.engine.breaker import Breaker
+from rag_chain.sessions.engine.erasure import Erasure
 from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
@@ -79,6 +80,7 @@ class Engine:
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
         self.max_message_bytes = max_message_bytes
+        self.erasure = Erasure(self._serve, local, stands_in=server is not None)
 
     @property
     def alone(self) -> bool:
@@ -176,8 +178,26 @@ class Engine:
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
         """Delete a session from every store, or only its messages; whether there was anything."""
-        existed: bool = yield from self._serve(lambda store: store.delete(ref, keep_session=keep_session))
-        return existed
+        return (yield from self.erasure.erase(ref, keep_session=keep_session)).existed
+
+    def replay_now(self) -> Flow[bool]:
+        """Bring to the server what waits for it; whether this was done, and not left to another process.
+
+        Raises:
+            HistoryUnavailableError: the server is away.
+            UsageError: there is no server.
+        """
+        server = self._server
+        if server is None or server.breaker is None or server.recovery is None:
+            raise UsageError("REDIS_URL is empty, so nothing can be replayed; set it to the server that it waits for.")
+        if server.breaker.closed is None:
+            yield Disk(server.breaker.check)
+        try:
+            done: bool = yield Disk(server.recovery.replay)
+        except HistoryUnavailableError as error:
+            server.breaker.open(error)
+            raise
+        return done
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
         """Make an empty session with metadata as JSON; whether it is new."""
@@ -210,6 +230,13 @@ class Engine:
             state.elsewhere = yield from self.list_elsewhere(ref)
         return state
 
+    def inspect_known(self, ref: SessionRef, count: int) -> Flow[SessionState]:
+        """As ``inspect``, without a renewal; a session of which nothing is known has no messages."""
+        state: SessionState = yield from self._serve(
+            lambda store: store.inspect(ref, 0, count, renew=False), ref, reads=True
+        )
+        return state
+
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """As ``inspect``, of a session that must exist.
 
@@ -238,6 +265,10 @@ class Engine:
     def list_journal(self) -> Flow[list[JournalStore]]:
         """What this machine's journal keeps, by store."""
         return [] if self._local is None else (yield from self._local.list_journal())
+
+    def count_waiting(self) -> Flow[int]:
+        """How many changes wait on this machine for the server."""
+        return 0 if self._local is None else (yield from self._local.count_waiting())
 
     def knows_all_sessions(self) -> bool:
         """Whether ``list_page`` gives all sessions of the store: not while its server is away."""

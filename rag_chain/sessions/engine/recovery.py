@@ -12,7 +12,7 @@ from typing import Any
 
 from rag_chain.errors import HistoryDataError, HistoryError, HistoryUnavailableError, HistoryWriteError
 from rag_chain.sessions.engine.thread_replays import ThreadReplays
-from rag_chain.sessions.journal.entry_table import CHECKPOINT, Entry
+from rag_chain.sessions.journal.entry_table import CHECKPOINT, MESSAGES, Entry
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
@@ -21,9 +21,11 @@ from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.turns import Saved
+from rag_chain.sessions.values.turns import Moment, Saved
 from rag_chain.sessions.values.window_cache import WindowCache
 
+_BRINGS = (*MESSAGES, "create", CHECKPOINT)
+"""Kinds of entries that bring something of a session to the server."""
 LOOK_SECONDS, LOOK_SOON_SECONDS = 30.0, 2.0
 log = logging.getLogger("rag_chain.sessions")
 
@@ -150,6 +152,8 @@ class Recovery:
             finally:
                 with contextlib.suppress(HistoryWriteError):
                     journal.outbox.release_lease()
+                # What the server has now expires there, so nothing of it may stay here.
+                journal.scrub()
         except HistoryWriteError as error:
             # A damaged journal must not keep the server from serving.
             log.error("%s", error)
@@ -227,8 +231,6 @@ class Recovery:
         to send would come after a turn that was asked after it.
         """
         remote, ref = self._remote, entry.ref
-        if entry.kind == "create":
-            return (yield from remote.create(ref, entry.body.decode()))
         if entry.kind == "extend":
             left = int(entry.body) - (steady_ms() - entry.moment.steady_ms)
             return (yield from remote.extend(ref, max(1000, left)))
@@ -236,6 +238,14 @@ class Recovery:
         if clock not in offsets:
             offsets[clock] = yield from remote.read_clock(ref)
         moment = entry.moment.on_server(offsets[clock])
+        if entry.kind == "erase_user":
+            return (yield from self._erase_user(ref, moment))
+        if ref.user_id and entry.kind in _BRINGS and (yield from remote.users.is_erased(ref, moment.server_ms)):
+            if entry.kind == CHECKPOINT:
+                threads.skips(entry, has_it=True)
+            return False
+        if entry.kind == "create":
+            return (yield from remote.create(ref, entry.body.decode()))
         if entry.kind == CHECKPOINT:
             return (yield from threads.replay(entry, moment.server_ms))
         if entry.kind in ("turn", "given_up"):
@@ -247,7 +257,16 @@ class Recovery:
         if entry.kind not in ("clear", "delete"):
             raise HistoryDataError(f"the journal has an entry of kind {entry.kind!r}, of a newer version; upgrade.")
         turn_ids = entry.body.decode().split()
-        return (yield from remote.delete(ref, moment=moment, turn_ids=turn_ids, keep_session=entry.kind == "clear"))
+        removed = yield from remote.delete(ref, moment=moment, turn_ids=turn_ids, keep_session=entry.kind == "clear")
+        return removed.existed
+
+    def _erase_user(self, ref: SessionRef, moment: Moment) -> Flow[bool]:
+        """Erase what a user had on the server when that was asked for; what came later stays."""
+        yield from self._remote.users.mark(ref, moment.server_ms)
+        existed = False
+        for one in (yield from self._remote.users.list_sessions(ref.prefix, ref.user_id or "")):
+            existed |= (yield from self._remote.delete(one, moment=moment)).existed
+        return existed
 
     def _complain(self, journal: Journal, entry: Entry, error: HistoryError) -> None:
         mark = (id(journal), entry.id)

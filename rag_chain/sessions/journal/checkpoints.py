@@ -96,6 +96,11 @@ class LocalCheckpoints:
         self._lock = threading.RLock()
         self._loaded.clear()
 
+    def forget(self, ref: SessionRef) -> None:
+        """Forget what memory holds of a thread; its journal is another matter."""
+        with self._lock:
+            self._loaded.pop(ref.messages_key, None)
+
     def put(self, record: Record, values: Values, complete: Callable[[], Values], terms: Terms) -> Flow[Stored]:
         """Keep a checkpoint, once; see ``RedisCheckpoints.put``.
 

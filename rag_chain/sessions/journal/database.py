@@ -52,6 +52,8 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._shift = 0
+        self.is_unscrubbed = False
+        """Whether the files may still have bytes of what was removed."""
         _databases.add(self)
 
     @property
@@ -100,6 +102,31 @@ class Database:
     def to_wall(self, milliseconds: int) -> int:
         """A time of the database's clock by the wall clock as it is set now."""
         return milliseconds - self.now() + now_ms()
+
+    def scrub(self) -> bool:
+        """Leave no byte of what was removed in the files; whether that was possible.
+
+        What is deleted is overwritten in the database (``secure_delete``), but the write-ahead log keeps the pages as
+        they were until it begins anew: it is brought into the database and cut to nothing. Another process that reads
+        may keep it from that; ``is_unscrubbed`` then says that this is to be tried again.
+        """
+        if self.path is None or not self.used:
+            return True
+        with self._lock:
+            try:
+                db = self._connection or self._connect()
+                deadline = time.monotonic() + LOCK_SECONDS
+                while _execute(db, "PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() >= deadline:
+                        break
+                    time.sleep(_JITTER.uniform(_LONGEST_WAIT / 10, _LONGEST_WAIT))
+                else:
+                    self.is_unscrubbed = False
+                    return True
+            except (sqlite3.Error, OSError):
+                pass  # the next attempt says what is wrong with the file, if it still is
+            self.is_unscrubbed = True
+            return False
 
     def close(self) -> None:
         """Close the connection; what is only in memory is gone."""

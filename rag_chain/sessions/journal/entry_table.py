@@ -168,6 +168,13 @@ class EntryTable:
             "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?", (self._store, ref.messages_key, name)
         )
 
+    def has_any(self, db: sqlite3.Connection, ref: SessionRef) -> bool:
+        """Whether anything is kept of a session."""
+        found = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM entries WHERE store = ? AND key = ?)", (self._store, ref.messages_key)
+        ).fetchone()
+        return bool(found[0])
+
     def delete_all(self, db: sqlite3.Connection, ref: SessionRef) -> int:
         """Remove all entries of a session; how many there were."""
         return db.execute("DELETE FROM entries WHERE store = ? AND key = ?", (self._store, ref.messages_key)).rowcount

@@ -23,7 +23,7 @@ from rag_chain.sessions.values.addresses import name_server
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import Replacement, find_replacement, remove_replaced, without_replacement
-from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id
+from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id, make_user_ref
 from rag_chain.sessions.values.owner import is_dead
 from rag_chain.sessions.values.turns import JournalSize, JournalStore, Moment, Outcome, Pending
 from rag_chain.sessions.values.versions import gives_way
@@ -150,7 +150,8 @@ class Journal:
             self._entries.remove(db, ref, turn_id)
             self._entries.insert(db, ref, "erase", turn_id, moment, 0, [])
             self.summaries.remove(db, ref)
-            return True
+        self.scrub()
+        return True
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> None:
         """Turn pending questions of dead turns into entries."""
@@ -164,18 +165,41 @@ class Journal:
         with self._database.transaction() as db:
             self._entries.end_pending(db, ref.messages_key, name)
 
-    def erase(self, ref: SessionRef, *, keep_session: bool) -> tuple[bool, list[str]]:
+    def erase(self, ref: SessionRef, *, keep_session: bool) -> tuple[bool, list[str], int]:
         """Erase what is kept of a session, or only its messages.
 
         Returns:
-            Whether there was anything, and the ids of the turns that were erased.
+            Whether there was anything, the ids of the turns that were erased, and how many changes were.
         """
         with self._database.transaction() as db:
             existed = self._sessions.read(db, ref).created is not None
             turn_ids = self._entries.list_turn_ids(db, ref)
             gone = self._entries.delete_all(db, ref)
             self._sessions.mark_deleted(db, ref, keep_session=keep_session)
-            return gone > 0 or existed, turn_ids
+            return gone > 0 or existed, turn_ids, gone
+
+    def forget(self, ref: SessionRef, *, keep_session: bool) -> int:
+        """Erase what is kept of a session that its server has deleted; how many changes. Writes only if there are."""
+        with self._database.transaction(write=False) as db:
+            if not self._entries.has_any(db, ref) and not self._sessions.read(db, ref).data:
+                return 0
+        return self.erase(ref, keep_session=keep_session)[2]
+
+    def list_user(self, user_id: str) -> list[str]:
+        """The sessions of a user of which there is anything here, also what is over."""
+        with self._database.transaction(write=False) as db:
+            return self._sessions.list_user(db, user_id)
+
+    def pass_on_user_erasure(self, user_id: str) -> None:
+        """Keep that all sessions of a user are to be erased on the server, also those that are not known here."""
+        ref = make_user_ref(self._prefix, user_id)
+        with self._database.transaction() as db:
+            self._sessions.note(db, ref)
+            self._entries.insert(db, ref, "erase_user", make_turn_id(), Moment(0, 0, steady_ms()), 0, [])
+
+    def scrub(self) -> bool:
+        """Leave no byte of what was removed in the file; see ``Database.scrub``."""
+        return self._database.scrub()
 
     def pass_on_deletion(
         self, ref: SessionRef, deletion: int, ttl_ms: int, turn_ids: Sequence[str], *, keep_session: bool
@@ -244,16 +268,20 @@ class Journal:
             return []
         with self._database.transaction(write=False) as db:
             rows = db.execute(
-                "SELECT store, count(DISTINCT key), count(*) FROM entries WHERE kind != 'pending'"
+                "SELECT store, count(DISTINCT key), count(*), sum(length(body)), min(at) FROM entries"
+                " WHERE kind != 'pending'"
                 " AND NOT (kind = 'erase' AND store LIKE 'here %')"
                 " AND (? OR key = ?) GROUP BY store ORDER BY store",
                 (ref is None, ref.messages_key if ref else ""),
             ).fetchall()
+            now = self._database.now()
         found = []
-        for store, sessions, entries in rows:
+        for store, sessions, entries, size, oldest in rows:
             address, _, prefix = store.rpartition(" ")
             address = "" if address == "here" else address
-            found.append(JournalStore(address, prefix, sessions, entries, is_in_use=store == self.store))
+            age = max(0, now - oldest) / 1000
+            is_in_use = store == self.store
+            found.append(JournalStore(address, prefix, sessions, entries, is_in_use, bytes=size, oldest_seconds=age))
         return found
 
     def measure(self) -> JournalSize:
@@ -270,8 +298,15 @@ class Journal:
 
     def purge(self) -> None:
         """Erase sessions of this machine alone whose time ran out, and remember for a while that they were."""
-        with self._database.transaction() as db:
-            self._sessions.purge(db)
+        if not self.used:
+            return
+        with self._database.transaction(write=False) as db:
+            due = self._sessions.has_expired(db)
+        if due:
+            with self._database.transaction() as db:
+                self._sessions.purge(db)
+        if due or self._database.is_unscrubbed:
+            self.scrub()
 
     def evict(self, sessions: int) -> None:
         """Erase the least recently active sessions beyond so many; not for entries that wait for a server."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.journal.entry_table import Entry
-from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.keys import SessionRef, is_id
 from rag_chain.sessions.values.turns import Pending
 
 REMEMBER_MS = 30 * 86_400_000
 """How long an expired session is told from one that never was."""
+_HAS_ENTRIES = "EXISTS (SELECT 1 FROM entries e WHERE e.store = s.store AND e.key = s.key)"
 
 
 @dataclass(slots=True)
@@ -128,8 +129,8 @@ class SessionTable:
         ).fetchone()
         now = max(self._database.now(), row[0] + 1 if row else 0)
         db.execute(
-            "UPDATE sessions SET deleted = ?, total = 0, created = CASE WHEN ? THEN created END"
-            " WHERE store = ? AND key = ?",
+            "UPDATE sessions SET deleted = ?1, total = 0, created = CASE WHEN ?2 THEN created END,"
+            " data = CASE WHEN ?2 THEN data ELSE '' END WHERE store = ?3 AND key = ?4",
             (now, keep_session, self._store, ref.messages_key),
         )
         return now
@@ -174,6 +175,26 @@ class SessionTable:
             (self._store, user_id or "", self._database.now(), self._waits, active, session, limit),
         ).fetchall()
 
+    def list_user(self, db: sqlite3.Connection, user_id: str) -> list[str]:
+        """Sessions of a user of which there is a row that says more than when they were deleted."""
+        rows = db.execute(
+            f"SELECT session FROM sessions s WHERE store = ? AND owner = ? AND (created IS NOT NULL OR data != ''"  # noqa: S608 - constants
+            f" OR {_HAS_ENTRIES})",
+            (self._store, user_id),
+        ).fetchall()
+        return [session for (session,) in rows if is_id(session)]  # leaves out what no session is named like
+
+    def has_expired(self, db: sqlite3.Connection) -> bool:
+        """Whether ``purge`` would change anything."""
+        now = self._database.now()
+        found = db.execute(
+            f"SELECT EXISTS (SELECT 1 FROM sessions s WHERE expires < ?1 AND store LIKE 'here %' AND {_HAS_ENTRIES})"  # noqa: S608 - constants
+            f" OR EXISTS (SELECT 1 FROM sessions s WHERE (expires < ?2 OR expires < ?1 AND data != '')"
+            f" AND NOT {_HAS_ENTRIES})",
+            (now, now - REMEMBER_MS),
+        ).fetchone()
+        return bool(found[0])
+
     def purge(self, db: sqlite3.Connection) -> None:
         """Erase sessions of this machine alone whose time ran out, and remember for a while that they were.
 
@@ -183,6 +204,11 @@ class SessionTable:
         db.execute(
             "DELETE FROM entries WHERE store LIKE 'here %'"
             " AND (store, key) IN (SELECT store, key FROM sessions WHERE expires < ?)",
+            (now,),
+        )
+        db.execute(
+            "UPDATE sessions SET data = '' WHERE expires < ? AND data != '' AND NOT EXISTS (SELECT 1 FROM entries e"
+            " WHERE e.store = sessions.store AND e.key = sessions.key)",
             (now,),
         )
         db.execute(

@@ -10,9 +10,11 @@ from rag_chain.sessions.journal.entry_table import MESSAGES, Entry
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.journal.session_table import JournalSession, merge_sessions
+from rag_chain.sessions.journal.users import LocalUsers
 from rag_chain.sessions.values.clock import steady_ms, wall_offset_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import find_replacement, remove_replaced
+from rag_chain.sessions.values.erasure import Removed
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
@@ -33,6 +35,8 @@ from rag_chain.sessions.values.versions import exclude, find_turn, gives_way, is
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 QUEUE_SECONDS = 0.05
+PURGE_MS = 60_000
+"""Between two looks for expired sessions, where no server expires them."""
 
 
 class LocalStore:
@@ -44,10 +48,12 @@ class LocalStore:
 
     def __init__(self, cache: WindowCache, limits: Limits, disk: Journal | None, spare: Journal, sessions: int) -> None:
         self.journals = JournalPair(disk, spare)
+        self.users = LocalUsers(self.journals, cache, stands_in=spare.waits)
         self._cache = cache
         self._limits = limits
         self._sessions = sessions
         self._stands_in = spare.waits
+        self._purge_at = 0
 
     def wait(self, ref: SessionRef) -> Flow[None]:
         """Wait a moment for the end of another turn of the session."""
@@ -59,6 +65,9 @@ class LocalStore:
         began = False
         if self._stands_in:
             self._cache.renew(ref, ttl_ms)
+        elif steady_ms() >= self._purge_at:
+            self._purge_at = steady_ms() + PURGE_MS
+            yield from self.journals.each(lambda journal: journal.purge(), write=True)
         if pending is None:
             yield from self.journals.each(lambda journal: journal.renew(ref, ttl_ms), write=True)
         else:
@@ -140,18 +149,31 @@ class LocalStore:
         """Remove a pending question that was answered on the server."""
         yield from self.journals.each(lambda journal: journal.forget_pending(ref, turn_id), write=True)
 
-    def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
-        """Delete the session, or only its messages; whether there was anything."""
+    def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[Removed]:
+        """Delete the session, or only its messages. The server is told when it is back."""
         ttl_ms, known = self._limits.lifetime_ms, self._deletion(ref)
         found = yield from self.journals.erase(lambda journal: journal.erase(ref, keep_session=keep_session))
-        existed = any(one for one, _ in found) or (self._stands_in and self._cache.get(ref) is not None)
+        is_held = self._stands_in and self._cache.get(ref) is not None
         self._cache.drop(ref)
         if self._stands_in:
-            turn_ids = [turn_id for _, erased in found for turn_id in erased]
+            turn_ids = [turn_id for _, erased, _ in found for turn_id in erased]
             yield from self.journals.write(
                 lambda journal: journal.pass_on_deletion(ref, known, ttl_ms, turn_ids, keep_session=keep_session)
             )
-        return existed
+        yield from self.journals.scrub()
+        return Removed(
+            any(existed for existed, _, _ in found) or is_held,
+            entries=sum(count for _, _, count in found),
+            is_from_memory=is_held,
+            waits=self._stands_in,
+        )
+
+    def forget(self, ref: SessionRef, *, keep_session: bool) -> Flow[Removed]:
+        """Remove what is kept here of a session that was deleted on the server."""
+        found = yield from self.journals.erase(lambda journal: journal.forget(ref, keep_session=keep_session))
+        if count := sum(found):
+            yield from self.journals.scrub()
+        return Removed(count > 0, entries=count)
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
         """Keep a session without messages; whether it is new here."""
@@ -210,8 +232,8 @@ class LocalStore:
             items=items[first : max(0, end)] if count else [],
         )
 
-    def count_waiting(self, ref: SessionRef) -> Flow[int]:
-        """Changes of a session that wait for its server."""
+    def count_waiting(self, ref: SessionRef | None = None) -> Flow[int]:
+        """Changes of a session, or of all, that wait for the server."""
         return sum((yield from self.journals.each(lambda journal: journal.outbox.count(ref) if journal.waits else 0)))
 
     def list_journal(self, ref: SessionRef | None = None) -> Flow[list[JournalStore]]:
@@ -219,6 +241,8 @@ class LocalStore:
         disk = self.journals.disk
         if disk is None:
             return []
+        if ref is None:
+            yield from self.journals.each(lambda journal: journal.purge(), write=True)
         found: list[JournalStore] = yield Disk(lambda: disk.list_stores(ref))
         return found
 

@@ -15,7 +15,7 @@ from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.engine.edits import begin_in_place
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
-from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.records import ReplayReport, SessionInfo, SessionPage, SessionStats
 from rag_chain.sessions.management.totals import totals
 from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
@@ -141,6 +141,12 @@ class ManagerFlows:
     def delete(self, session_id: str, user_id: str | None, *, keep_session: bool) -> Flow[bool]:
         """See ``RedisSessionManager.delete_session``."""
         return (yield from self._engine.delete(self._sessions.ref(session_id, user_id), keep_session=keep_session))
+
+    def replay(self) -> Flow[ReplayReport]:
+        """See ``RedisSessionManager.replay_journal``."""
+        before = yield from self._engine.count_waiting()
+        replayed = yield from self._engine.replay_now()
+        return ReplayReport(before, (yield from self._engine.count_waiting()), replayed=replayed)
 
     def export(self, session_id: str, user_id: str | None) -> Flow[list[str]]:
         """See ``RedisSessionManager.export_session``."""

@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rag_chain.sessions.management.erasure import ErasureFlows
 from rag_chain.sessions.management.flows import ManagerFlows
 from rag_chain.sessions.management.messages import ConversationMessage
-from rag_chain.sessions.management.records import SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.records import (
+    ErasureReceipt,
+    ReplayReport,
+    SearchResult,
+    SessionInfo,
+    SessionPage,
+    SessionStats,
+)
+from rag_chain.sessions.management.search import SearchFlows
 from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.turns import JournalStore, Saved
 from rag_chain.settings import Settings
@@ -29,6 +38,8 @@ class RedisSessionManager:
     def __init__(self, settings: Settings | None = None, *, sessions: Sessions | None = None) -> None:
         self._sessions = sessions or open_sessions(settings or Settings())
         self._flows = ManagerFlows(self._sessions)
+        self._erasure = ErasureFlows(self._sessions)
+        self._search = SearchFlows(self._sessions)
 
     def create_session(
         self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
@@ -76,7 +87,6 @@ class RedisSessionManager:
         """Append one message with the present time; create the session if it does not exist.
 
         Args:
-            session_id: of the session.
             role: ``user``, ``assistant`` or ``system``.
             content: text, or content blocks as in LangChain's messages.
             user_id: the session's user.
@@ -105,8 +115,6 @@ class RedisSessionManager:
         """Return messages, oldest first.
 
         Args:
-            session_id: of the session.
-            user_id: the session's user.
             limit: at most so many messages, the newest; ``None``: all.
             offset: leave out so many of the newest messages.
         """
@@ -161,7 +169,7 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
 
     def list_journal(self) -> list[JournalStore]:
-        """Return the numbers of sessions and entries in this machine's journal, by server."""
+        """Return how many sessions and entries this machine's journal keeps by server, their age and size."""
         return self._sessions.run(self._sessions.engine.list_journal())
 
     async def alist_journal(self) -> list[JournalStore]:
@@ -177,14 +185,10 @@ class RedisSessionManager:
         return await self._sessions.arun(self._flows.exists(session_id, user_id))
 
     def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
-        """Set the time to live of a session and return whether the session exists.
-
-        Later use renews the time to live and does not shorten it.
+        """Set the time to live of a session, which later use does not shorten; return whether the session exists.
 
         Args:
-            session_id: of the session.
             seconds: from now; default: RAG_SESSION_TTL.
-            user_id: the session's user.
         """
         return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
 
@@ -207,6 +211,76 @@ class RedisSessionManager:
     async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Async twin of ``delete_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
+
+    def erase_session(self, session_id: str, *, user_id: str | None = None, branches: bool = False) -> ErasureReceipt:
+        """Delete a session as ``delete_session`` does, and return what was removed, and from where.
+
+        Args:
+            session_id: of the session.
+            user_id: the session's user.
+            branches: also delete the copies that ``branch`` and ``edit_turn`` made of it, and the copies of these.
+        """
+        return self._sessions.run(self._erasure.erase_session(session_id, user_id, branches=branches))
+
+    async def aerase_session(
+        self, session_id: str, *, user_id: str | None = None, branches: bool = False
+    ) -> ErasureReceipt:
+        """Async twin of ``erase_session``."""
+        return await self._sessions.arun(self._erasure.erase_session(session_id, user_id, branches=branches))
+
+    def erase_user(self, user_id: str) -> ErasureReceipt:
+        """Delete all sessions of a user from Redis, memory and journal, and return what was removed, and from where.
+
+        This passes over every key of Redis, in short calls. While Redis is away the sessions known here are deleted at
+        once, the others when it is back. What journals of other machines hold from before is dropped in their replay.
+        """
+        return self._sessions.run(self._erasure.erase_user(user_id))
+
+    async def aerase_user(self, user_id: str) -> ErasureReceipt:
+        """Async twin of ``erase_user``."""
+        return await self._sessions.arun(self._erasure.erase_user(user_id))
+
+    def list_user_sessions(self, user_id: str) -> list[str]:
+        """Return the ids of all sessions that ``erase_user`` would delete, as far as they are known now."""
+        return self._sessions.run(self._erasure.list_user(user_id))
+
+    async def alist_user_sessions(self, user_id: str) -> list[str]:
+        """Async twin of ``list_user_sessions``."""
+        return await self._sessions.arun(self._erasure.list_user(user_id))
+
+    def search_messages(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
+    ) -> SearchResult:
+        """Return the messages of a user's sessions that hold every word of the query, in any case of letters.
+
+        No session is renewed by it. While Redis is away it searches what this machine knows.
+
+        Args:
+            query: words or parts of words, 1,000 characters at most.
+            user_id: ``None``: the sessions without a user.
+            limit: messages to return, 1 to 1,000.
+            max_sessions: sessions to read, the most recently active first, 1 to 10,000.
+        """
+        return self._sessions.run(self._search.search(query, user_id, limit, max_sessions))
+
+    async def asearch_messages(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
+    ) -> SearchResult:
+        """Async twin of ``search_messages``."""
+        return await self._sessions.arun(self._search.search(query, user_id, limit, max_sessions))
+
+    def replay_journal(self) -> ReplayReport:
+        """Bring to Redis now what this machine's journal keeps for it.
+
+        Raises:
+            HistoryUnavailableError: Redis is away.
+            UsageError: REDIS_URL is empty.
+        """
+        return self._sessions.run(self._flows.replay())
+
+    async def areplay_journal(self) -> ReplayReport:
+        """Async twin of ``replay_journal``."""
+        return await self._sessions.arun(self._flows.replay())
 
     def delete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
         """Delete one turn from a session, once, wherever it is kept. What came after it stays.
@@ -241,11 +315,9 @@ class RedisSessionManager:
         To have the chain answer the question, ask it with ``instead_of`` in the run's ``configurable``.
 
         Args:
-            session_id: of the session.
             turn_id: of the turn to replace.
             question: the new question.
             answer: its answer.
-            user_id: the session's user.
             keep_as: id of a new session, which gets a copy of the session as it was (see ``branch``). It is deleted
                 again if the turn can't be replaced.
 

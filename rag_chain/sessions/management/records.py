@@ -64,3 +64,61 @@ class SessionPage:
     sessions: list[SessionInfo]
     cursor: str | None
     complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """What an erasure removed, and from where.
+
+    ``sessions``: ids of those of which there was anything; ``messages`` and ``checkpoints``: removed from Redis;
+    ``journal_entries``: changes removed from this machine's journal; ``memory_sessions``: sessions whose messages this
+    process held; ``waiting``: ids of the sessions whose deletion waits in the journal for Redis, which is away;
+    ``complete``: false while Redis is away, when sessions that this machine does not know, or copies of a session, are
+    still there; ``at``: when (UTC). Other processes drop what their memory holds at their next read of the session.
+    """
+
+    user_id: str | None
+    sessions: list[str]
+    messages: int
+    checkpoints: int
+    journal_entries: int
+    memory_sessions: int
+    waiting: list[str]
+    complete: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A message that a search found; ``turn_id``: ``None`` if it belongs to no turn; ``excerpt``: around the words."""
+
+    session_id: str
+    turn_id: str | None
+    role: str
+    timestamp: datetime | None
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Messages that a search found, those of the most recently active session first.
+
+    ``searched``: sessions that were looked through; ``complete``: false if there are more hits or sessions than were
+    asked for, or while Redis is away.
+    """
+
+    hits: list[SearchHit]
+    searched: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """Changes in the journal for the Redis of the settings, before and after a replay.
+
+    ``replayed``: false if another process is replaying.
+    """
+
+    before: int
+    after: int
+    replayed: bool

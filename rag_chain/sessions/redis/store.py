@@ -14,9 +14,11 @@ from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.overview import describe
 from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, parse_page, parse_state, parse_window
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
+from rag_chain.sessions.redis.user_erasure import UserErasure
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import find_replacement, without_replacement
+from rag_chain.sessions.values.erasure import Removed
 from rag_chain.sessions.values.flow import Args, Call, Flow, Wait
 from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
@@ -65,6 +67,7 @@ class RedisStore:
         self._cache = cache
         self._limits = limits
         self._index = None if one_slot else ClusterIndex(address, limits)
+        self.users = UserErasure(address, limits)
         self.whole_check_ms = 1000
         self._wait_seconds = wait_seconds
         self.has_seen_loss = False
@@ -165,8 +168,8 @@ class RedisStore:
         moment: Moment | None = None,
         turn_ids: Sequence[str] = (),
         keep_session: bool = False,
-    ) -> Flow[bool]:
-        """Delete the session, or only its messages; whether there was anything.
+    ) -> Flow[Removed]:
+        """Delete the session, or only its messages.
 
         Args:
             ref: the session.
@@ -176,11 +179,12 @@ class RedisStore:
         """
         at = "" if moment is None else moment.server_ms
         args = (at, self._limits.listed_ms, int(keep_session), ref.session_id, *turn_ids)
-        existed = yield from self._call("delete", ref, args)
+        existed, messages, checkpoints = yield from self._call("delete", ref, args)
+        is_held = self._cache.get(ref) is not None
         self._cache.drop(ref)
         if not keep_session and self._index is not None:
             yield from self._index.remove(ref)
-        return bool(existed)
+        return Removed(bool(existed), messages, checkpoints, is_from_memory=is_held)
 
     def erase(self, ref: SessionRef, turn_id: str, *, late: bool = False) -> Flow[Saved]:
         """Delete one turn, once.

@@ -26,6 +26,9 @@ class SyncClient(Protocol):
     def wait(self, key: str, seconds: float) -> None:
         """Wait until the list has an element, and take it, but not longer than so many seconds."""
 
+    def scan(self, pattern: str) -> list[bytes]:
+        """Return the keys of all primaries that match a pattern; see ``Scan``."""
+
 
 class AsyncClient(Protocol):
     """Runs scripts on the server from one event loop."""
@@ -35,6 +38,9 @@ class AsyncClient(Protocol):
 
     async def wait(self, key: str, seconds: float) -> None:
         """Wait until the list has an element, and take it, but not longer than so many seconds."""
+
+    async def scan(self, pattern: str) -> list[bytes]:
+        """Return the keys of all primaries that match a pattern; see ``Scan``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,17 @@ class Wait:
     seconds: float
 
 
-Effect = Call | Disk | Pause | Wait
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Return the keys that match a glob pattern, in many short calls: it passes over every key of the server.
+
+    Only for what must find all that there is. No turn does this.
+    """
+
+    pattern: str
+
+
+Effect = Call | Disk | Pause | Wait | Scan
 Flow = Generator[Effect, Any, T]
 
 
@@ -93,6 +109,8 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
                     result = effect.work()
                 elif isinstance(effect, Wait):
                     client().wait(effect.key, effect.seconds)
+                elif isinstance(effect, Scan):
+                    result = client().scan(effect.pattern)
                 else:
                     time.sleep(effect.seconds)
             except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
@@ -118,6 +136,8 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
                     result = await asyncio.to_thread(effect.work)
                 elif isinstance(effect, Wait):
                     await client().wait(effect.key, effect.seconds)
+                elif isinstance(effect, Scan):
+                    result = await client().scan(effect.pattern)
                 else:
                     await asyncio.sleep(effect.seconds)
                 if task.cancelling() > cancelled:

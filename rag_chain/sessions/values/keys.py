@@ -12,10 +12,12 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``meta:{message_store:s1}:erased``         zset    ids of turns that were taken back, by when; kept for 30 days
 ``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
 ``meta:{message_store:s1}:events:t1``      stream  events of a turn that is served over HTTP; short-lived
+``meta:{message_store:s1}:events``         set     the turns that have such a stream
 ``meta:{message_store:s1}:checkpoints``    hash    LangGraph's checkpoints of the thread ``s1``, see checkpoints.lua
 ``meta:{message_store:s1}:order``          zset    their order, by namespace and by id
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
 ``index:{message_store:}:run:r1``          set     the threads in which run ``r1`` has made checkpoints
+``index:{message_store:u1/}:erased``       string  when all sessions of user ``u1`` were erased; kept for 30 days
 =========================================  ======  ======================================================
 """
 
@@ -57,6 +59,14 @@ def check_id(value: object, what: str) -> str:
             "use printable ones without spaces, '/', '{' and '}'."
         )
     return value
+
+
+def is_id(value: str) -> bool:
+    """Whether ``value`` can name a session."""
+    try:
+        return bool(check_id(value, "session_id"))
+    except InvalidIdError:
+        return False
 
 
 def check_prefix(value: str) -> str:
@@ -124,6 +134,34 @@ def make_run_key(prefix: str, run_id: str) -> str:
 def make_runs_ref(prefix: str) -> SessionRef:
     """What removals of runs wait under for the server. No session can have that name."""
     return make_known_ref(prefix, "{runs}", None)
+
+
+def make_user_ref(prefix: str, user_id: str) -> SessionRef:
+    """What the erasure of a user waits under for the server. No session can have that name."""
+    return make_known_ref(prefix, "{user}", user_id)
+
+
+def make_erased_key(ref: SessionRef) -> str:
+    """The mark of the last time when all sessions of the user of ``ref`` were erased."""
+    return f"{ref.index_key}:erased"
+
+
+def make_user_patterns(prefix: str, user_id: str) -> tuple[str, str]:
+    """Glob patterns of all keys of a user's sessions: of the lists, and of what lies beside them."""
+    owned = re.sub(r"([*?\[\]^\\-])", r"\\\1", make_owner_prefix(prefix, user_id))
+    return f"{owned}*", f"meta:{{{owned}*"
+
+
+def find_session_id(prefix: str, user_id: str, key: str) -> str | None:
+    """Return the session that a key of a user belongs to; ``None``: none, or it only marks a deletion."""
+    owned = make_owner_prefix(prefix, user_id)
+    if key.startswith(owned):
+        session_id = key.removeprefix(owned)
+    else:
+        session_id, _, rest = key.removeprefix(f"meta:{{{owned}").partition("}")
+        if rest == ":deleted":
+            return None
+    return session_id if is_id(session_id) else None
 
 
 def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:

@@ -252,7 +252,8 @@ def turn_under_way(ref: SessionRef, turn_id: str) -> SessionBusyError:
 class JournalStore:
     """What the journal keeps for one server and prefix.
 
-    ``address`` is empty for what was kept without Redis. ``is_in_use``: it is the store of the settings.
+    ``address`` is empty for what was kept without Redis. ``is_in_use``: it is the store of the settings. ``bytes``: of
+    the changes; ``oldest_seconds``: age of the oldest of them.
     """
 
     address: str
@@ -260,6 +261,8 @@ class JournalStore:
     sessions: int
     entries: int
     is_in_use: bool
+    bytes: int = 0
+    oldest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@
 -- ARGV[5...] turns that were erased where they were kept while the server was away. A server that was frozen, or behind
 --   a slow network, may do what was sent to it of them long after it was given up; that goes too.
 --
--- Reply: 1 if there was a session or a message, else 0.
+-- Reply: {1 if there was a session or a message, else 0; messages that went; checkpoints that went}
 --
 -- A deletion that arrives late deletes what was there when it was asked for. What came after it stays: the marks of
 -- commit.lua say which messages those are. The checkpoints of the thread go, too, unless the first of them is younger.
@@ -31,15 +31,21 @@ if ARGV[1] == '' then
 else
   at = math.min(now, tonumber(ARGV[1]))
   if deletion >= at then
-    return 0
+    return {0, 0, 0}
   end
 end
 redis.call('SET', KEYS[3], string.format('%d', at), 'PX', ARGV[2])
 
--- Their names follow from KEYS[2], which has them in its slot.
-local checkpoints = KEYS[2] .. ':checkpoints'
+-- The names of what follows are those of KEYS[2] and more, in its slot.
+local events = KEYS[2] .. ':events'
+for _, turn in ipairs(redis.call('SMEMBERS', events)) do
+  redis.call('UNLINK', events .. ':' .. turn)
+end
+redis.call('UNLINK', events)
+local checkpoints, threads = KEYS[2] .. ':checkpoints', 0
 local gen = redis.call('HGET', checkpoints, 'gen')
 if not gen or tonumber(gen) / 1000 <= at then
+  threads = tonumber(redis.call('HGET', checkpoints, 'count') or 0)
   redis.call('UNLINK', checkpoints, KEYS[2] .. ':order')
   redis.call('HDEL', KEYS[2], 'checkpoint')
 end
@@ -71,7 +77,7 @@ if after > 0 and #ARGV > 4 then
   after = #newest
 end
 if #gone == 0 and after == length and ARGV[1] ~= '' and meta[1] and tonumber(meta[1]) > at then
-  return 0
+  return {0, 0, threads}
 end
 if after > 0 then
   if #gone > 0 then
@@ -102,7 +108,7 @@ if after > 0 then
   end
   redis.call('HDEL', KEYS[2], 'dropped', 'lost', 'restored', 'summary', 'deleted')
   redis.call('HSET', KEYS[2], 'created', string.format('%d', at + 1), 'marks', marks)
-  return 1
+  return {1, length - after, threads}
 end
 
 local pending = {}
@@ -116,7 +122,7 @@ if ARGV[1] ~= '' then
     end
   end
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[4], KEYS[5])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[4], KEYS[5])
 if meta[7] then
   redis.call('LPUSH', KEYS[4], '1')
   redis.call('PEXPIRE', KEYS[4], 5000)
@@ -130,4 +136,4 @@ if ARGV[3] == '1' and meta[1] or #pending > 0 then
 elseif KEYS[6] then
   redis.call('ZREM', KEYS[6], ARGV[4])
 end
-return (meta[1] or length > 0) and 1 or 0
+return {(meta[1] or length > 0) and 1 or 0, length, threads}

@@ -14,6 +14,7 @@ if ARGV[3] == '1' then
 elseif redis.call('HEXISTS', KEYS[2], field) == 1 then
   return -2
 end
+redis.call('UNLINK', KEYS[2] .. ':events:' .. ARGV[1])
 local newest, oldest = find_turn(KEYS[1], ARGV[1])
 if newest then
   return take_out(KEYS[1], KEYS[2], KEYS[3], newest, oldest, tonumber(ARGV[2]))
