@@ -1,4 +1,4 @@
-"""``rag-chain sessions``: list, show, search, count, export, import, extend and delete sessions."""
+"""``rag-chain sessions``: list, show, search, export, import, extend and delete sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rag_chain.cli.session_options import AsJson, RedisUrl, Session, User, count
 if TYPE_CHECKING:
     from rag_chain.sessions import SessionInfo, UsageTotals
 
-HELP = """List, show, search, count, export, import, extend and delete sessions.
+HELP = """List, show, search, export, import, extend and delete sessions.
 
 Examples:
 
