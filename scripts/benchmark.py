@@ -12,6 +12,7 @@ Examples:
     python scripts/benchmark.py langgraph --turns 20     # a graph's turn with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
+    python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmark_history import history
 from benchmark_langgraph import langgraph
 from benchmark_load import load
 from benchmark_retrieval import retrieval
+from benchmark_sessions import sessions
 from benchmark_streaming import streaming
 
 from rag_chain.cli.command_line import new_app
@@ -41,6 +43,7 @@ app.command()(history)
 app.command()(langgraph)
 app.command()(load)
 app.command()(retrieval)
+app.command()(sessions)
 app.command()(streaming)
 
 if __name__ == "__main__":

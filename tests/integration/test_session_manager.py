@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from redis.exceptions import ResponseError
 from servers import RedisServer
 from talking import StockHistory
 
 from rag_chain import RedisSessionManager
-from rag_chain.errors import HistoryWriteError, UsageError
+from rag_chain.errors import HistoryError, UsageError
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.management.transfer import BATCH_MESSAGES
+from rag_chain.sessions.redis.scripts import SyncClient
 
 Open = Callable[..., Sessions]
 
@@ -67,19 +69,20 @@ def test_an_import_that_fails_half_way_leaves_nothing(
 ) -> None:
     sessions = manager._sessions
     sessions.append(sessions.ref("s1"), [HumanMessage(str(number)) for number in range(BATCH_MESSAGES + 1)])
-    lines, append, calls = manager.export_session("s1"), sessions.engine.append_items, []
+    lines, calls = manager.export_session("s1"), []
+    call = SyncClient.call
 
-    def fail_the_second_time(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 2:
-            raise HistoryWriteError("no room")
-        return append(*args)
+    def fail_the_second_time(client: SyncClient, script: str, *args: Any, **kwargs: Any) -> Any:
+        calls.append(script)
+        if calls.count("stage") == 2:
+            raise ResponseError("no room")
+        return call(client, script, *args, **kwargs)
 
-    monkeypatch.setattr(sessions.engine, "append_items", fail_the_second_time)
-    with pytest.raises(HistoryWriteError):
+    monkeypatch.setattr(SyncClient, "call", fail_the_second_time)
+    with pytest.raises(HistoryError):
         manager.import_session(lines, session_id="s2")
-    assert not manager.session_exists("s2")
     monkeypatch.undo()
+    assert not manager.session_exists("s2")
     assert manager.import_session(lines, session_id="s2").messages == BATCH_MESSAGES + 1
     with pytest.raises(UsageError, match="already"):
         manager.import_session(lines, session_id="s2")

@@ -152,7 +152,7 @@ def test_what_memory_took_back_while_the_disk_was_full_leaves_the_disk(tmp_path:
     disk.put(ref, "turn", "mine", Moment(), 0, [Item.of(HumanMessage("q")), Item.of(AIMessage("a"))], 10**6, 0)
     assert spare.erase_turn(ref, "mine", 0, 10**6)
     disk.take_over(spare)
-    assert [(entry.kind, entry.name, entry.body) for entry in disk.list_waiting()] == [("erase", "mine", b"")]
+    assert [(entry.kind, entry.name, entry.body) for entry in disk.list_waiting()] == [("erase", "mine", b"mine")]
     assert spare.empty
     assert disk.put(ref, "turn", "mine", Moment(), 0, [Item.of(HumanMessage("q"))], 10**6, 0) == "deleted"
     disk.close()

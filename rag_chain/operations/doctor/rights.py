@@ -16,13 +16,17 @@ IN_SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "DEL": (), "DUMP": (), "EXISTS": (), "GET": (), "HDEL": ("f",), "HEXISTS": ("f",), "HGET": ("f",), "HGETALL": (),
     "HINCRBY": ("f", "1"), "HKEYS": (), "HMGET": ("f",), "HSET": ("f", "v"), "HSETNX": ("f", "v"), "LINDEX": ("0",),
     "LLEN": (), "LPUSH": ("v",), "LRANGE": ("0", "0"), "LREM": ("0", "v"), "LSET": ("0", "v"), "LTRIM": ("0", "0"),
-    "PEXPIRE": ("1000",), "PTTL": (), "RESTORE": ("0", "v"), "RPUSH": ("v",), "SADD": ("v",), "SMEMBERS": (),
-    "SREM": ("v",), "UNLINK": (), "XADD": ("*", "f", "v"), "XRANGE": ("-", "+"), "XREVRANGE": ("+", "-"),
-    "ZADD": ("1", "v"), "ZCARD": (), "ZRANGE": ("0", "0"), "ZRANGEBYLEX": ("-", "+"), "ZREM": ("v",),
+    "PERSIST": (), "PEXPIRE": ("1000",), "PTTL": (), "RENAME": ("KEY",), "RESTORE": ("0", "v"), "RPOP": (),
+    "RPUSH": ("v",), "SADD": ("v",), "SMEMBERS": (), "SREM": ("v",), "UNLINK": (), "XADD": ("*", "f", "v"),
+    "XRANGE": ("-", "+"), "XREVRANGE": ("+", "-"), "ZADD": ("1", "v"), "ZCARD": (), "ZCOUNT": ("0", "1"),
+    "ZRANGE": ("0", "0"), "ZRANGEBYLEX": ("-", "+"), "ZREM": ("v",), "ZREMRANGEBYRANK": ("0", "0"),
     "ZREMRANGEBYSCORE": ("0", "1"), "ZREVRANGE": ("0", "0"), "ZREVRANGEBYLEX": ("+", "-"),
     "ZREVRANGEBYSCORE": ("1", "0"), "ZSCORE": ("v",),
 }  # fmt: skip
-"""Commands of the scripts -> arguments behind the key, with which they change nothing that holds a string."""
+"""Commands of the scripts -> arguments behind the key, with which they change nothing that holds a string.
+
+``KEY`` stands for the key itself. PERSIST comes before PEXPIRE, which sets the string's time again.
+"""
 
 OUTSIDE = ("SET", "TIME", "EVAL", "EVALSHA", "BLPOP", "WAIT", "WAITAOF", "SCAN", "PING", "SELECT", "CLIENT|SETINFO")
 """Commands that are needed beside those, tried out or not. Logging in needs no right."""
@@ -59,7 +63,7 @@ try('TIME')
 if not try('SET', key, 'v', 'PX', '1000') then return refused end
 for at = 1, #ARGV, 2 do
   local given = {}
-  for word in string.gmatch(ARGV[at + 1], '[^ ]+') do given[#given + 1] = word end
+  for word in string.gmatch(ARGV[at + 1], '[^ ]+') do given[#given + 1] = word == 'KEY' and key or word end
   try(ARGV[at], key, unpack(given))
 end
 return refused

@@ -32,6 +32,7 @@ from rag_chain.sessions.values.owner import RunningTurn, get_owner, is_dead, is_
 from rag_chain.sessions.values.turns import (
     JournalStore,
     Moment,
+    Part,
     Pending,
     Saved,
     SessionState,
@@ -202,6 +203,12 @@ class Engine:
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
         """Make an empty session with metadata as JSON; whether it is new."""
         new: bool = yield from self._serve(lambda store: store.create(ref, data))
+        return new
+
+    def fill(self, ref: SessionRef, data: str, parts: Sequence[Sequence[Item]]) -> Flow[bool]:
+        """Make a session with metadata as JSON and messages, oldest first, all or none; whether it is new."""
+        named = [Part(make_turn_id(), part) for part in parts]
+        new: bool = yield from self._serve(lambda store: store.fill(ref, data, named), ref)
         return new
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:

@@ -25,7 +25,7 @@ from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import Replacement, find_replacement, remove_replaced, without_replacement
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id, make_user_ref
 from rag_chain.sessions.values.owner import is_dead
-from rag_chain.sessions.values.turns import JournalSize, JournalStore, Moment, Outcome, Pending
+from rag_chain.sessions.values.turns import JournalSize, JournalStore, Moment, Outcome, Part, Pending
 from rag_chain.sessions.values.versions import gives_way
 
 
@@ -139,16 +139,27 @@ class Journal:
                 self._entries.trim(db, ref, keep)
             return "saved"
 
-    def erase_turn(self, ref: SessionRef, turn_id: str, deletion: int, ttl_ms: int) -> bool:
-        """Erase a turn and keep its id, for its server and so that it does not come back; whether that is new."""
+    def erase_turn(self, ref: SessionRef, turn_id: str, deletion: int, ttl_ms: int, created: int = 0) -> bool:
+        """Erase a turn and keep its id, for its server and so that it does not come back; whether that is new.
+
+        A process of a version that does not know this kind of entry takes it for the deletion of a session, which was
+        asked for at the entry's time by the server, and of the turns in its body. That time is just before the session
+        was made, so that such a process deletes the turn alone.
+
+        Args:
+            deletion: the last deletion by the server that is known.
+            created: when the session was made, by the server's clock (ms); 0: not known.
+        """
         with self._database.transaction() as db:
             known = self._entries.find(db, ref, turn_id)
             if known and known[0] == "erase":
                 return False
-            moment = Moment(deletion, 0, self._after(self._sessions.read(db, ref)))
+            before = max(1, created - 1) if self.waits else 0
+            moment = Moment(deletion, before, self._after(self._sessions.read(db, ref)))
             self._sessions.touch(db, ref, ttl_ms)
             self._entries.remove(db, ref, turn_id)
-            self._entries.insert(db, ref, "erase", turn_id, moment, 0, [])
+            body = [Item(turn_id.encode())] if self.waits else []
+            self._entries.insert(db, ref, "erase", turn_id, moment, 0, body)
             self.summaries.remove(db, ref)
         self.scrub()
         return True
@@ -227,6 +238,21 @@ class Journal:
             if self.waits:
                 moment = Moment(0, 0, self._after(session))
                 self._entries.insert(db, ref, "create", make_turn_id(), moment, 0, [Item(data.encode())])
+            return True
+
+    def fill(self, ref: SessionRef, data: str, parts: Sequence[Part], ttl_ms: int) -> bool:
+        """Keep a session of messages, all or none; whether it is new here."""
+        with self._database.transaction() as db:
+            session = self._sessions.read(db, ref)
+            if session.created is not None:
+                return False
+            self._sessions.touch(db, ref, ttl_ms, sum(len(part.items) for part in parts))
+            self._sessions.set_data(db, ref, data)
+            moment = Moment(0, 0, self._after(session))
+            if self.waits:
+                self._entries.insert(db, ref, "create", make_turn_id(), moment, 0, [Item(data.encode())])
+            for part in parts:
+                self._entries.insert(db, ref, "append", part.id, moment, 0, part.items)
             return True
 
     def extend(self, ref: SessionRef, ttl_ms: int, *, pass_on: bool) -> bool:

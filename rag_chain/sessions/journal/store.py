@@ -22,6 +22,7 @@ from rag_chain.sessions.values.turns import (
     JournalStore,
     Moment,
     Outcome,
+    Part,
     Pending,
     Saved,
     SessionState,
@@ -129,9 +130,11 @@ class LocalStore:
                 raise turn_not_found(ref, turn_id)
             raise turn_unknown(ref, turn_id)
         known, ttl_ms = self._deletion(ref), self._limits.lifetime_ms
+        cached = self._cached(ref, session)
+        created = cached.created if cached is not None else 0
 
         def erase(journal: Journal) -> tuple[bool, bool]:
-            return journal.erase_turn(ref, turn_id, known, ttl_ms), journal.durable
+            return journal.erase_turn(ref, turn_id, known, ttl_ms, created), journal.durable
 
         new, durable = yield from self.journals.write(erase)
         return Saved("journaled" if durable else "volatile", "saved" if new else "repeated")
@@ -181,6 +184,14 @@ class LocalStore:
         if state.exists:
             return False
         return (yield from self.journals.write(lambda journal: journal.create(ref, data, self._limits.lifetime_ms)))
+
+    def fill(self, ref: SessionRef, data: str, parts: Sequence[Part]) -> Flow[bool]:
+        """Keep a session of messages, whole; whether it is new here."""
+        state = yield from self.inspect(ref)
+        if state.exists:
+            return False
+        ttl_ms = self._limits.lifetime_ms
+        return (yield from self.journals.write(lambda journal: journal.fill(ref, data, parts, ttl_ms)))
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
         """Set the time to live of a session; whether there is one here. The server is told when it is back.

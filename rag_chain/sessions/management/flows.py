@@ -204,25 +204,24 @@ class ManagerFlows:
     def _fill(self, key: SessionRef, metadata: dict[str, Any], items: list[Item]) -> Flow[SessionInfo]:
         """Make a session of these messages."""
         transfer.check_room(items, self._sessions.maximum)
-        yield from self._make(key, metadata)
-        try:
-            for batch in transfer.batches(items):
-                yield from self._engine.append_items(key, batch)
-        except GeneratorExit:
-            raise
-        except BaseException:
-            # Nothing half imported stays.
-            yield from self._engine.delete(key)
-            raise
+        if not (yield from self._engine.fill(key, _dump(metadata), list(transfer.batches(items)))):
+            raise _exists(key)
         return _info(key, (yield from self._engine.inspect(key)))
 
     def _make(self, key: SessionRef, metadata: dict[str, Any]) -> Flow[None]:
-        try:
-            data = json.dumps(metadata)
-        except (TypeError, ValueError) as error:
-            raise UsageError("The metadata of a session must be what JSON can hold.") from error
-        if not (yield from self._engine.create(key, data)):
-            raise UsageError(f"There is a session {key} already; use it, or take another id.")
+        if not (yield from self._engine.create(key, _dump(metadata))):
+            raise _exists(key)
+
+
+def _dump(metadata: dict[str, Any]) -> str:
+    try:
+        return json.dumps(metadata)
+    except (TypeError, ValueError) as error:
+        raise UsageError("The metadata of a session must be what JSON can hold.") from error
+
+
+def _exists(key: SessionRef) -> UsageError:
+    return UsageError(f"There is a session {key} already; use it, or take another id.")
 
 
 def _info(key: SessionRef, account: SessionState) -> SessionInfo:

@@ -1,4 +1,4 @@
-"""The states of several sessions in one call, for lists of sessions."""
+"""Lists of sessions: a page of an index, and the states of several sessions in one call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.replies import parse_page
 from rag_chain.sessions.values.flow import Call, Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import SessionState
 
 _VALUES = 5
 """In the reply of ``overview.lua``, of each session."""
+GROUP = 128
+"""Sessions in one call, so that a page of many keeps the server busy for less than a millisecond at a time."""
 
 
 def describe(address: str, refs: Sequence[SessionRef], *, one_slot: bool) -> Flow[list[SessionState]]:
@@ -22,7 +25,8 @@ def describe(address: str, refs: Sequence[SessionRef], *, one_slot: bool) -> Flo
         one_slot: whether one script may read them all; in a cluster each needs a call.
     """
     states: list[SessionState] = []
-    for group in [refs] if one_slot else [[ref] for ref in refs]:
+    size = GROUP if one_slot else 1
+    for group in (refs[start : start + size] for start in range(0, len(refs), size)):
         keys = tuple(key for ref in group for key in (ref.messages_key, ref.meta_key))
         try:
             reply = yield Call("overview", keys)
@@ -30,6 +34,21 @@ def describe(address: str, refs: Sequence[SessionRef], *, one_slot: bool) -> Flo
             raise translate(error, address, group[0].messages_key) from error
         states += [_parse(reply[at : at + _VALUES]) for at in range(0, len(reply), _VALUES)]
     return states
+
+
+def list_page(
+    address: str, key: str, before: tuple[int, str] | None, limit: int, listed_ms: int
+) -> Flow[list[tuple[str, int]]]:
+    """Return a page of an index: session ids and when they were last active (ms), newest first.
+
+    Expired sessions may be among them.
+    """
+    score, member = before or ("", "")
+    try:
+        reply = yield Call("list", (key,), (score, member, limit, listed_ms))
+    except FOREIGN as error:
+        raise translate(error, address, key) from error
+    return parse_page(reply)
 
 
 def _parse(values: Sequence[Any]) -> SessionState:

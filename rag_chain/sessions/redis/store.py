@@ -11,8 +11,9 @@ from typing import Any
 from rag_chain.errors import HistoryUnavailableError
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
-from rag_chain.sessions.redis.overview import describe
-from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, parse_page, parse_state, parse_window
+from rag_chain.sessions.redis.filling import fill
+from rag_chain.sessions.redis.overview import describe, list_page
+from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, parse_state, parse_window
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
 from rag_chain.sessions.redis.user_erasure import UserErasure
 from rag_chain.sessions.values.clock import steady_ms
@@ -24,6 +25,7 @@ from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import (
     Moment,
+    Part,
     Pending,
     Saved,
     SessionState,
@@ -36,12 +38,12 @@ from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
-_READS_DELETION = {"begin", "commit", "append", "delete", "inspect"}
+_READS_DELETION = {"begin", "commit", "append", "delete", "inspect", "stage", "adopt"}
 _WAKES = {"commit", "delete"}
 _READS_ERASED = {"commit", "delete", "erase", "inspect", "settle", "summary"}
-_CONFIRMED = {"commit", "append", "delete", "erase", "restore"}
+_CONFIRMED = {"commit", "append", "delete", "erase", "restore", "adopt"}
 """What is told to be kept, or to be gone, once it is done."""
-_INDEXED = {"begin", "commit", "append", "delete", "inspect", "create"}
+_INDEXED = {"begin", "commit", "append", "delete", "inspect", "create", "adopt"}
 _EARLIER_MS = 100
 """A cached window expires so much before the session may: the server's clock for a command is some ms old."""
 
@@ -231,6 +233,13 @@ class RedisStore:
             yield from self._index.add(ref)
         return bool(new)
 
+    def fill(self, ref: SessionRef, data: str, parts: Sequence[Part]) -> Flow[bool]:
+        """Make a session of messages, see ``filling.py``; whether it is new."""
+        new = yield from fill(self._call, ref, self._limits, data, parts)
+        if new and self._index is not None:
+            yield from self._index.add(ref)
+        return new
+
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
         """Set the time to live of a session; whether there is one."""
         if (yield from self._call("extend", ref, (ttl_ms,))):
@@ -279,17 +288,9 @@ class RedisStore:
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
-        """A page of the user's index: session ids and when they were last active (ms), newest first.
-
-        Expired sessions may be among them.
-        """
-        score, member = before or ("", "")
+        """A page of the user's index, see ``overview.py``."""
         key = make_index_key(prefix, user_id)
-        try:
-            reply = yield Call("list", (key,), (score, member, limit, self._limits.listed_ms))
-        except FOREIGN as error:
-            raise translate(error, self.address, key) from error
-        return parse_page(reply)
+        return (yield from list_page(self.address, key, before, limit, self._limits.listed_ms))
 
     def _begin(
         self, ref: SessionRef, held: CachedWindow | None, pending: Pending | None, *, alone: bool, ttl_ms: int

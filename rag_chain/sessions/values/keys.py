@@ -13,6 +13,7 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
 ``meta:{message_store:s1}:events:t1``      stream  events of a turn that is served over HTTP; short-lived
 ``meta:{message_store:s1}:events``         set     the turns that have such a stream
+``meta:{message_store:s1}:copy``           list    messages of a session that is being made; short-lived
 ``meta:{message_store:s1}:checkpoints``    hash    LangGraph's checkpoints of the thread ``s1``, see checkpoints.lua
 ``meta:{message_store:s1}:order``          zset    their order, by namespace and by id
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)

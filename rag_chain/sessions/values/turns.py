@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
@@ -213,6 +214,14 @@ class Turn:
         shared = {"at": self.answered, "step": True, **{name: note[name] for name in ("access",) if name in note}}
         steps = [with_note(step, turn_id=self.turn_id, status=status, **shared) for step in self.steps]
         return [self.pending.question, *(reduced(step, max_bytes) for step in steps), reduced(noted, max_bytes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Messages of a new session that are stored in one call, oldest first. ``id``: so that none is stored twice."""
+
+    id: str
+    items: Sequence[Item]
 
 
 @dataclass(frozen=True, slots=True)

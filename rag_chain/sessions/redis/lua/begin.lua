@@ -154,7 +154,11 @@ if ttl ~= 0 then
   if KEYS[4] and (meta.created or began == 1) then
     redis.call('ZADD', KEYS[4], now, ARGV[5])
     if not meta.created and now % 64 == 0 then
-      redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - listed)
+      -- Twice as many as come between two of these, and not all that there may be: that could take long.
+      local over = redis.call('ZCOUNT', KEYS[4], '-inf', now - listed)
+      if over > 0 then
+        redis.call('ZREMRANGEBYRANK', KEYS[4], 0, math.min(over, 128) - 1)
+      end
     end
   end
   -- The hash has the session's time to live; where there is none, the list has it.

@@ -41,7 +41,7 @@ local events = KEYS[2] .. ':events'
 for _, turn in ipairs(redis.call('SMEMBERS', events)) do
   redis.call('UNLINK', events .. ':' .. turn)
 end
-redis.call('UNLINK', events)
+redis.call('UNLINK', events, KEYS[2] .. ':copy')
 local checkpoints, threads = KEYS[2] .. ':checkpoints', 0
 local gen = redis.call('HGET', checkpoints, 'gen')
 if not gen or tonumber(gen) / 1000 <= at then

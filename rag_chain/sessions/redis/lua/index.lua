@@ -7,7 +7,10 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if ARGV[1] == 'add' then
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[3]))
+  local over = redis.call('ZCOUNT', KEYS[1], '-inf', now - tonumber(ARGV[3]))
+  if over > 0 then
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, math.min(over, 128) - 1) -- not all at once: that could take long
+  end
   redis.call('ZADD', KEYS[1], now, ARGV[2])
 elseif ARGV[1] == 'remove' then
   redis.call('ZREM', KEYS[1], ARGV[2])

@@ -1,0 +1,166 @@
+"""``benchmark.py sessions``: commands over very many sessions, and how long each keeps the server busy."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rag_chain import RedisSessionManager, Settings
+from rag_chain.cli.command_line import console, exit_codes, print_json
+from rag_chain.errors import UsageError
+from rag_chain.sessions.redis import scripts
+from rag_chain.sessions.redis.scripts import load_script
+from rag_chain.testing.servers import RedisServer
+
+SLOWLOG = 200_000
+"""Commands that are remembered."""
+LUA = Path(scripts.__file__).parent / "lua"
+LONG = 2_000
+"""Messages of a session at the default of RAG_HISTORY_MAX."""
+ROUNDS = 20
+
+# Makes sessions as the scripts of the package do, many a call. KEYS[1]: their index.
+# ARGV: prefix, first number, how many, time to live (ms), messages of each, age in ms between two of them.
+_FILL = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local text = string.rep('How long is a session kept? ', 6)
+text = '{"type":"human","data":{"content":"' .. text .. '","type":"human"}}'
+for number = ARGV[2], ARGV[2] + ARGV[3] - 1 do
+  local name = string.format('s%07d', number)
+  local list, active = ARGV[1] .. name, now - number * ARGV[6]
+  local hash = 'meta:{' .. list .. '}'
+  for message = 1, ARGV[5] do
+    redis.call('LPUSH', list, text)
+  end
+  redis.call('HSET', hash, 'created', active, 'life', active, 'active', active, 'marks', now .. ':0:2')
+  redis.call('PEXPIRE', list, ARGV[4])
+  redis.call('PEXPIRE', hash, ARGV[4])
+  redis.call('ZADD', KEYS[1], active, name)
+end
+"""
+
+
+def sessions(
+    count: Annotated[int, typer.Option(help="Sessions in Redis, half of them of one user.")] = 1_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Lists and other commands over very many sessions, and how long each keeps the server busy."""
+    with exit_codes():
+        if not 1_000 <= count <= 10_000_000:
+            raise UsageError("--count must be 1,000 to 10,000,000.")
+        with tempfile.TemporaryDirectory(prefix="rag_chain_sessions_", ignore_cleanup_errors=True) as folder:
+            server = RedisServer(Path(folder)).start()
+            try:
+                found = measure(server, count)
+            finally:
+                server.stop()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("call", "ms, median")
+    for name, value in found["caller_ms"].items():
+        table.add_row(name, f"{value:.2f}")
+    console.print(table, soft_wrap=False)
+    table = Table("on the server", "ms, longest", "ms, median")
+    for name, busy in found["busy_ms"].items():
+        table.add_row(name, f"{busy['longest']:.2f}", f"{busy['median']:.3f}")
+    console.print(table, soft_wrap=False)
+    console.print(f"{count:,} sessions, {found['memory_mb']:,} MB.")
+
+
+def measure(server: RedisServer, count: int) -> dict[str, Any]:
+    """Fill a server and measure on it.
+
+    Returns:
+        ``caller_ms``: the median by what was called; ``busy_ms``: the longest and the median time that one call of a
+        script or command kept the server busy, by SLOWLOG, which counts the time in which other programs had the
+        processor; ``memory_mb``: of the server.
+    """
+    half = count // 2
+    prefix, ttl = "message_store:", 86_400_000
+    with server.client() as client:
+        fill = client.register_script(_FILL)
+        for owned, many in ((prefix, half), (f"{prefix}ada/", count - half)):
+            for first in range(0, many, 1000):
+                size = min(1000, many - first)
+                fill(keys=[f"index:{{{owned}}}"], args=[owned, first, size, ttl, 2, 1])
+        fill(keys=[f"index:{{{prefix}bob/}}"], args=[f"{prefix}bob/", 0, 200, ttl, 2, 1])
+        fill(keys=[f"index:{{{prefix}long/}}"], args=[f"{prefix}long/", 0, 1, ttl, LONG, 1])
+        # Half as many again that have expired a long time ago, which leave the index one day.
+        for first in range(0, half, 1000):
+            gone = {f"old{number:07d}": number for number in range(first, min(first + 1000, half))}
+            client.zadd(f"index:{{{prefix}}}", gone)
+        memory = int(client.info("memory")["used_memory"]) // 1_000_000
+        client.config_set("slowlog-max-len", SLOWLOG)
+        client.config_set("slowlog-log-slower-than", 0)
+        manager = RedisSessionManager(Settings(redis_url=server.url, journal_path=None, redis_timeout=30))
+        try:
+            caller: dict[str, float] = {}
+            busy: dict[str, list[float]] = {}
+            for name, call, rounds in _calls(manager):
+                client.slowlog_reset()
+                took = []
+                for number in range(rounds):
+                    began = time.perf_counter()
+                    call(number)
+                    took.append((time.perf_counter() - began) * 1000)
+                caller[name] = median(took)
+                for script, milliseconds in _read_slowlog(client):
+                    busy.setdefault(script, []).append(milliseconds)
+        finally:
+            manager.close()
+    longest = sorted(busy, key=lambda script: -max(busy[script]))
+    return {
+        "caller_ms": caller,
+        "busy_ms": {one: {"longest": max(busy[one]), "median": median(busy[one])} for one in longest},
+        "memory_mb": memory,
+    }
+
+
+def _calls(manager: RedisSessionManager) -> list[tuple[str, Callable[[int], Any], int]]:
+    def page(limit: int, user_id: str | None) -> Callable[[int], Any]:
+        return lambda number: manager.list_sessions(user_id=user_id, limit=limit)
+
+    def walk(number: int) -> None:
+        cursor = None
+        for _ in range(20):
+            cursor = manager.list_sessions(cursor=cursor, limit=100).cursor
+
+    return [
+        ("first page of 20", page(20, None), ROUNDS),
+        ("first page of 20, one user", page(20, "ada"), ROUNDS),
+        ("first page of 1,000", page(1000, None), ROUNDS),
+        ("20 pages of 100", walk, 3),
+        ("create", lambda number: manager.create_session(f"new{number}"), 500),
+        ("first message of a session", lambda number: manager.add_message(f"first{number}", "user", "x"), 500),
+        ("message", lambda number: manager.add_message("s0000001", "user", "x"), ROUNDS),
+        ("stats of 2,000 messages", lambda number: manager.get_session_stats("s0000000", user_id="long"), ROUNDS),
+        ("extend", lambda number: manager.extend_session("s0000002"), ROUNDS),
+        ("search in 200 sessions", lambda number: manager.search_messages("kept", user_id="bob"), 3),
+        ("export of 2,000 messages", lambda number: manager.export_session("s0000000", user_id="long"), 3),
+        ("branch of 2,000 messages", lambda number: manager.branch("s0000000", user_id="long"), 3),
+        ("delete of 2,000 messages", lambda number: manager.delete_session("s0000000", user_id="long"), 1),
+        ("erase a user of 200 sessions", lambda number: manager.erase_user("bob"), 1),
+    ]
+
+
+def _read_slowlog(client: Any) -> Iterator[tuple[str, float]]:
+    """The scripts and commands that the server ran, and how long each took (ms)."""
+    names = {load_script(path.stem)[1]: path.stem for path in LUA.glob("*.lua")}
+    for entry in client.slowlog_get(SLOWLOG):
+        words = entry["command"].split(b" ")
+        name = words[0].decode().lower()
+        if name in ("evalsha", "scan"):
+            # What a script calls has entries of its own, which are part of the script's.
+            yield (
+                f"{names.get(words[1].decode(errors='replace'), name)}.lua" if name == "evalsha" else name,
+                (entry["duration"] / 1000),
+            )
