@@ -106,7 +106,7 @@ class EntryTable:
             "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._store, ref.messages_key, kind, name, self._database.from_steady(moment.steady_ms), base,
-                len(items), b"\n".join(item.raw for item in items),
+                0 if kind == "erase" else len(items), b"\n".join(item.raw for item in items),
             ),
         ).lastrowid  # fmt: skip
         if moment.deletion or moment.server_ms:
