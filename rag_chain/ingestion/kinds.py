@@ -91,7 +91,11 @@ PPT = Kind(
     "PowerPoint 97-2003", ".ppt .pps", "application/vnd.ms-powerpoint", "legacy:read_ppt", "lines",
     "text and notes", "the numbers of slides",
 )  # fmt: skip
-RTF = Kind("RTF", ".rtf", "application/rtf", "legacy:read_rtf", "headings", "text, lists, tables", "hidden text")
+RTF = Kind(
+    "RTF", ".rtf", "application/rtf", "rtf:read_rtf", _LINES,
+    "paragraphs, lists, tables, text boxes, notes, comments, page headers and footers",
+    "hidden and deleted text, pictures",
+)  # fmt: skip
 MSG = Kind(
     "Outlook message", ".msg", "application/vnd.ms-outlook", "legacy:read_msg", "sender, date, subject", "the message",
     "attachments",

@@ -25,6 +25,12 @@ _STREAMS = (
     ("EncryptedPackage", None), ("WordDocument", kinds.DOC), ("PowerPoint Document", kinds.PPT),
     ("Workbook", kinds.SHEET), ("__properties_version1.0", kinds.MSG), ("Book", kinds.SHEET),
 )  # fmt: skip
+# Excel: the record behind the first one; PowerPoint: a mark in place of another one.
+_ENCRYPTED = {
+    kinds.SHEET.name: re.compile(rb"\x09\x08\x10\x00\x00\x06\x05\x00[\x00-\xff]{12}\x2f\x00"),
+    kinds.PPT.name: re.compile(rb"\xdf\xc4\xd1\xf3"),
+}
+_SECTOR, _WORD_MARK, _WORD_FLAGS = 512, b"\xec\xa5", 11
 _PARTS = (("word/", kinds.DOCX), ("xl/", kinds.SHEET), ("ppt/", kinds.PPTX), ("META-INF/container.xml", kinds.EPUB))
 _MIMETYPES = (
     (b"application/epub+zip", kinds.EPUB), (b"application/vnd.oasis.opendocument.text", kinds.ODT),
@@ -77,10 +83,20 @@ def sniffed(data: bytes, named: Kind) -> Kind:
 def _ole(data: bytes) -> Kind | None:
     for stream, kind in _STREAMS:
         if stream.encode("utf-16-le") in data:
-            if kind is None:
+            if kind is None or _is_encrypted(data, kind):
                 raise DocumentLoadError("the document is encrypted: save it without a password")
             return kind
     return None
+
+
+def _is_encrypted(data: bytes, kind: Kind) -> bool:
+    """Whether the text of an old office file needs a password."""
+    if kind is kinds.DOC:
+        starts = range(_SECTOR, len(data) - _SECTOR, _SECTOR)
+        first = next((start for start in starts if data.startswith(_WORD_MARK, start)), None)
+        return first is not None and bool(data[first + _WORD_FLAGS] & 1)
+    mark = _ENCRYPTED.get(kind.name)
+    return mark is not None and bool(mark.search(data))
 
 
 def _zip(data: bytes) -> Kind | None:

@@ -11,6 +11,7 @@ import pytest
 from files import pdf_bytes
 from office import docx_bytes, paragraph, raw_pdf, relations, shown, table, zipped
 
+from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.loaders import interpret
 from rag_chain.ingestion.reading import Reading
 from rag_chain.ingestion.splitting import split
@@ -362,6 +363,32 @@ def test_a_hyphen_that_a_word_has_elsewhere_stays_at_the_end_of_a_line() -> None
     assert text(raw_pdf(lines), "a.pdf") == "The well-known rule is a well-known one on temperature."
 
 
+def test_words_that_stand_as_far_apart_as_their_letters_are_two() -> None:
+    page = b"BT /F1 12 Tf 1 0 0 1 72 700 Tm (out) Tj 1 0 0 1 92.1 700 Tm (the) Tj 1 0 0 1 72 680 Tm (MUST NOT) Tj ET"
+    assert text(raw_pdf(page), "a.pdf") == "out the\nMUST NOT"
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "block"),
+    [
+        ("a.doc", "WordDocument", b"\xec\xa5" + bytes(9) + b"\x13"),
+        ("a.xls", "Workbook", b"\x09\x08\x10\0\0\x06\x05\0" + bytes(12) + b"\x2f\0"),
+        ("a.ppt", "PowerPoint Document", b"\xdf\xc4\xd1\xf3"),
+        ("a.docx", "EncryptedPackage", b""),
+    ],
+)
+def test_an_old_office_file_that_is_encrypted_says_so(name: str, stream: str, block: bytes) -> None:
+    data = (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+        + bytes(504)
+        + block.ljust(512, b"\0")
+        + stream.encode("utf-16-le")
+        + bytes(600)
+    )
+    with pytest.raises(DocumentLoadError, match="the document is encrypted"):
+        reading(data, name)
+
+
 # Tables, JSON, notebooks
 
 
@@ -455,8 +482,27 @@ Bolt & 7 \\
     assert (document.metadata["start_line"], document.page_content.count("\n")) == (2, 16)
 
 
-def test_rtf_without_deleted_text() -> None:
-    assert text(r"{\rtf1\ansi kept {\deleted gone {\b too}} \lquote x\rquote\par}", "a.rtf") == "kept ‘x’"
+RTF = r"""{\rtf1\ansi\ansicpg1251\deff0{\fonttbl{\f0\fcharset204 Arial;}{\f1\fnil\fcharset2 Symbol;}{\f2\fcharset128 Gothic;}}
+{\stylesheet{\s0 Normal;}{\s1\outlinelevel0\b heading 1;}}{\info{\title Boiler}{\author No}}{\header Head words\par}{\footer Page \chpgn\par}
+\pard\s1 Start\par\pard Seen {\v secret} \'cf\u1072?{\f1 \'b3} {\f2 \'93\'fa} {\deleted gone {\b too}}kept{\footnote A note}.\line 10{\super 6}\~m\par
+{\field{\*\fldinst HYPERLINK "https://example.org"}{\fldrslt a link}}{\*\unknown none}{\pict\wmetafile8 0100090000}{\*\annotation{\*\atnid Q}Check it}\par
+{\listtext 2.\tab}Second\par
+\trowd\trhdr\cellx9\cellx99 \pard\intbl Region\cell City\cell\row
+\trowd\clvmgf\cellx9\cellx99 North\cell Alta\par and Bodo\cell\row
+\trowd\clvmrg\cellx9\cellx99 \cell Cape\cell\row
+\pard After {\upr{ansi}{\*\ud{unicode}}} \lquote x\rquote\emdash  end\par{\shp{\*\shpinst{\sp{\sn a}{\sv b}}{\shptxt Boxed\par}}}\par}"""
+
+
+def test_rtf() -> None:
+    found = reading(RTF, "a.rtf")
+    assert [(part.metadata["title"], part.metadata.get("heading"), part.page_content) for part in found.documents] == [
+        ("Boiler", "Start", "Start\nSeen  Па≥ 日 kept.\n10^6 m\na link\n2.\tSecond\nRegion | City\nNorth | Alta and Bodo\nNorth | Cape\n"
+         "After unicode ‘x’— end\nBoxed"),
+        ("Boiler", None, "A note"),
+        ("Boiler", None, "Comment: Check it"),
+        ("Boiler", None, "Head words"),
+    ]  # fmt: skip
+    assert reading(RTF[: RTF.index("\\trowd")], "a.rtf").omissions == ["the file is cut off: what follows is missing"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Old binary office files, RTF and Outlook's messages: what kreuzberg reads of them."""
+"""Old binary office files and Outlook's messages: what kreuzberg reads of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from rag_chain.ingestion.encodings import clean
 from rag_chain.ingestion.reading import MARKUP, Reading
 
 _FIELD = re.compile(r"(subject|from|date): (.*)\Z", re.IGNORECASE)
-_RTF_DELETED = re.compile(rb"\{\\deleted(?![a-z])")
-_RTF_BRACE = re.compile(rb"\\[{}\\]|[{}]")
-# The blank that ends a control word is no blank of the text.
-_BLANK_IN_QUOTES = re.compile("([‘“]) (?=\\S)")
 _FIELDS_OF_MAIL = 12
 _RULE = re.compile(r"^-{5}$\n*", re.MULTILINE)
 
@@ -28,27 +24,6 @@ def read_doc(data: bytes) -> Reading:
 def read_ppt(data: bytes) -> Reading:
     """The text of a PowerPoint 97-2003 presentation with its notes; slides are not known."""
     return _reading(*_extracted(data, "application/vnd.ms-powerpoint"))
-
-
-def read_rtf(data: bytes) -> Reading:
-    """The text of an RTF document, with its headings, lists and tables as Markdown."""
-    text, title = _extracted(_without_deleted(data), "application/rtf", output_format="markdown")
-    text = _BLANK_IN_QUOTES.sub(r"\1", text.replace("&#9;", "\t").replace("**", ""))
-    return _reading(text, title, **{MARKUP: "markdown"})
-
-
-def _without_deleted(data: bytes) -> bytes:
-    """RTF without the text that was deleted under tracking."""
-    for found in reversed(list(_RTF_DELETED.finditer(data))):
-        depth, position = 1, found.end()
-        while depth and position < len(data):
-            brace = _RTF_BRACE.search(data, position)
-            if brace is None:
-                return data
-            depth += {b"{": 1, b"}": -1}.get(brace.group(), 0)
-            position = brace.end()
-        data = data[: found.start()] + data[position:]
-    return data
 
 
 def read_msg(data: bytes) -> Reading:

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 import pypdfium2
 from langchain_core.documents import Document
@@ -35,6 +36,7 @@ _UNMAPPED = re.compile("[\ufffd\ue000-\uf8ff]")
 _GLYPH_NAME = re.compile(r"/g\d+|\(cid:\d+\)|/uni[0-9A-F]{4}")
 _LEAST_LEGIBLE = 0.5
 _MOST_TEXT = 20_000_000
+_SAME_DISTANCE = 0.05
 _SYNTHETIC_GAP = 0.35
 """Of the font's size: a gap that is narrower is no blank, even where PDFium puts one."""
 _UNTITLED = {"untitled", "(unspecified)", "unspecified", "(anonymous)"}
@@ -231,20 +233,25 @@ def _without_gaps(page: pypdfium2.PdfTextPage, count: int, text: str) -> str:
         if code == ord(" ") and raw.FPDFText_IsGenerated(page, index) == 1 and 0 < index < count - 1:
             size = raw.FPDFText_GetFontSize(page, index - 1)
             gap = page.get_charbox(index + 1)[0] - page.get_charbox(index - 1)[2]
-            if 0 <= gap < _SYNTHETIC_GAP * size and _is_spaced_out(page, index, gap):
+            if 0 <= gap < _SYNTHETIC_GAP * size and _is_spaced_out(page, index):
                 continue
         found.append(chr(code) if code else "")
     spaced = "".join(found)
     return spaced if spaced.replace(" ", "") == text.replace(" ", "") else text
 
 
-def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int, gap: float) -> bool:
-    """Whether the letters around the gap stand at one distance, start to start."""
-    starts = [page.get_charbox(i, loose=True)[0] for i in (index - 2, index - 1, index + 1) if i >= 0]
-    if len(starts) < 3:
+def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int) -> bool:
+    """Whether the capitals around the gap stand at one distance, start to start.
+
+    In running text, letters of one width stand so too: ``out the`` would be one word.
+    """
+    places = [place for place in (index - 2, index - 1, index + 1, index + 2) if 0 <= place < page.count_chars()]
+    letters = [place for place in places if chr(raw.FPDFText_GetUnicode(page, place)).isupper()]
+    if not {index - 1, index + 1} <= set(letters) or len(letters) < 3:
         return False
-    before, behind = starts[1] - starts[0], starts[2] - starts[1]
-    return bool(before > 0 and abs(behind - before) < 0.05 * before)
+    starts = [page.get_charbox(place, loose=True)[0] for place in letters]
+    steps = [behind - before for before, behind in pairwise(starts)]
+    return steps[0] > 0 and all(abs(step - steps[0]) < _SAME_DISTANCE * steps[0] for step in steps)
 
 
 def _with_hyphens(texts: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import decode
 from rag_chain.ingestion.reading import RECORD, Reading
 
-_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}"
+_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,]\d{1,3}"
 _CUE = re.compile(rf"\s*{_TIME}\s*(?:-->|,)\s*{_TIME}.*\Z")
 _CLOCK = re.compile(r"(\d+):(\d{2}):(\d{2})")
 _FIELDS = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
@@ -83,4 +83,4 @@ def _dialogues(lines: list[str]) -> list[Document]:
 
 
 def _shown(hours: str | None, minutes: str, seconds: str) -> str:
-    return f"{int(hours or 0)}:{int(minutes):02d}:{seconds}"
+    return f"{int(hours or 0)}:{int(minutes):02d}:{int(seconds):02d}"
