@@ -26,6 +26,7 @@
     │   ├── TurnNotFoundError
     │   ├── CheckpointNotFoundError
     │   └── SessionBusyError
+    ├── BudgetExceededError          a limit on tokens or cost is reached; the model was not called
     └── ModelError                   the chat or embedding model
         ├── ModelUnavailableError
         ├── ModelRefusedError        credentials, quota or content
@@ -150,6 +151,10 @@ class CheckpointNotFoundError(HistoryError):
 
 class SessionBusyError(HistoryError):
     """Another turn of the session is running."""
+
+
+class BudgetExceededError(RagChainError):
+    """A limit on the tokens of a session or the cost of a user's day is reached; the model was not called."""
 
 
 class ModelError(RagChainError):

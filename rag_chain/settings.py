@@ -6,16 +6,15 @@ the default. ``Settings()`` reads them when it is called, never at import.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qs
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.redis_address import address_of
 
 QueryStrategy = Literal["fusion", "condense", "last"]
 TurnOrder = Literal["free", "queue", "reject"]
@@ -77,6 +76,19 @@ class Settings(BaseSettings):
         le=512_000_000,
         validation_alias="RAG_MAX_MESSAGE_BYTES",
         description="bytes of one message as JSON; a larger question is refused, of a larger answer a part is stored",
+    )
+    max_tokens_per_session: int = Field(
+        0,
+        ge=0,
+        validation_alias="RAG_MAX_TOKENS_PER_SESSION",
+        description="tokens after which no turn begins in a session, 0: no limit",
+    )
+    max_cost_per_user_per_day: float = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        validation_alias="RAG_MAX_COST_PER_USER_PER_DAY",
+        description="US dollars after which no turn of a user begins before midnight (UTC), 0: no limit",
     )
     history_summary: Literal["off", "on"] = Field(
         "off",
@@ -352,48 +364,6 @@ class Settings(BaseSettings):
         if self.azure_openai_api_key:
             return f"azure_openai:{model}"
         return otherwise
-
-
-UNREADABLE_ADDRESS = "(REDIS_URL can't be read)"
-_ADDRESS = re.compile(
-    r"(?P<scheme>unix|rediss?(?:\+sentinel|\+cluster)?)://(?:[^/?#\s]*@)?(?P<hosts>[^@/?#\s]*)"
-    r"(?P<path>/[^@?#\s]*)?(?:\?(?P<options>[^@#\s]*))?"
-)
-_HOST = re.compile(r"(?P<name>[\w.-]*|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>[0-9]{1,5}))?")
-_PATHS = {
-    "server": re.compile(r"/?(?P<service>)(?P<database>[0-9]{0,9})"),
-    "sentinel": re.compile(r"/?(?P<service>[\w.-]*)/?(?P<database>[0-9]{0,9})"),
-    "cluster": re.compile(r"/?(?P<service>)(?P<database>0?)"),
-}
-
-
-def address_of(redis_url: str) -> str:
-    """Return the canonical address of a Redis URL: no credentials, no options, defaults written out.
-
-    Two spellings of one server and database have one address. A URL that can't be split without doubt, such as one
-    whose password holds a bare slash, gives ``UNREADABLE_ADDRESS``: any part of it may belong to the password.
-    """
-    url = redis_url.strip()
-    if not url:
-        return ""
-    found = _ADDRESS.fullmatch(url)
-    if found is None:
-        return UNREADABLE_ADDRESS
-    scheme, path = found["scheme"], found["path"] or ""
-    (number,) = parse_qs(found["options"] or "").get("db", [""])[:1]
-    if scheme == "unix":
-        return f"unix://{path}" + (f"?db={number}" if number.strip("0") and number.isdecimal() else "")
-    kind = scheme.partition("+")[2] or "server"
-    hosts = [_HOST.fullmatch(host) for host in found["hosts"].split(",")]
-    place = _PATHS[kind].fullmatch(path.rstrip("/"))
-    if place is None or not re.fullmatch("[0-9]{0,9}", number) or (len(hosts) > 1 and kind == "server"):
-        return UNREADABLE_ADDRESS
-    port = 26379 if kind == "sentinel" else 6379
-    named = sorted(f"{host['name'].lower() or 'localhost'}:{int(host['port'] or port)}" for host in hosts if host)
-    if len(named) < len(hosts):
-        return UNREADABLE_ADDRESS
-    service = f"/{place['service'] or 'mymaster'}" if kind == "sentinel" else ""
-    return f"{scheme}://{','.join(named)}{service}/{int(number or place['database'] or 0)}"
 
 
 def variable_of(field: str) -> str:

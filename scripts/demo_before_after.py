@@ -47,7 +47,7 @@ from rich.text import Text
 from rag_chain import RagChainError
 from rag_chain.cli.command_line import run_command
 from rag_chain.errors import UsageError
-from rag_chain.settings import address_of
+from rag_chain.redis_address import address_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [f"docs/{name}.md" for name in ("sessions", "ingestion", "retrieval", "configuration")]

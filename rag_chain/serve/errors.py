@@ -21,6 +21,7 @@ _STATUS: list[tuple[type[errors.RagChainError], int]] = [
     (errors.SessionExpiredError, 404),
     (errors.TurnNotFoundError, 404),
     (errors.SessionBusyError, 409),
+    (errors.BudgetExceededError, 429),
     (errors.HistoryError, 503),
     (errors.DocumentIndexError, 503),
     (errors.ContextTooLongError, 400),

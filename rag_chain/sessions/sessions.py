@@ -34,6 +34,7 @@ from rag_chain.sessions.values.flow import Call, Flow, T
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.spending import MICROS, Ledger
 from rag_chain.sessions.values.turns import Saved, SessionState, SessionWindow, Status, Turn
 from rag_chain.sessions.values.window_cache import WindowCache
 from rag_chain.settings import Settings
@@ -222,7 +223,7 @@ class _Opened:
             settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
             settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
             settings.history_summary, settings.max_message_bytes, settings.redis_wait,
-            settings.checkpoints_kept,
+            settings.checkpoints_kept, settings.max_tokens_per_session, settings.max_cost_per_user_per_day,
         )  # fmt: skip
         with self._lock:
             parts = self._parts.get(identity)
@@ -295,13 +296,18 @@ def _compose(settings: Settings) -> Parts:
     connections = Connections(clients, are_owned=True)
     prefix, address = check_prefix(settings.key_prefix), clients.address
     summaries = settings.history_summary == "on"
-    limits = Limits(settings.session_ttl, settings.history_window, settings.history_max, summaries)
+    max_micros = round(settings.max_cost_per_user_per_day * MICROS)
+    limits = Limits(
+        settings.session_ttl, settings.history_window, settings.history_max, summaries,
+        settings.max_tokens_per_session, max_micros,
+    )  # fmt: skip
+    ledger = Ledger(settings.memory_sessions)
     memory = WindowCache(settings.memory_sessions)
     disk = None
     if settings.journal_path is not None:
         disk = Journal(settings.journal_path, url, prefix, int(settings.journal_max_mb * 1_000_000))
     spare = Journal(None, url, prefix, SPARE_BYTES)
-    local = LocalStore(memory, limits, disk, spare, settings.memory_sessions)
+    local = LocalStore(memory, limits, disk, spare, settings.memory_sessions, ledger)
     server = breaker = remote = None
     if server_url is not None:
         store = RedisStore(
@@ -311,6 +317,7 @@ def _compose(settings: Settings) -> Parts:
             one_slot=not clients.is_cluster,
             # Well before the call's own timeout, and often enough to find that the other turn's process has died.
             wait_seconds=min(0.5, float(server_url.options.get("socket_timeout", settings.redis_timeout)) / 2),
+            ledger=ledger,
         )
         remote = RedisCheckpoints(address, limits, settings.checkpoints_kept, one_slot=not clients.is_cluster)
         recovery = Recovery(store, memory, local.journals, connections.run, remote)
@@ -331,6 +338,7 @@ def _compose(settings: Settings) -> Parts:
         local.journals, limits, settings.checkpoints_kept, settings.memory_sessions, stands_in=spare.waits
     )
     engine.erasure.on_erased(here.forget)
+    engine.erasure.on_erased(ledger.forget)
     parts = Parts(engine, Checkpoints(engine, remote, here, settings.turn_order), connections, prefix, limits)
     reference = weakref.ref(parts)
 

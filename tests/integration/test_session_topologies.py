@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import redis
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from servers import RedisServer, binary, free_port
 from talking import another_process, config, contents, echo_chain, is_back, turns, until
 
+from rag_chain.errors import BudgetExceededError
 from rag_chain.langgraph import SessionSaver
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions
 from rag_chain.sessions.values.turns import Summary
@@ -109,6 +112,31 @@ async def test_checkpoints_in_a_cluster(in_cluster: Sessions) -> None:
     assert [one for result in report.results.values() for one in result.failures] == []
     listed = RedisSessionManager(sessions=in_cluster).list_sessions(limit=100).sessions
     assert len(listed) > 50
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_limits_and_erasures_in_a_cluster(cluster: list[RedisServer], tmp_path: Path, way: str) -> None:
+    settings = Settings(
+        redis_url=f"redis+cluster://127.0.0.1:{cluster[0].port}", journal_path=tmp_path / "journal.sqlite3",
+        redis_timeout=10, max_tokens_per_session=100, max_cost_per_user_per_day=1,
+    )  # fmt: skip
+    sessions, user = another_process(settings), f"spender-{way}"
+    manager = RedisSessionManager(sessions=sessions)
+    tokens = UsageMetadata(input_tokens=0, output_tokens=50, total_tokens=50)
+    for number in range(4):
+        turn = sessions.begin(sessions.ref(f"s{number}", user), HumanMessage("q"))
+        sessions.commit(turn, AIMessage("a", usage_metadata=tokens), "complete", cost=0.25)
+    with pytest.raises(BudgetExceededError, match=r"\$1.00 today"):
+        sessions.begin(sessions.ref("s9", user), HumanMessage("q"))
+    copy = manager.branch("s0", new_id="copy", user_id=user)
+    assert copy.messages == 2
+    receipt = manager.erase_user(user) if way == "sync" else asyncio.run(manager.aerase_user(user))
+    assert receipt.sessions == ["copy", "s0", "s1", "s2", "s3"]
+    assert receipt.messages == 10
+    assert manager.list_sessions(user_id=user).sessions == []
+    with pytest.raises(BudgetExceededError, match=r"\$1.00 today"):
+        sessions.begin(sessions.ref("s9", user), HumanMessage("q"))
+    sessions.close()
 
 
 def test_turns_are_taken_back_in_a_cluster(in_cluster: Sessions) -> None:

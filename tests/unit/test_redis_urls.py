@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from rag_chain import Settings
 from rag_chain.errors import ConfigurationError, RagChainError
+from rag_chain.redis_address import UNREADABLE_ADDRESS, address_of
 from rag_chain.sessions import RedisChatMessageHistory, open_history
 from rag_chain.sessions.redis.connect import connect
 from rag_chain.sessions.redis.urls import parse
-from rag_chain.settings import UNREADABLE_ADDRESS, address_of
 
 MARK = "sEcReT"
 ODD = st.text(st.sampled_from("/?#@:[]%&=+,;~ \t\n\\\"'{}|^`é℀\u200b0x"), max_size=8)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import (
+    BudgetExceededError,
     HistoryError,
     HistoryUnavailableError,
     HistoryWriteError,
@@ -92,6 +93,7 @@ class Engine:
         """Open the session, note the question, read what the chain is shown.
 
         Raises:
+            BudgetExceededError: the session has used its tokens, or the user the money of the day.
             InvalidQuestionError: the question can't be stored.
             SessionBusyError: another turn is under way and turns are not free.
         """
@@ -108,6 +110,8 @@ class Engine:
             deadline = steady_ms() + self._turn_timeout * 1000
             while True:
                 window = yield from self._read_window(ref, pending, alone=alone)
+                if window.excess:
+                    raise BudgetExceededError(window.excess)
                 if window.began:
                     return Turn(ref, pending, _moment_of(window), window, running, named=turn_id is not None)
                 if self._turn_order == "reject" or steady_ms() >= deadline:

@@ -83,6 +83,23 @@ class EntryTable:
                 found += row[8]
         return entries[::-1], pending[::-1]
 
+    def read_items(self, db: sqlite3.Connection, ref: SessionRef) -> list[Item]:
+        """The messages of a session."""
+        rows = db.execute(
+            f"SELECT body FROM entries WHERE store = ? AND key = ? AND kind IN {MESSAGES}",  # noqa: S608 - constants
+            (self._store, ref.messages_key),
+        )
+        return [item for (body,) in rows for item in parse_items(bytes(body))]
+
+    def read_user_items(self, db: sqlite3.Connection, user_id: str | None, since: int) -> list[Item]:
+        """The messages of a user's sessions since a time of the database's clock."""
+        rows = db.execute(
+            "SELECT e.body FROM sessions s JOIN entries e USING (store, key)"  # noqa: S608 - constants
+            f" WHERE s.store = ? AND s.owner = ? AND s.active >= ? AND e.at >= ? AND e.kind IN {MESSAGES}",
+            (self._store, user_id or "", since, since),
+        )
+        return [item for (body,) in rows for item in parse_items(bytes(body))]
+
     def find(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> tuple[str, bytes] | None:
         """Kind and body of the entry of this name."""
         found: tuple[str, bytes] | None = db.execute(

@@ -20,11 +20,13 @@ from rag_chain.sessions.journal.session_table import JournalSession, SessionTabl
 from rag_chain.sessions.journal.stores import adopt_spellings, take_over
 from rag_chain.sessions.journal.summary_table import SummaryTable
 from rag_chain.sessions.values.addresses import name_server
-from rag_chain.sessions.values.clock import steady_ms
+from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import Replacement, find_replacement, remove_replaced, without_replacement
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref, make_turn_id, make_user_ref
+from rag_chain.sessions.values.limits import DAY_MS
 from rag_chain.sessions.values.owner import is_dead
+from rag_chain.sessions.values.spending import Spent, spent_by
 from rag_chain.sessions.values.turns import JournalSize, JournalStore, Moment, Outcome, Part, Pending
 from rag_chain.sessions.values.versions import gives_way
 
@@ -163,6 +165,15 @@ class Journal:
             self.summaries.remove(db, ref)
         self.scrub()
         return True
+
+    def sum_spent(self, ref: SessionRef) -> Spent:
+        """What the turns that are kept here took: tokens of the session, money of its user today."""
+        with self._database.transaction(write=False) as db:
+            midnight = self._database.now() - now_ms() % DAY_MS
+            return Spent(
+                spent_by(self._entries.read_items(db, ref)).tokens,
+                spent_by(self._entries.read_user_items(db, ref.user_id, midnight)).micros,
+            )
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> None:
         """Turn pending questions of dead turns into entries."""

@@ -18,6 +18,7 @@ from rag_chain.sessions.values.erasure import Removed
 from rag_chain.sessions.values.flow import Disk, Flow, Pause
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.spending import Ledger, Spent, find_excess
 from rag_chain.sessions.values.turns import (
     JournalStore,
     Moment,
@@ -47,7 +48,15 @@ class LocalStore:
         sessions: how many are kept in memory, where nothing waits for a server.
     """
 
-    def __init__(self, cache: WindowCache, limits: Limits, disk: Journal | None, spare: Journal, sessions: int) -> None:
+    def __init__(
+        self,
+        cache: WindowCache,
+        limits: Limits,
+        disk: Journal | None,
+        spare: Journal,
+        sessions: int,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.journals = JournalPair(disk, spare)
         self.users = LocalUsers(self.journals, cache, stands_in=spare.waits)
         self._cache = cache
@@ -55,6 +64,7 @@ class LocalStore:
         self._sessions = sessions
         self._stands_in = spare.waits
         self._purge_at = 0
+        self._ledger = ledger or Ledger(1)
 
     def wait(self, ref: SessionRef) -> Flow[None]:
         """Wait a moment for the end of another turn of the session."""
@@ -64,6 +74,8 @@ class LocalStore:
         """Read the window; with ``pending`` also keep the question, unless ``alone`` and another turn runs."""
         ttl_ms, window = self._limits.lifetime_ms, self._limits.window
         began = False
+        excess = "" if pending is None else (yield from self._find_excess(ref))
+        pending = None if excess else pending
         if self._stands_in:
             self._cache.renew(ref, ttl_ms)
         elif steady_ms() >= self._purge_at:
@@ -93,6 +105,7 @@ class LocalStore:
             knowledge="whole" if known_all else "partial",
             local=True,
             summary=cached.summary if cached else (yield from self._summary(ref)),
+            excess=excess,
         )
 
     def commit(
@@ -311,6 +324,15 @@ class LocalStore:
         if outcome == "deleted":
             return Saved("deleted", outcome)
         return Saved("journaled" if durable else "volatile", outcome)
+
+    def _find_excess(self, ref: SessionRef) -> Flow[str]:
+        """Return why no turn may begin, by what the server last told and what is kept here; empty if one may."""
+        limits = self._limits
+        if not limits.has_budget:
+            return ""
+        kept = yield from self.journals.each(lambda journal: journal.sum_spent(ref))
+        known = self._ledger.get(ref) if self._stands_in else Spent()
+        return find_excess(ref, limits, sum(kept, known))
 
     def _summary(self, ref: SessionRef) -> Flow[Summary | None]:
         """The summary of a session that is kept here alone."""

@@ -9,6 +9,7 @@ from typing import Any
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Args
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.spending import Spent
 from rag_chain.sessions.values.turns import Outcome, Pending, SessionState, SessionWindow, Summary
 from rag_chain.sessions.values.window_cache import CachedWindow
 
@@ -29,13 +30,21 @@ def pack_begin(limits: Limits, claim: Claim, pending: Pending | None, member: st
     turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", b"")
     numbers = f"{limits.window} {ttl_ms} {total} {count} {int(claim.whole)} {int(alone)} {limits.listed_ms}"
     args: Args = (numbers, digest, turn_id, question, member)
+    if limits.has_budget and pending is not None:
+        return (*args, "summary" if limits.summaries else "", f"{limits.max_tokens} {limits.max_micros}")
     return (*args, "summary") if limits.summaries else args
+
+
+def parse_spent(reply: Any) -> Spent | None:
+    """Return what the reply of ``begin.lua`` says of spending; ``None``: it says nothing."""
+    numbers = (reply if isinstance(reply, bytes) else reply[0]).split()
+    return Spent(*map(int, numbers[9:11])) if len(numbers) > 9 else None
 
 
 def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[SessionWindow, bool]:
     """Parse the reply of ``begin.lua``: the window, and whether what the reader holds is right."""
     line, raw_items, raw_pending, *summary = (reply, [], []) if isinstance(reply, bytes) else reply
-    began, now, created, deletion, lost, total, matched, life, dropped = map(int, line.split())
+    began, now, created, deletion, lost, total, matched, life, dropped = map(int, line.split()[:9])
     items = [Item(raw) for raw in reversed(raw_items)]
     if matched and held is not None:
         items = (held.items + items)[-window:]

@@ -6,23 +6,25 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from rag_chain.errors import HistoryUnavailableError
+from rag_chain.sessions.redis.budget import Budget
 from rag_chain.sessions.redis.cluster_index import ClusterIndex
 from rag_chain.sessions.redis.failures import FOREIGN, translate
 from rag_chain.sessions.redis.filling import fill
 from rag_chain.sessions.redis.overview import describe, list_page
 from rag_chain.sessions.redis.replies import Claim, pack_begin, parse_outcome, parse_state, parse_window
 from rag_chain.sessions.redis.restore import Restoration, is_lost, plan_restoration
+from rag_chain.sessions.redis.session_calls import SessionCalls
 from rag_chain.sessions.redis.user_erasure import UserErasure
 from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.edits import find_replacement, without_replacement
 from rag_chain.sessions.values.erasure import Removed
-from rag_chain.sessions.values.flow import Args, Call, Flow, Wait
+from rag_chain.sessions.values.flow import Args, Flow, Wait
 from rag_chain.sessions.values.keys import SessionRef, make_index_key
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.spending import Ledger, Spent
 from rag_chain.sessions.values.turns import (
     Moment,
     Part,
@@ -38,12 +40,6 @@ from rag_chain.sessions.values.versions import exclude, find_turn
 from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
-_READS_DELETION = {"begin", "commit", "append", "delete", "inspect", "stage", "adopt"}
-_WAKES = {"commit", "delete"}
-_READS_ERASED = {"commit", "delete", "erase", "inspect", "settle", "summary"}
-_CONFIRMED = {"commit", "append", "delete", "erase", "restore", "adopt"}
-"""What is told to be kept, or to be gone, once it is done."""
-_INDEXED = {"begin", "commit", "append", "delete", "inspect", "create", "adopt"}
 _EARLIER_MS = 100
 """A cached window expires so much before the session may: the server's clock for a command is some ms old."""
 
@@ -62,7 +58,14 @@ class RedisStore:
     """
 
     def __init__(
-        self, address: str, cache: WindowCache, limits: Limits, *, one_slot: bool, wait_seconds: float = 0.5
+        self,
+        address: str,
+        cache: WindowCache,
+        limits: Limits,
+        *,
+        one_slot: bool,
+        wait_seconds: float = 0.5,
+        ledger: Ledger | None = None,
     ) -> None:
         self.address = address
         self.has_one_clock = one_slot
@@ -70,6 +73,8 @@ class RedisStore:
         self._limits = limits
         self._index = None if one_slot else ClusterIndex(address, limits)
         self.users = UserErasure(address, limits)
+        self._call = SessionCalls(address, one_slot=one_slot)
+        self._budget = Budget(address, limits, ledger or Ledger(1), one_slot=one_slot)
         self.whole_check_ms = 1000
         self._wait_seconds = wait_seconds
         self.has_seen_loss = False
@@ -78,7 +83,10 @@ class RedisStore:
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
         """Read the window; with ``pending`` also store the question, unless ``alone`` and another turn runs."""
         held, sent = self._cache.get(ref), steady_ms()
+        excess = "" if pending is None else (yield from self._budget.find_excess(ref))
+        pending = None if excess else pending
         window, matched, checked = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
+        window.excess = window.excess or excess
         # What has expired by now says nothing: the server may have let the session expire in good order.
         if held is not None and not matched and held.expires > steady_ms() and is_lost(held, window):
             window = yield from self._put_back(ref, held, window)
@@ -128,10 +136,15 @@ class RedisStore:
         place = find_replacement(items)
         numbers = f"{moment.dump()} {limits.ttl_ms} {limits.maximum} {base} {int(again)} {limits.listed_ms}"
         replaced = f"{place.until} {place.turn_id}" if place else ""
+        spent = self._budget.measure(items)
+        if spent != Spent():
+            numbers += f" {spent.tokens} {spent.micros}"
         sent = steady_ms()
         args: Args = (numbers, turn_id, ref.session_id, replaced, *[item.raw for item in items])
         reply = yield from self._call("commit", ref, args)
         saved = self._take_outcome(ref, reply, items, sent, turn_id if again else None)
+        if saved.outcome == "saved" and spent != Spent():
+            yield from self._budget.note(ref, spent)
         if saved.outcome == "replaced":
             # What this turn was to replace was taken back meanwhile, and so is what it says of that.
             items = without_replacement(items)
@@ -300,6 +313,7 @@ class RedisStore:
         args = pack_begin(self._limits, Claim(held, whole), pending, ref.session_id, alone=alone, ttl_ms=ttl_ms)
         reply = yield from self._call("begin", ref, args)
         window, matched = parse_window(reply, self._limits.window, held)
+        window.excess = self._budget.take_reply(ref, reply)
         if window.began and self._index is not None:
             yield from self._index.add(ref)
         checked = held.checked if matched and held is not None and not whole else steady_ms()
@@ -364,21 +378,6 @@ class RedisStore:
         place = next((at for at, item in enumerate(plan.items, 1) if item.raw == last.raw), 0)
         summary = Summary(held.summary.text, plan.dropped + place)
         return summary if (yield from self.keep_summary(ref, summary, last, steady_ms())) else None
-
-    def _call(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
-        keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
-        if script in _READS_DELETION:
-            keys += (ref.deletion_key,)
-        if script in _WAKES:
-            keys += (ref.wake_key,)
-        if script in _READS_ERASED:
-            keys += (ref.erased_key,)
-        if self._index is None and script in _INDEXED:
-            keys += (ref.index_key,)
-        try:
-            return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
-        except FOREIGN as error:
-            raise translate(error, self.address, ref.messages_key) from error
 
     def _remember(self, ref: SessionRef, window: SessionWindow, checked: int, sent: int) -> None:
         """Hold a window. It expires before the session does, which the server renewed after ``sent`` (steady, ms)."""

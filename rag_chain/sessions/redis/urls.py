@@ -25,7 +25,7 @@ import redis
 import redis.asyncio
 
 from rag_chain.errors import ConfigurationError
-from rag_chain.settings import UNREADABLE_ADDRESS, address_of
+from rag_chain.redis_address import UNREADABLE_ADDRESS, address_of
 
 _TLS_OPTIONS = (
     "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password",

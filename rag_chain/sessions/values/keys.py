@@ -18,6 +18,7 @@ slash, so no two pairs share a key; neither may hold a brace, so no id can move 
 ``meta:{message_store:s1}:order``          zset    their order, by namespace and by id
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
 ``index:{message_store:}:run:r1``          set     the threads in which run ``r1`` has made checkpoints
+``index:{message_store:u1/}:spent:20784``  string  millionths of a dollar that ``u1`` spent on a day; kept for 2 days
 ``index:{message_store:u1/}:erased``       string  when all sessions of user ``u1`` were erased; kept for 30 days
 =========================================  ======  ======================================================
 """

@@ -11,13 +11,21 @@ DAY_MS = 86_400_000
 class Limits:
     """``ttl`` in seconds, ``None``: for ever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all.
 
-    ``summaries``: reads bring the summary of what left the window.
+    ``summaries``: reads bring the summary of what left the window. ``max_tokens`` of a session and ``max_micros``
+    (millionths of a dollar) of a user and day may be spent before no turn begins any more; 0: no limit.
     """
 
     ttl: int | None
     window: int
     maximum: int
     summaries: bool = False
+    max_tokens: int = 0
+    max_micros: int = 0
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether anything that turns take is limited."""
+        return self.max_tokens > 0 or self.max_micros > 0
 
     @property
     def ttl_ms(self) -> int:

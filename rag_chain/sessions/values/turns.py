@@ -124,6 +124,7 @@ class SessionWindow:
         life: what the server calls this life of the session, which a loss ends; 0: none.
         trimmed: messages that left the session in good order.
         local: it is what this machine alone knows.
+        excess: why no turn may begin, by the limits on spending; empty: one may.
     """
 
     items: list[Item]
@@ -138,6 +139,7 @@ class SessionWindow:
     knowledge: Knowledge = "whole"
     local: bool = False
     summary: Summary | None = None
+    excess: str = ""
 
 
 @dataclass(slots=True)

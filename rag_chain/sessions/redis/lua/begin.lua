@@ -10,11 +10,13 @@
 --   alone: 1, refuse while another turn is under way
 --   listed: ms after which an idle session leaves the index
 -- ARGV[2] the digest, sha1   ARGV[3] turn id, '' for a read   ARGV[4] the pending question as JSON
--- ARGV[5] member of the index   ARGV[6] 'summary': the summary is wanted too; else missing
+-- ARGV[5] member of the index   ARGV[6] 'summary': the summary is wanted too; else '' or missing
+-- ARGV[7] 'tokens micros': no turn begins in a session that used so many tokens, or of a user who spent so many millionths
+--   of a dollar today (not in a cluster); 0: no limit. Missing where there are no limits.
 --
 -- Reply: {numbers, items, pending} or {numbers, items, pending, summary}; only the numbers, as a status line, where
 -- there are no items, no pending questions and no summary (a status line is sent and parsed faster).
---   numbers 'began now created deletion lost total held life dropped':
+--   numbers 'began now created deletion lost total held life dropped', with limits and 'tokens micros' that are spent:
 --     began: 1, the question is stored; 0, refused or a read
 --     now: the session's time in ms, which never runs backwards   created, deletion: ms or 0
 --     lost: messages known to be lost   total: messages ever in the list
@@ -106,7 +108,7 @@ if not items then
 end
 
 local summary
-if ARGV[6] and meta.summary then
+if ARGV[6] == 'summary' and meta.summary then
   local covers, digest, text = string.match(meta.summary, '^(%d+) (%x+) (.*)$')
   -- The newest message that it covers is looked for where it should be. Turns that were replaced since have left the
   -- list, each message counted as dropped, and what is older than they were is so much nearer to the head.
@@ -124,9 +126,20 @@ if ARGV[6] and meta.summary then
   end
 end
 
-local began = 0
+local began, turn, spent = 0, ARGV[3], ''
+if ARGV[7] then
+  local max_tokens, max_micros = string.match(ARGV[7], '(%d+) (%d+)')
+  max_tokens, max_micros = tonumber(max_tokens), tonumber(max_micros)
+  local micros = KEYS[4] and max_micros > 0
+    and redis.call('GET', KEYS[4] .. ':spent:' .. math.floor(clock[1] / 86400)) or 0
+  local tokens = tonumber(meta.tokens or 0)
+  if max_tokens > 0 and tokens >= max_tokens or max_micros > 0 and tonumber(micros) >= max_micros then
+    turn = ''
+  end
+  spent = string.format(' %d %d', tokens, tonumber(micros))
+end
 if ttl ~= 0 then
-  if ARGV[3] ~= '' and not (alone == '1' and #pending > 0) then
+  if turn ~= '' and not (alone == '1' and #pending > 0) then
     began = 1
     changes[#changes + 1], changes[#changes + 2] = 'p:' .. ARGV[3], '{"begun":' .. now .. ',' .. string.sub(ARGV[4], 2)
     if not meta.created then
@@ -138,7 +151,7 @@ if ttl ~= 0 then
         changes[#changes + 1], changes[#changes + 2] = 'lost', lost
       end
     end
-  elseif ARGV[3] ~= '' then
+  elseif turn ~= '' then
     -- Whoever ends the other turn wakes those that wait.
     changes[#changes + 1], changes[#changes + 2] = 'queued', now
   end
@@ -172,7 +185,7 @@ if ttl ~= 0 then
   end
 end
 local numbers = string.format('%d %d %d %d %d %d %d %d %d',
-  began, now, meta.created or 0, deletion, lost, total, held, life, dropped)
+  began, now, meta.created or 0, deletion, lost, total, held, life, dropped) .. spent
 if summary then
   return {numbers, items, pending, summary}
 end

@@ -4,12 +4,13 @@
 -- KEYS[1] list of messages, newest first   KEYS[2] hash beside it   KEYS[3] mark of the last deletion
 -- KEYS[4] what waiting turns wait on   KEYS[5] ids of turns that were taken back
 -- KEYS[6] the user's index (not in a cluster)
--- ARGV[1] 'known begun age ttl maximum base again kept', numbers:
+-- ARGV[1] 'known begun age ttl maximum base again kept', with limits on spending and 'tokens micros', numbers:
 --   known: the last deletion that was known when the turn began   begun: when that was, by this server (ms); 0: the
 --   server was away, and it was `age` ms ago   ttl: time to live in ms, -1: for ever   maximum: messages kept, 0: all
 --   base: messages that the session is known to have had when the turn began, 0: unknown
 --   again: 1, the turn may have been committed before, though its question is pending (the caller chose its id)
---   kept: how long the ids of turns that are taken back are kept (ms)
+--   kept: how long the ids of turns that are taken back are kept (ms)   tokens, micros: what the turn took, of tokens and
+--   of millionths of a dollar; counted if it is appended, the money also if its session was deleted meanwhile
 -- ARGV[2] turn id   ARGV[3] member
 -- ARGV[4] 'digest turn' where it takes the place of another turn: that leaves the list, and what came after it down to
 --   the message with this sha1, the newest that the writer saw; else ''
@@ -44,7 +45,19 @@ if meta[6] and now - meta[6] < 5000 then
   redis.call('PEXPIRE', KEYS[4], 5000)
 end
 
+local tokens, micros = string.match(ARGV[1], '^%d+ %d+ %d+ %-?%d+ %d+ %d+ %d %d+ (%d+) (%d+)$')
+local function count_money()
+  if KEYS[6] and micros and micros ~= '0' then
+    local spent = KEYS[6] .. ':spent:' .. math.floor(clock[1] / 86400)
+    redis.call('INCRBY', spent, micros)
+    redis.call('PEXPIRE', spent, 172800000)
+  end
+end
+
 local function reply(outcome)
+  if outcome == -1 then
+    count_money()
+  end
   redis.call('HDEL', KEYS[2], field)
   return redis.status_reply(string.format('%d %d %d', outcome, length + dropped, life))
 end
@@ -156,6 +169,10 @@ if max > 0 and length > max then
   length = max
 end
 redis.call('HSET', KEYS[2], unpack(changes))
+if tokens and tokens ~= '0' then
+  redis.call('HINCRBY', KEYS[2], 'tokens', tokens)
+end
+count_money()
 if meta[1] then
   redis.call('HDEL', KEYS[2], field)
 end

@@ -16,7 +16,8 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local meta = redis.call('HMGET', KEYS[2], 'created', 'deleted', 'data', 'active', 'marks', 'dropped', 'queued')
+local meta = redis.call('HMGET', KEYS[2], 'created', 'deleted', 'data', 'active', 'marks', 'dropped', 'queued',
+  'tokens')
 local deletion = tonumber(redis.call('GET', KEYS[3]) or meta[2] or 0)
 local length, dropped = redis.call('LLEN', KEYS[1]), tonumber(meta[6] or 0)
 local left = redis.call('PTTL', KEYS[2])
@@ -130,6 +131,9 @@ end
 if ARGV[3] == '1' and meta[1] or #pending > 0 then
   redis.call('HSET', KEYS[2], 'created', meta[1] or now, 'active', math.max(now, at), 'data',
     ARGV[3] == '1' and meta[3] or '', 'life', string.format('%d', at), unpack(pending))
+  if ARGV[3] == '1' and meta[8] then
+    redis.call('HSET', KEYS[2], 'tokens', meta[8]) -- what it has used stays used
+  end
   if left > 0 then
     redis.call('PEXPIRE', KEYS[2], left)
   end
