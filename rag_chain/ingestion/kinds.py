@@ -52,22 +52,25 @@ HTML = Kind(
 )  # fmt: skip
 PDF = Kind(
     "PDF", ".pdf", "application/pdf", "pdf:read_pdf", "page, its label, heading by the outline",
-    "text, annotations, values of forms; running heads once", "pictures, scanned pages (named in the report)",
+    "text, tables, annotations, values of forms, attached files; running heads once",
+    "pictures, scanned pages (named in the report)",
 )  # fmt: skip
 DOCX = Kind(
     "Word", ".docx .docm .dotx .dotm", _OFFICE + "wordprocessingml.document", "docx:read_docx", _LINES,
-    "paragraphs, lists with their numbers, tables, text boxes, equations, notes, comments, page headers and footers",
-    "hidden and deleted text, charts, SmartArt, embedded files",
+    "paragraphs, lists with their numbers, tables, text boxes, equations, charts, SmartArt, notes, comments, "
+    "page headers and footers",
+    "hidden and deleted text, pictures, embedded files",
 )  # fmt: skip
 SHEET = Kind(
     "spreadsheets", ".xlsx .xlsm .xlsb .xls .ods", _OFFICE + "spreadsheetml.sheet", "sheets:read_sheets",
-    "sheet, cells, row", "values of cells, with the names of their columns; the last values of formulas",
-    "hidden sheets (named in the report), charts, comments",
+    "sheet, cells, row", "values of cells, with the names of their columns; the last values of formulas; "
+    "comments of Excel since 2007",
+    "hidden sheets (named in the report), charts",
 )  # fmt: skip
 PPTX = Kind(
     "PowerPoint", ".pptx .pptm .ppsx .ppsm .potx", _OFFICE + "presentationml.presentation", "pptx:read_pptx",
-    "slide, its title", "titles, texts, tables, equations, SmartArt, notes, comments",
-    "hidden slides (named in the report), charts",
+    "slide, its title", "titles, texts, tables, equations, charts, SmartArt, notes, comments",
+    "hidden slides (named in the report), pictures",
 )  # fmt: skip
 ODT = Kind(
     "OpenDocument text", ".odt .ott .fodt", _OPEN_DOCUMENT + "text", "odf:read_odt", _LINES,
@@ -88,8 +91,8 @@ DOC = Kind(
     "Word 97-2003", ".doc .dot", "application/msword", "legacy:read_doc", "lines", "text", "headings, comments, notes"
 )
 PPT = Kind(
-    "PowerPoint 97-2003", ".ppt .pps", "application/vnd.ms-powerpoint", "legacy:read_ppt", "lines",
-    "text and notes", "the numbers of slides",
+    "PowerPoint 97-2003", ".ppt .pps", "application/vnd.ms-powerpoint", "legacy:read_ppt", "slide",
+    "text and notes", "pictures",
 )  # fmt: skip
 RTF = Kind(
     "RTF", ".rtf", "application/rtf", "rtf:read_rtf", _LINES,
@@ -97,8 +100,8 @@ RTF = Kind(
     "hidden and deleted text, pictures",
 )  # fmt: skip
 MSG = Kind(
-    "Outlook message", ".msg", "application/vnd.ms-outlook", "legacy:read_msg", "sender, date, subject", "the message",
-    "attachments",
+    "Outlook message", ".msg", "application/vnd.ms-outlook", "outlook:read_msg", "sender, date, subject, attachment",
+    "the message, and attachments of any kind in this table", "pictures; other attachments (named in the report)",
 )  # fmt: skip
 MAIL = Kind(
     "mail", ".eml", "message/rfc822", "mail:read_mail", "sender, date, subject, attachment",

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
 
+import openpyxl
+import openpyxl.comments
 import pytest
+from compound import compound_bytes
 from files import pdf_bytes
 from office import docx_bytes, paragraph, raw_pdf, relations, shown, table, zipped
+from reportlab.pdfgen.canvas import Canvas
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.loaders import interpret
@@ -130,6 +135,53 @@ def test_smart_art_and_newer_comments_of_powerpoint() -> None:
         "ppt/c.xml": f"<c {names}><a:p><a:r><a:t>Too long</a:t></a:r></a:p></c>",
     }
     assert text(zipped(dict(parts)), "a.pptx") == "Body\nFirst step\nComment: Too long"
+
+
+CHART = (
+    '<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><c:chart>'
+    "<c:title><c:tx><c:rich><a:p><a:r><a:t>Sales</a:t></a:r></a:p></c:rich></c:tx></c:title><c:plotArea><c:barChart>"
+    '<c:ser><c:tx><c:v>2023</c:v></c:tx><c:cat><c:pt idx="0"><c:v>North</c:v></c:pt><c:pt idx="1"><c:v>South</c:v></c:pt></c:cat><c:val><c:pt idx="0"><c:v>4.5</c:v></c:pt></c:val></c:ser>'
+    '<c:ser><c:tx><c:v>2024</c:v></c:tx><c:val><c:pt idx="0"><c:v>5</c:v></c:pt><c:pt idx="1"><c:v>6</c:v></c:pt></c:val></c:ser>'
+    "</c:barChart></c:plotArea></c:chart></c:chartSpace>"
+)
+
+
+def test_charts_of_word_are_tables() -> None:
+    drawing = '<w:p><w:r><w:t>See</w:t><w:drawing><c:chart xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" r:id="r1"/></w:drawing></w:r></w:p>'
+    opening = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
+    parts = {
+        "_rels/.rels": relations({"word/document.xml": "officeDocument"}),
+        "word/document.xml": f"<w:document {opening}><w:body>{drawing}</w:body></w:document>",
+        "word/_rels/document.xml.rels": relations({"charts/chart1.xml": "chart"}),
+        "word/charts/chart1.xml": CHART,
+    }
+    assert text(zipped(dict(parts)), "a.docx") == "See\nSales\n | 2023 | 2024\nNorth | 4.5 | 5\nSouth |  | 6"
+
+
+def test_percentages_comments_and_second_tables_of_a_sheet() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (
+        ["Item", "Discount"],
+        ["Bolt", 0.155],
+        [],
+        ["South"],
+        ["Part", "Weight"],
+        ["Nut", 7],
+        [],
+        ["Owner", "Kim"],
+    ):
+        sheet.append(row)
+    sheet["B2"].number_format = "0.0%"
+    sheet["B6"].comment = openpyxl.comments.Comment("weigh again", "Q")
+    sheet["E20"].comment = openpyxl.comments.Comment("nothing here", "Q")
+    buffer = io.BytesIO()
+    book.save(buffer)
+    found = reading(buffer.getvalue(), "a.xlsx").documents
+    assert [(d.page_content, d.metadata["cells"]) for d in found] == [
+        ("Item: Bolt\nDiscount: 15.5%", "A2"), ("South", "A4"), ("Part: Nut\nWeight: 7 (comment: weigh again)", "A6"),
+        ("Part: Owner\nWeight: Kim", "A8"), ("Comment: nothing here", "E20"),
+    ]  # fmt: skip
 
 
 ODF = " ".join(
@@ -283,6 +335,47 @@ def test_a_mail_that_is_encrypted_says_so() -> None:
     )
 
 
+def test_attachments_of_an_outlook_message() -> None:
+    def wide(words: str) -> bytes:
+        return words.encode("utf-16-le")
+
+    inner = "__substg1.0_3701000D/"
+    message = compound_bytes(
+        {
+            "__properties_version1.0": bytes(32),
+            "__substg1.0_0037001F": wide("Plan"),
+            "__substg1.0_1000001F": wide("See the list."),
+        }
+        | {
+            f"__attach_version1.0_#00000000/{k}": v
+            for k, v in {
+                "__substg1.0_3707001F": wide("list.csv"),
+                "__substg1.0_37010102": b"item,qty\nbolt,7".ljust(5000, b"\n"),
+            }.items()
+        }
+        | {
+            f"__attach_version1.0_#00000001/{k}": v
+            for k, v in {
+                inner + "__substg1.0_0037001F": wide("Inner"),
+                inner + "__substg1.0_1000001F": wide("Inner words."),
+            }.items()
+        }
+        | {
+            f"__attach_version1.0_#00000002/{k}": v
+            for k, v in {
+                "__substg1.0_3707001F": wide("x.bin"),
+                "__substg1.0_37010102": bytes(range(1, 9)) * 600,
+            }.items()
+        }
+    )
+    found = reading(message, "a.msg")
+    assert "See the list." in found.documents[0].page_content
+    assert [(d.page_content, d.metadata["attachment"]) for d in found.documents[1:]] == [
+        ("item: bolt\nqty: 7", "list.csv"), ("Subject: Inner\n\nInner words.", "message")
+    ]  # fmt: skip
+    assert found.omissions == ["the attachment x.bin: .bin is no document: binary file"]
+
+
 def test_a_web_archive_of_frames() -> None:
     page = parts(
         "Content-Type: text/html\n\n<frameset><frame src=a></frameset>",
@@ -387,6 +480,42 @@ def test_an_old_office_file_that_is_encrypted_says_so(name: str, stream: str, bl
     )
     with pytest.raises(DocumentLoadError, match="the document is encrypted"):
         reading(data, name)
+
+
+def test_every_chunk_of_a_long_table_of_a_pdf_has_the_names_of_its_columns() -> None:
+    rows = [
+        ("Item", "Quantity", "Place"),
+        *((f"Part {n:03d} of the list", str(7 * n), f"hall {n % 4}" if n % 5 else "") for n in range(1, 91)),
+    ]
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer)
+    for first in range(0, len(rows), 40):
+        canvas.drawString(72, 780, "The stock is counted each spring.")
+        for number, row in enumerate(rows[first : first + 40]):
+            for x, cell in zip((72, 272, 372), row, strict=True):
+                canvas.drawString(x, 740 - 14 * number, cell)
+        canvas.showPage()
+    canvas.save()
+    chunks = split(reading(buffer.getvalue(), "a.pdf").documents, 800, 100)
+    assert len(chunks) > 4
+    assert all("Item | Quantity | Place\nPart" in chunk.page_content for chunk in chunks)
+    found = "\n".join(chunk.page_content for chunk in chunks)
+    assert found.endswith("Part 090 of the list | 630 |")
+    assert "Part 089 of the list | 623 | hall 1" in found
+
+
+def test_words_in_two_columns_and_code_are_no_table() -> None:
+    lines = [
+        ("The left side says", "and the right one"),
+        ("that it goes on", "does the same too"),
+        ("until it ends", "where it ends"),
+    ] * 2
+    columns = b" ".join(
+        f"1 0 0 1 {x} {700 - 14 * n} Tm ({words}) Tj".encode()
+        for n, row in enumerate(lines)
+        for x, words in zip((72, 320), row, strict=True)
+    )
+    assert " | " not in text(raw_pdf(b"BT /F1 12 Tf " + columns + b" ET"), "a.pdf")
 
 
 # Tables, JSON, notebooks

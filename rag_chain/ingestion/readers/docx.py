@@ -9,6 +9,7 @@ from typing import Any
 
 from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
+from rag_chain.ingestion.readers.charts import chart_table, diagram_lines
 from rag_chain.ingestion.readers.numbering import Numbering
 from rag_chain.ingestion.readers.package import Package
 from rag_chain.ingestion.readers.sections import SectionWriter
@@ -16,6 +17,9 @@ from rag_chain.ingestion.readers.word_styles import Style, W, is_on, numbering_o
 from rag_chain.ingestion.readers.word_text import UNSEEN, paragraph_text, text_boxes
 from rag_chain.ingestion.reading import Reading
 
+_CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _PARAGRAPH, _TABLE, _ROW, _CELL = f"{W}p", f"{W}tbl", f"{W}tr", f"{W}tc"
 _PAGE_NUMBER = re.compile(r"\W*(?:\w+\W+)?\d*(?:\W+\w+\W+\d+)?\W*")
 
@@ -37,6 +41,8 @@ class _Parts:
 
     styles: dict[str, Style]
     numbering: Numbering
+    package: Package
+    related: dict[str, tuple[str, str]]
     omissions: list[str] = field(default_factory=list)
 
 
@@ -56,7 +62,7 @@ def read_docx(data: bytes) -> Reading:
     if body is None:
         raise DocumentLoadError("not a valid DOCX file: it has no body")
     numbering = Numbering(_part(package, related, "numbering"))
-    parts = _Parts(read_styles(_part(package, related, "styles")), numbering)
+    parts = _Parts(read_styles(_part(package, related, "styles")), numbering, package, related)
     writer = SectionWriter()
     _write(writer, _lines(body, parts))
     for kind in ("footnotes", "endnotes"):
@@ -117,6 +123,7 @@ def _lines(parent: Any, parts: _Parts) -> Iterator[_Line]:
             yield _paragraph(element, parts)
             for box in text_boxes(element):
                 yield from _lines(box, parts)
+            yield from _drawings(element, parts)
         elif element.tag == _TABLE:
             yield from _rows(element, parts)
         elif element.tag == f"{W}altChunk":
@@ -138,6 +145,21 @@ def _paragraph(element: Any, parts: _Parts) -> _Line:
     if numbering and text.strip():
         text = parts.numbering.label(*numbering) + text
     return _Line(text, style.level if level is None else level)
+
+
+def _drawings(paragraph: Any, parts: _Parts) -> Iterator[_Line]:
+    """The values of the charts of a paragraph, and the texts of its SmartArt."""
+    for element in paragraph.iter(f"{_CHART}chart", f"{_DIAGRAM}relIds"):
+        kind, path = parts.related.get(element.get(f"{_R}id") or element.get(f"{_R}dm") or "", ("", ""))
+        if path not in parts.package.names or any(above.tag in UNSEEN for above in element.iterancestors()):
+            continue
+        if kind == "chart":
+            title, rows = chart_table(parts.package.xml(path))
+            yield _Line(title)
+            for number, row in enumerate(rows):
+                yield _Line("", None, row, is_header=number == 0, starts_table=number == 0)
+        elif kind == "diagramData":
+            yield from map(_Line, diagram_lines(parts.package.xml(path)))
 
 
 def _flat(parent: Any, parts: _Parts) -> str:

@@ -178,7 +178,7 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
             found = Reading([Document(page_content=text, metadata={})] if text.strip() else [])
         else:
             content = part.get_payload(decode=True)
-            found = loaders.interpret(content if isinstance(content, bytes) else b"", _named(name, kind))
+            found = loaders.interpret(content if isinstance(content, bytes) else b"", name_by_type(name, kind))
     except DocumentEmptyError:
         return
     except DocumentLoadError as error:
@@ -196,7 +196,7 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
     reading.omissions += [f"{shown}: {omission}" for omission in found.omissions]
 
 
-def _named(name: str, kind: str) -> str:
+def name_by_type(name: str, kind: str) -> str:
     """The name of an attachment, with the ending of its type if it has none that is known."""
     from rag_chain.ingestion import kinds
 

@@ -16,8 +16,9 @@ from rag_chain.errors import DocumentLoadError
 from rag_chain.ingestion.encodings import clean
 from rag_chain.ingestion.markup.sections import SEPARATOR, HeadingPath
 from rag_chain.ingestion.readers.pdf_notes import read_annotations, read_attachments
+from rag_chain.ingestion.readers.pdf_tables import Cell, Header, read_rows, with_tables
 from rag_chain.ingestion.readers.running_heads import without_running_heads
-from rag_chain.ingestion.reading import Reading, listed
+from rag_chain.ingestion.reading import TABLES, Reading, listed
 
 # Typesetters' joined letters, which no one types into a question.
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
@@ -28,6 +29,8 @@ _JOINT = "\ue0ff"
 _CUT_WORD = re.compile(r"([^\W\d_]{2,})-\n([^\W\d_A-Z]{2,})")
 _CUT = re.compile(rf"([^\W\d_]+){_JOINT}([^\W\d_]+)")
 _COMPOUND = re.compile(r"\b[^\W\d_]+-[^\W\d_]+\b")
+_FEWEST_LINES = 4
+"""Of a page that may hold a table."""
 _FEW_WORDS = 40
 """Letters of a page that say no more than its number."""
 _MOST_OF_A_PAGE = 0.5
@@ -88,8 +91,9 @@ def read_pdf(data: bytes) -> Reading:
     _check_expansion(data)
     with _opened(data) as document:
         texts, notes, bad = [], [], _Bad()
+        rows: list[dict[str, list[Cell]]] = []
         for number in range(len(document)):
-            text, note = _page(document, number, bad)
+            text, note = _page(document, number, bad, rows)
             texts.append(text)
             notes.append(note)
             if sum(map(len, texts)) > _MOST_TEXT:
@@ -106,6 +110,7 @@ def read_pdf(data: bytes) -> Reading:
     known = {"title": title} if title and title.lower() not in _UNTITLED else {}
     documents = []
     path = HeadingPath()
+    table: Header | None = None
     for number, text in enumerate(without_running_heads(texts)):
         position = {**known, "page": number + 1}
         if labels[number] not in ("", str(number + 1)):
@@ -113,7 +118,9 @@ def read_pdf(data: bytes) -> Reading:
         body = "\n".join(filter(None, [text.strip("\n"), *notes[number]]))
         for heading, section in _sections(body, outline.get(number, []), path):
             if section.strip():
+                section, tables, table = with_tables(section, rows[number], table)
                 found = position | ({"heading": SEPARATOR.join(heading)} if heading else {})
+                found |= {TABLES: tables} if tables else {}
                 documents.append(Document(page_content=section, metadata=found))
     return Reading(documents + attached.documents, bad.omissions() + attached.omissions)
 
@@ -174,8 +181,11 @@ def _opened(data: bytes) -> Iterator[pypdfium2.PdfDocument]:
         document.close()
 
 
-def _page(document: pypdfium2.PdfDocument, number: int, bad: _Bad) -> tuple[str, list[str]]:
-    """The text of a page and its annotations, each a line."""
+def _page(
+    document: pypdfium2.PdfDocument, number: int, bad: _Bad, rows: list[dict[str, list[Cell]]]
+) -> tuple[str, list[str]]:
+    """The text of a page and its annotations, each a line; ``rows`` gets its lines of several cells."""
+    rows.append({})
     try:
         page = document[number]
     except pypdfium2.PdfiumError:
@@ -184,6 +194,8 @@ def _page(document: pypdfium2.PdfDocument, number: int, bad: _Bad) -> tuple[str,
     try:
         text_page = page.get_textpage()
         text = _text(text_page)
+        if text.count("\n") >= _FEWEST_LINES:
+            rows[-1] = read_rows(text_page)
         text_page.close()
         notes = read_annotations(page, document.formenv)
         if not text.strip() and not notes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rag_chain.errors import DocumentLoadError
+from rag_chain.ingestion.readers.charts import chart_table, diagram_lines
 from rag_chain.ingestion.readers.equations import MATH, equation
 from rag_chain.ingestion.readers.package import Package
 from rag_chain.ingestion.readers.sections import SectionWriter
@@ -22,7 +23,7 @@ _MARGINS = {"sldNum", "dt", "ftr", "hdr"}
 def read_pptx(data: bytes) -> Reading:
     """The titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is the slide's title.
 
-    Hidden slides are left out. Charts and pictures are not read.
+    Charts are read as tables of their values. Hidden slides are left out, pictures are not read.
 
     Raises:
         DocumentLoadError: the presentation is encrypted, or no PPTX.
@@ -53,9 +54,13 @@ def read_pptx(data: bytes) -> Reading:
             if kind in ("notesSlide", "comments"):
                 _write_notes(writer, package.xml(target), kind)
             elif kind == "diagramData":
-                for paragraph in package.xml(target).iter(f"{_A}p"):
-                    if (text := _paragraph(paragraph)).strip():
-                        writer.line(text)
+                for line in diagram_lines(package.xml(target)):
+                    writer.line(line)
+            elif kind == "chart":
+                title, rows = chart_table(package.xml(target))
+                writer.line(title)
+                for number, row in enumerate(rows):
+                    writer.row(row, is_header=number == 0, starts_table=number == 0)
     title = ""
     if "docProps/core.xml" in package.names:
         core = package.xml("docProps/core.xml")

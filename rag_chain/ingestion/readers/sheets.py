@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.documents import Document
@@ -16,11 +18,14 @@ from rag_chain.ingestion.encodings import clean
 from rag_chain.ingestion.readers.package import check_expansion
 from rag_chain.ingestion.readers.records import table_documents
 from rag_chain.ingestion.readers.salvage import rebuilt, salvage
-from rag_chain.ingestion.reading import Reading
+from rag_chain.ingestion.readers.sheet_marks import Marks, as_percent, read_marks
+from rag_chain.ingestion.readers.tables import names_columns
+from rag_chain.ingestion.reading import PARAGRAPHS, RECORD, Reading
 
 _ZIP = b"PK\x03\x04"
 _SNIFFED_ROWS = 50
 _ALPHABET = 26
+_CELL = re.compile(r"([A-Z]{1,3})(\d+)")
 
 
 def read_sheets(data: bytes) -> Reading:
@@ -51,6 +56,7 @@ def read_sheets(data: bytes) -> Reading:
         if omissions:
             raise DocumentLoadError(f"{omissions[0]}; too little is left of it") from error
         raise DocumentLoadError(f"not a valid spreadsheet: {error}") from error
+    marks = read_marks(data)
     documents: list[Document] = []
     for sheet in book.sheets_metadata:
         if sheet.visible != SheetVisibleEnum.Visible:
@@ -59,7 +65,7 @@ def read_sheets(data: bytes) -> Reading:
             omissions.append(f"the sheet {sheet.name!r} holds no cells")
         else:
             try:
-                documents += _documents(book, clean(sheet.name), sheet.name)
+                documents += _documents(book, clean(sheet.name), sheet.name, marks.get(sheet.name, Marks()))
             except CalamineError as error:
                 omissions.append(f"the sheet {sheet.name!r} can't be read ({error})")
     if not documents and omissions:
@@ -67,27 +73,87 @@ def read_sheets(data: bytes) -> Reading:
     return Reading(documents, omissions)
 
 
-def _documents(book: CalamineWorkbook, name: str, key: str) -> list[Document]:
+def _documents(book: CalamineWorkbook, name: str, key: str, marks: Marks) -> list[Document]:
     sheet = book.get_sheet_by_name(key)
     if sheet.start is None:
         return []
     top, left = sheet.start
-    rows = [[_shown(value) for value in row] for row in sheet.to_python(skip_empty_area=True)]
+    values = sheet.to_python(skip_empty_area=True)
+    rows = [[_shown(value) for value in row] for row in values]
     for (first_row, first_column), (last_row, _) in sheet.merged_cell_ranges or []:
         for row in range(first_row + 1, min(last_row, top + len(rows) - 1) + 1):
             column = first_column - left
             if 0 <= first_row - top < len(rows) and 0 <= column < len(rows[row - top]):
                 rows[row - top][column] = rows[first_row - top][column]
     filled = [(top + number + 1, row) for number, row in enumerate(rows) if any(row)]
-    widths = [sum(map(bool, row)) for _, row in filled[:_SNIFFED_ROWS]]
-    documents = table_documents(_trimmed(filled), widths)
+    documents = []
+    tables = _tables(filled)
+    lonely = _mark(rows, values, marks, top, left)
+    for block in tables:
+        widths = [sum(map(bool, row)) for _, row in block[:_SNIFFED_ROWS]]
+        documents += table_documents(_trimmed(block), widths)
     for document in documents:
         number = document.metadata.pop("file_row")
         used = [column for column, value in enumerate(rows[number - 1 - top]) if value]
         first, last = _column(left + used[0]), _column(left + used[-1])
         document.metadata |= {"sheet": name, "cells": f"{first}{number}", "end_cells": f"{last}{number}"}
         document.page_content = clean(document.page_content)
+    for cell, comment in lonely.items():
+        place = {"sheet": name, "cells": cell, "end_cells": cell, RECORD: PARAGRAPHS}
+        documents.append(Document(page_content=f"Comment: {comment}", metadata=place))
     return documents
+
+
+def _mark(rows: list[list[str]], values: Sequence[Sequence[Any]], marks: Marks, top: int, left: int) -> dict[str, str]:
+    """Show percentages as such, and each comment behind the value of its cell; return the comments of empty rows."""
+    lonely = {}
+    filled = [any(row) for row in rows]
+    for name in sorted(marks.percents | marks.comments.keys()):
+        found = _CELL.fullmatch(name)
+        if not found:
+            continue
+        row, column = int(found.group(2)) - 1 - top, _number(found.group(1)) - left
+        comment = marks.comments.get(name)
+        if not (0 <= row < len(rows) and 0 <= column < len(rows[row]) and filled[row]):
+            lonely |= {name: comment} if comment else {}
+            continue
+        value = values[row][column]
+        if name in marks.percents and isinstance(value, int | float) and not isinstance(value, bool):
+            rows[row][column] = as_percent(value)
+        if comment:
+            rows[row][column] = f"{rows[row][column]} (comment: {comment})".strip()
+    return lonely
+
+
+def _tables(rows: list[tuple[int, list[str]]]) -> list[list[tuple[int, list[str]]]]:
+    """The rows of a sheet, cut where an empty row is followed by another header: names above numbers."""
+    starts = [0]
+    for place in range(1, len(rows)):
+        if rows[place][0] == rows[place - 1][0] + 1:
+            continue
+        # A title of one cell may stand above the header.
+        names = place + (sum(map(bool, rows[place][1])) == 1 and place + 1 < len(rows))
+        below = rows[names + 1 : names + 1 + _SNIFFED_ROWS]
+        numbers = {
+            column
+            for number, row in below[:3]
+            for column, value in enumerate(row)
+            if value and not names_columns([value, "name"])
+        }
+        header = rows[names][1]
+        above = rows[starts[-1] : place]
+        is_known = any(row == header for _, row in above)
+        if names_columns(header) and any(header[column] for column in numbers if column < len(header)) and not is_known:
+            starts.append(place)
+    return [rows[start:end] for start, end in pairwise([*starts, len(rows)])]
+
+
+def _number(letters: str) -> int:
+    """The column from 0 of its letters."""
+    number = 0
+    for letter in letters:
+        number = number * _ALPHABET + ord(letter) - ord("A") + 1
+    return number - 1
 
 
 def _trimmed(rows: Sequence[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

@@ -21,6 +21,11 @@ def names_columns(cells: Sequence[str]) -> bool:
     return len(filled) > 1 and all(len(cell) <= _LONGEST_NAME and not _VALUE.match(cell) for cell in filled)
 
 
+def is_value(cell: str) -> bool:
+    """Whether a cell holds a number, an amount or a date."""
+    return bool(_VALUE.match(cell.strip()))
+
+
 class Spans:
     """Cells that reach into the rows below: their text stands in each row, in their columns."""
 
