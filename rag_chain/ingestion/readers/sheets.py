@@ -106,7 +106,7 @@ def _documents(book: CalamineWorkbook, name: str, key: str, marks: Marks) -> lis
 
 def _mark(rows: list[list[str]], values: Sequence[Sequence[Any]], marks: Marks, top: int, left: int) -> dict[str, str]:
     """Show percentages as such, and each comment behind the value of its cell; return the comments of empty rows."""
-    lonely = {}
+    lonely: dict[str, str] = {}
     filled = [any(row) for row in rows]
     for name in sorted(marks.percents | marks.comments.keys()):
         found = _CELL.fullmatch(name)
