@@ -11,6 +11,7 @@ from rag_chain.cli.chat import chat
 from rag_chain.cli.command_line import add_command, new_app
 from rag_chain.cli.evaluate import evaluate
 from rag_chain.cli.ingest import ingest
+from rag_chain.cli.mcp import mcp
 from rag_chain.cli.serve import keys, serve
 from rag_chain.cli.sessions import app as sessions
 
@@ -62,3 +63,4 @@ app.add_typer(sessions, name="sessions")
 add_command(app, evaluate)
 add_command(app, serve)
 app.add_typer(keys, name="keys")
+add_command(app, mcp)

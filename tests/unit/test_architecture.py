@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
     "agents": {"chain", "conversation", "errors", "factory", "models", "prompts", "retrieval", "sessions", "settings"},
     "langgraph": {"errors", "sessions", "settings"},
+    "mcp": {"__version__", "chain", "errors", "factory", "retrieval", "settings"},
     "serve": {"__version__", "access", "chain", "conversation", "errors", "factory", "sessions", "settings"},
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""
