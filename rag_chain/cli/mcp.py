@@ -23,10 +23,10 @@ def mcp(
         str | None, typer.Option(help="Conversation that ask goes on with; by default a new one.")
     ] = None,
 ) -> None:
-    """Serve the documents to a client of the Model Context Protocol, over standard input and output.
+    """Serve the documents to MCP clients, such as editors.
 
-    Its tools are search, ask and list_sources; document://NAME is the text of a document. The client starts this
-    command by itself; it names it like this:
+    It speaks the Model Context Protocol over standard input and output. Its tools are search, ask and list_sources;
+    document://NAME is the text of a document. The client starts the command by itself, and names it like this:
 
         {"mcpServers": {"documents": {"command": "rag-chain", "args": ["mcp", "--index-dir", "/path/to/.rag_index"]}}}
 

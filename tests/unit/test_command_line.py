@@ -52,7 +52,7 @@ def test_the_help_shows_the_first_steps_as_they_are_typed() -> None:
     assert "..." not in commands
 
 
-@pytest.mark.parametrize("command", ["ingest", "chat", "evaluate", "sessions", "serve", "keys"])
+@pytest.mark.parametrize("command", ["ingest", "chat", "evaluate", "sessions", "serve", "keys", "mcp"])
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     assert f"      rag-chain {command} " in run(command, "--help")
 
