@@ -25,7 +25,7 @@ SLOWLOG, LOGGED_US = 20_000, 100
 """Commands that are remembered, and from what time on: with all of them, forgetting them takes the server 10 ms."""
 LUA = Path(scripts.__file__).parent / "lua"
 LONG = 2_000
-"""Messages of a session at the default of RAG_HISTORY_MAX."""
+"""Messages of a session at the default of RAG_HISTORY_MAX, where there are as many sessions."""
 ROUNDS = 20
 
 # Makes sessions as the scripts of the package do, many a call. KEYS[1]: their index.
@@ -82,9 +82,9 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
     """Fill a server and measure on it.
 
     Returns:
-        ``caller_ms``: the median by what was called; ``busy_ms``: the longest time that a call of a script or
-        command kept the server busy, where that was 0.1 ms or more, by SLOWLOG, which counts the time in which other
-        programs had the processor; ``memory_mb``: of the server.
+        ``caller_ms``: the median of some calls, by what was called; ``busy_ms``: the longest time that a call of a
+        script or command kept the server busy, where that was 0.1 ms or more, by SLOWLOG, which counts the time in
+        which other programs had the processor; ``memory_mb``: of the server.
     """
     half = count // 2
     prefix, ttl = "message_store:", 86_400_000
@@ -95,7 +95,6 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
                 size = min(1000, many - first)
                 fill(keys=[f"index:{{{owned}}}"], args=[owned, first, size, ttl, 2, 1])
         fill(keys=[f"index:{{{prefix}bob/}}"], args=[f"{prefix}bob/", 0, 200, ttl, 2, 1])
-        fill(keys=[f"index:{{{prefix}long/}}"], args=[f"{prefix}long/", 0, 1, ttl, LONG, 1])
         # Half as many again that have expired a long time ago, which leave the index one day.
         for first in range(0, half, 1000):
             gone = {f"old{number:07d}": number for number in range(first, min(first + 1000, half))}
@@ -105,9 +104,13 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
         client.config_set("slowlog-log-slower-than", LOGGED_US)
         opened = open_sessions(Settings(redis_url=server.url, journal_path=None, redis_timeout=30))
         try:
+            for number in range(min(LONG, count) // 2):
+                _talk(opened, "s0000000", "long", f"turn{number}")
             caller: dict[str, float] = {}
             busy: dict[str, float] = {}
-            for name, call, rounds in _calls(RedisSessionManager(sessions=opened), opened):
+            for name, call, rounds in _calls(
+                RedisSessionManager(sessions=opened), opened, ROUNDS if count >= 100_000 else 3
+            ):
                 client.slowlog_reset()
                 took = []
                 for number in range(rounds):
@@ -126,7 +129,7 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
     }
 
 
-def _calls(manager: RedisSessionManager, turns: Sessions) -> list[tuple[str, Callable[[int], Any], int]]:
+def _calls(manager: RedisSessionManager, turns: Sessions, rounds: int) -> list[tuple[str, Callable[[int], Any], int]]:
     def page(limit: int, user_id: str | None) -> Callable[[int], Any]:
         return lambda number: manager.list_sessions(user_id=user_id, limit=limit)
 
@@ -135,27 +138,33 @@ def _calls(manager: RedisSessionManager, turns: Sessions) -> list[tuple[str, Cal
         for _ in range(20):
             cursor = manager.list_sessions(cursor=cursor, limit=100).cursor
 
-    def turn(number: int) -> None:
-        begun = turns.begin(turns.ref(f"turn{number}"), HumanMessage("How long is a session kept?"))
-        turns.commit(begun, AIMessage("One hour after its last use."), "complete")
+    def delete_oldest(number: int) -> None:
+        manager.delete_turn("s0000000", f"turn{number}", user_id="long")
 
     return [
-        ("first page of 20", page(20, None), ROUNDS),
-        ("first page of 20, one user", page(20, "ada"), ROUNDS),
-        ("first page of 1,000", page(1000, None), ROUNDS),
+        ("first page of 20", page(20, None), rounds),
+        ("first page of 20, one user", page(20, "ada"), rounds),
+        ("first page of 1,000", page(1000, None), rounds),
         ("20 pages of 100", walk, 3),
-        ("create", lambda number: manager.create_session(f"new{number}"), 500),
-        ("first message of a session", lambda number: manager.add_message(f"first{number}", "user", "x"), 500),
-        ("turn of a new session", turn, 500),
-        ("message", lambda number: manager.add_message("s0000001", "user", "x"), ROUNDS),
-        ("stats of 2,000 messages", lambda number: manager.get_session_stats("s0000000", user_id="long"), ROUNDS),
-        ("extend", lambda number: manager.extend_session("s0000002"), ROUNDS),
+        ("create", lambda number: manager.create_session(f"new{number}"), 25 * rounds),
+        ("first message of a session", lambda number: manager.add_message(f"first{number}", "user", "x"), 25 * rounds),
+        ("turn of a new session", lambda number: _talk(turns, f"turn{number}", None), 25 * rounds),
+        ("turn asked again in 2,000 messages", lambda number: _talk(turns, "s0000000", "long", "turn0"), rounds),
+        ("delete the oldest turn of 2,000 messages", delete_oldest, rounds),
+        ("message", lambda number: manager.add_message("s0000001", "user", "x"), rounds),
+        ("stats of 2,000 messages", lambda number: manager.get_session_stats("s0000000", user_id="long"), rounds),
+        ("extend", lambda number: manager.extend_session("s0000002"), rounds),
         ("search in 200 sessions", lambda number: manager.search_messages("kept", user_id="bob"), 3),
         ("export of 2,000 messages", lambda number: manager.export_session("s0000000", user_id="long"), 3),
         ("branch of 2,000 messages", lambda number: manager.branch("s0000000", user_id="long"), 3),
         ("delete of 2,000 messages", lambda number: manager.delete_session("s0000000", user_id="long"), 1),
         ("erase a user of 200 sessions", lambda number: manager.erase_user("bob"), 1),
     ]
+
+
+def _talk(turns: Sessions, session_id: str, user_id: str | None, turn_id: str | None = None) -> None:
+    turn = turns.begin(turns.ref(session_id, user_id), HumanMessage("How long is a session kept? " * 6), turn_id)
+    turns.commit(turn, AIMessage("One hour after its last use. " * 6), "complete")
 
 
 def _read_slowlog(client: Any) -> Iterator[tuple[str, float]]:

@@ -83,6 +83,13 @@ def print_receipt(receipt: ErasureReceipt) -> None:
     }
     for place, what in places.items():
         console.print(Text(f"  {place:8} {what}"))
+    if not receipt.scrubbed:
+        console.print(
+            Text(
+                "  Another process was reading the journal: run `rag-chain sessions journal` to scrub its files.",
+                "yellow",
+            )
+        )
     if not receipt.complete:
         waits = count(len(receipt.waiting), "deletion")
         console.print(

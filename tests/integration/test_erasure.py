@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rag_chain import ChatbotWithRedisSession, RedisSessionManager
 from rag_chain.errors import UsageError
 from rag_chain.langgraph.saver import SessionSaver
 from rag_chain.sessions import Sessions
+from rag_chain.sessions.journal import database
 from rag_chain.sessions.redis.events import add_events
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Summary, Turn
@@ -212,6 +214,26 @@ def test_a_deleted_turn_leaves_no_byte_in_the_journal(own_server: RedisServer, p
     assert in_files(journal)
     sessions.delete_turn(ref, "t1")
     assert in_files(journal) == []
+
+
+def test_a_journal_that_another_process_reads_is_scrubbed_later(
+    process: Open, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    sessions = process(redis_url="")
+    manager = RedisSessionManager(sessions=sessions)
+    say(sessions, "one")
+    reader = sqlite3.connect(journal, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchone()
+    receipt = manager.erase_user("u1")
+    assert (receipt.sessions, receipt.scrubbed) == (["s1"], False)
+    assert in_files(journal)
+    reader.close()
+    manager.list_journal()
+    assert in_files(journal) == []
+    say(sessions, "two")
+    assert manager.erase_user("u1").scrubbed
 
 
 def test_without_redis_an_erased_session_leaves_no_byte(process: Open, journal: Path) -> None:

@@ -75,9 +75,10 @@ class JournalPair:
         done: list[T] = yield Disk(lambda: [work(journal) for journal in self.in_use])
         return done
 
-    def scrub(self) -> Flow[None]:
-        """Leave no byte of what was removed in the files; see ``Database.scrub``."""
-        yield Disk(lambda: [journal.scrub() for journal in self.in_use])
+    def scrub(self) -> Flow[bool]:
+        """Leave no byte of what was removed in the files, see ``Database.scrub``; whether that was possible."""
+        done: bool = yield Disk(lambda: [journal.scrub() for journal in self.in_use].count(False) == 0)
+        return done
 
     def report_elsewhere(self) -> None:
         """Say once in the log what is kept for other servers. Looks at the disk."""

@@ -176,20 +176,21 @@ class LocalStore:
             yield from self.journals.write(
                 lambda journal: journal.pass_on_deletion(ref, known, ttl_ms, turn_ids, keep_session=keep_session)
             )
-        yield from self.journals.scrub()
+        is_scrubbed = yield from self.journals.scrub()
         return Removed(
             any(existed for existed, _, _ in found) or is_held,
             entries=sum(count for _, _, count in found),
             is_from_memory=is_held,
             waits=self._stands_in,
+            is_scrubbed=is_scrubbed,
         )
 
     def forget(self, ref: SessionRef, *, keep_session: bool) -> Flow[Removed]:
         """Remove what is kept here of a session that was deleted on the server."""
         found = yield from self.journals.erase(lambda journal: journal.forget(ref, keep_session=keep_session))
-        if count := sum(found):
-            yield from self.journals.scrub()
-        return Removed(count > 0, entries=count)
+        count = sum(found)
+        is_scrubbed = not count or (yield from self.journals.scrub())
+        return Removed(count > 0, entries=count, is_scrubbed=is_scrubbed)
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
         """Keep a session without messages; whether it is new here."""

@@ -55,6 +55,7 @@ class ErasureFlows:
             memory_sessions=sum(one.is_from_memory for one in removed.values()),
             waiting=sorted(ref.session_id for ref, one in removed.items() if one.waits),
             complete=is_all and not any(one.waits for one in removed.values()),
+            scrubbed=all(one.is_scrubbed for one in removed.values()),
             at=datetime.now(UTC),
         )
 

@@ -16,6 +16,7 @@ class Removed:
         entries: changes removed from this machine's journal.
         is_from_memory: whether this process's memory had messages of it.
         waits: the deletion waits in the journal for Redis, which is away.
+        is_scrubbed: no byte of it is left in the journal's files.
     """
 
     existed: bool
@@ -24,6 +25,7 @@ class Removed:
     entries: int = 0
     is_from_memory: bool = False
     waits: bool = False
+    is_scrubbed: bool = True
 
     def join(self, other: Removed) -> Removed:
         """Return both as one."""
@@ -34,4 +36,5 @@ class Removed:
             entries=self.entries + other.entries,
             is_from_memory=self.is_from_memory or other.is_from_memory,
             waits=self.waits or other.waits,
+            is_scrubbed=self.is_scrubbed and other.is_scrubbed,
         )
