@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
 from servers import RedisServer, ReplyDropper, free_port
 from typer.testing import CliRunner
 
-from rag_chain import Settings
+from rag_chain import RedisSessionManager, Settings
 from rag_chain.cli.sessions import app
 from rag_chain.operations.doctor import Report, aexamine, examine
 from rag_chain.operations.doctor.rights import FOR_THE_DOCTOR, least_rights
@@ -91,7 +92,15 @@ def test_the_least_rights_are_enough(clinic: Clinic, processes: Callable[..., Se
     ref = sessions.ref("s1", "u1")
     assert sessions.append(ref, [HumanMessage("q")]).persistence == "durable"
     assert len(sessions.read(ref).items) == 1
-    assert sessions.delete(ref)
+    manager = RedisSessionManager(sessions=sessions)
+    assert manager.branch("s1", new_id="s2", user_id="u1").messages == 1
+    assert manager.erase_user("u1").sessions == ["s1", "s2"]
+    limited = processes(**clinic.values, max_tokens_per_session=10, max_cost_per_user_per_day=1)
+    usage = UsageMetadata(input_tokens=0, output_tokens=9, total_tokens=9)
+    for _ in range(2):
+        turn = limited.begin(ref, HumanMessage("q"))
+        limited.commit(turn, AIMessage("a", usage_metadata=usage), "complete", cost=0.1)
+    assert limited.delete(ref)
     found = clinic.faults()
     assert "rights" not in found
     assert set(found.values()) == {"yellow"}, "what can't be read is not known to be well"

@@ -20,6 +20,7 @@ from rag_chain.langgraph.saver import SessionSaver
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.journal import database
 from rag_chain.sessions.redis.events import add_events
+from rag_chain.sessions.redis.scripts import SyncClient
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Summary, Turn
 
@@ -186,6 +187,31 @@ def test_an_erasure_during_an_outage_wins_over_every_replay(
     assert contents(stock(own_server.url, "u1/s1")) == [SECRET + "later", f"re: {SECRET}later"]
     assert in_files(tmp_path / "other-machine.sqlite3") == []
     assert in_files(journal) == [], "what was replayed lives in Redis alone"
+
+
+def test_a_server_that_goes_away_in_the_middle_is_told_the_rest_later(
+    redis_server: RedisServer, process: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = process()
+    for number in range(4):
+        say(sessions, "x", f"s{number}")
+    call, deletions = SyncClient.call, []
+
+    def fail(client: SyncClient, script: str, *args: Any, **kwargs: Any) -> Any:
+        deletions.append(script)
+        if deletions.count("delete") >= 2:
+            raise ConnectionError("gone")
+        return call(client, script, *args, **kwargs)
+
+    monkeypatch.setattr(SyncClient, "call", fail)
+    receipt = RedisSessionManager(sessions=sessions).erase_user("u1")
+    sessions.engine._server.breaker.stop()
+    assert receipt.sessions == ["s0", "s1", "s2", "s3"]
+    assert (len(receipt.waiting), receipt.complete) == (3, False)
+    monkeypatch.undo()
+    assert len(in_redis(redis_server)) == 3
+    assert sessions.engine._server.recovery.replay()
+    assert in_redis(redis_server) == []
 
 
 def test_what_the_server_refused_is_erased_from_the_journal(

@@ -362,10 +362,10 @@ def test_a_right_that_is_taken_away_in_the_middle_of_a_turn_does_not_cost_the_an
         sessions = process(redis_url=url)
         say(sessions, "0")
         begun = sessions.begin(sessions.ref("s1"), HumanMessage("1"))
-        client.acl_setuser("app", commands=["-lpush"])
+        client.acl_setuser("app", enabled=True, commands=["-lpush"])
         assert sessions.commit(begun, AIMessage("re: 1"), "complete").persistence == "journaled"
         assert journal_rows(journal) == 1
-        client.acl_setuser("app", commands=["+@all"])
+        client.acl_setuser("app", enabled=True, commands=["+@all"])
     assert say(sessions, "2") == ["durable"]
     assert contents(stock(own_server.url)) == turns("0", "1", "2")
 

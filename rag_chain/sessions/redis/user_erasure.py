@@ -9,7 +9,7 @@ from rag_chain.sessions.values.keys import (
     find_session_id,
     make_erased_key,
     make_known_ref,
-    make_user_patterns,
+    make_user_pattern,
     make_user_ref,
 )
 from rag_chain.sessions.values.limits import Limits
@@ -41,10 +41,9 @@ class UserErasure:
                 if len(reply) < 2 * PAGE:
                     break
                 before = (int(float(reply[-1])), reply[-2].decode())
-            for pattern in make_user_patterns(prefix, user_id):
-                keys = yield Scan(pattern)
-                names = (find_session_id(prefix, user_id, key.decode(errors="replace")) for key in keys)
-                found.update((name, None) for name in names if name is not None)
+            keys = yield Scan(make_user_pattern(prefix, user_id))
+            names = (find_session_id(prefix, user_id, key.decode(errors="replace")) for key in keys)
+            found.update((name, None) for name in names if name is not None)
         except FOREIGN as error:
             raise translate(error, self._address, user.index_key) from error
         return [make_known_ref(prefix, session_id, user_id) for session_id in found]

@@ -148,21 +148,24 @@ def make_erased_key(ref: SessionRef) -> str:
     return f"{ref.index_key}:erased"
 
 
-def make_user_patterns(prefix: str, user_id: str) -> tuple[str, str]:
-    """Glob patterns of all keys of a user's sessions: of the lists, and of what lies beside them."""
+def make_user_pattern(prefix: str, user_id: str) -> str:
+    """A glob pattern of all keys of a user's sessions, the lists and what lies beside them, and of some others."""
     owned = re.sub(r"([*?\[\]^\\-])", r"\\\1", make_owner_prefix(prefix, user_id))
-    return f"{owned}*", f"meta:{{{owned}*"
+    return f"*{owned}*"
 
 
 def find_session_id(prefix: str, user_id: str, key: str) -> str | None:
     """Return the session that a key of a user belongs to; ``None``: none, or it only marks a deletion."""
     owned = make_owner_prefix(prefix, user_id)
+    meta = f"meta:{{{owned}"
     if key.startswith(owned):
         session_id = key.removeprefix(owned)
-    else:
-        session_id, _, rest = key.removeprefix(f"meta:{{{owned}").partition("}")
+    elif key.startswith(meta):
+        session_id, _, rest = key.removeprefix(meta).partition("}")
         if rest == ":deleted":
             return None
+    else:
+        return None
     return session_id if is_id(session_id) else None
 
 
