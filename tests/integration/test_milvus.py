@@ -93,7 +93,7 @@ def test_an_interrupted_ingestion_goes_on(folder: Path, tmp_path: Path) -> None:
             return WordVectors().embed_query(text)
 
     chosen = settings(tmp_path, embedding_model="openai:words", openai_api_key="k", chunk_size=100, chunk_overlap=0)
-    (folder / "long.md").write_text("\n\n".join(f"Paragraph {n} says that {n} is a number. " * 2 for n in range(1100)))
+    (folder / "long.md").write_text("\n\n".join(f"Paragraph {n} says that {n} is a number. " * 2 for n in range(600)))
     with pytest.raises(KeyboardInterrupt):
         ingest([folder], chosen, embeddings=Breaks(), progress=False)
     with pytest.raises(IndexNotFoundError):
@@ -101,7 +101,7 @@ def test_an_interrupted_ingestion_goes_on(folder: Path, tmp_path: Path) -> None:
     report = ingest([folder], chosen, embeddings=WordVectors(), progress=False)
     assert report.ok
     assert 0 < report.embedded < report.chunks
-    assert len(open_index(chosen)) == report.chunks > 1000
+    assert len(open_index(chosen)) == report.chunks
 
 
 def test_a_collection_of_others_is_refused(folder: Path, tmp_path: Path) -> None:
