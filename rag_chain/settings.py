@@ -288,6 +288,11 @@ class Settings(BaseSettings):
     serve_max_body_kb: int = Field(
         2000, ge=1, validation_alias="RAG_SERVE_MAX_BODY_KB", description="kilobytes of one request's body"
     )
+    documents_dir: Path = Field(
+        Path(".rag_documents"),
+        validation_alias="RAG_DOCUMENTS_DIR",
+        description="folder in which rag-chain serve keeps the documents that were uploaded",
+    )
     serve_grace: float = Field(
         30,
         ge=0,

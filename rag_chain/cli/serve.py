@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,7 +57,9 @@ def serve(
     }
     # Workers are processes of their own, which read their settings from the environment.
     os.environ.update({name: value for name, value in chosen.items() if value is not None})
-    with exit_codes():
+    with exit_codes(), TemporaryDirectory(prefix="rag_chain-") as figures:
+        if workers > 1:  # read when prometheus_client is imported
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", figures)
         try:
             import uvicorn
             from dotenv import load_dotenv

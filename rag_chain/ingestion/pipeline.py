@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,6 +88,7 @@ def ingest(
     progress: bool | None = None,
     rebuild: bool = False,
     access: Collection[str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
     """Bring the index of the settings up to date with files, folders (recursively) and pages of the web.
 
@@ -108,6 +109,7 @@ def ingest(
         access: tags of these files, apart from those with tags of their own in their front matter or a ``.ragaccess``;
             only calls that have one of them find the files (see ``rag_chain.access``). Empty: they are open to all.
             None: as in the call before; new files are open to all.
+        on_progress: called in this thread with the bytes of the changed files that are done, and with all of them.
 
     Raises:
         UsageError: no path, or one that is not there, or no address; tags or a ``.ragaccess`` that are malformed.
@@ -122,6 +124,7 @@ def ingest(
         settings = settings.with_model_of(embedding_model_of(settings))
     run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
     run.access = None if access is None else read_tags(access, "access")
+    run.on_progress = on_progress
     try:
         report = run.run(rebuild=rebuild, progress=progress)
         run.cache.clear()
@@ -160,6 +163,7 @@ class _Run:
         )
         self.sparse = models.sparse_encoder(settings)
         self.access: tuple[str, ...] | None = None
+        self.on_progress: Callable[[int, int], None] | None = None
         self.given: dict[str, Sequence[str]] = {}
         self.chunking = {
             "chunk_size": settings.chunk_size, "chunk_overlap": settings.chunk_overlap, "version": splitting.VERSION
@@ -250,7 +254,7 @@ class _Run:
             Prefetch(
                 self.loading.load(found.read), lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD
             ) as outcomes,
-            Progress(sum(file.stat.size for file in found.read), shown=progress) as bar,
+            Progress(sum(file.stat.size for file in found.read), shown=progress, report=self.on_progress) as bar,
         ):
             self.cache.on_batch = bar.within_window
             result = index_documents(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from tqdm.auto import tqdm
@@ -50,10 +51,12 @@ class Progress:
     Args:
         total: bytes of all files.
         shown: None: in a notebook, and where standard error is a terminal.
+        report: called with the bytes that are done and ``total``, whenever the former grow.
     """
 
-    def __init__(self, total: int, *, shown: bool | None) -> None:
+    def __init__(self, total: int, *, shown: bool | None, report: Callable[[int, int], None] | None = None) -> None:
         shown = _is_shown(shown) and total > 0
+        self._total, self._reported, self._report = total, 0, report
         self._bar = tqdm(total=total, desc="Ingesting", unit="B", unit_scale=True) if shown else None
         self._embedded = 0.0
         self._window = 0.0
@@ -84,6 +87,9 @@ class Progress:
         self._show(self._embedded)
 
     def _show(self, size: float) -> None:
+        if self._report is not None and int(size) > self._reported:
+            self._reported = int(size)
+            self._report(min(self._reported, self._total), self._total)
         if self._bar is not None:
             self._bar.update(int(size) - self._bar.n)
 

@@ -10,12 +10,15 @@ from fastapi import FastAPI
 
 from rag_chain import __version__
 from rag_chain.conversation import ConversationChain
-from rag_chain.factory import build_chain
-from rag_chain.serve import completions, health, sessions
+from rag_chain.factory import build_chain, open_index
+from rag_chain.serve import completions, documents, health, sessions, transfer
 from rag_chain.serve.auth import open_keys
 from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.errors import add_error_handlers
+from rag_chain.serve.jobs import Jobs
+from rag_chain.serve.library import Library
 from rag_chain.serve.limits import Limits
+from rag_chain.serve.metrics import Metrics
 from rag_chain.serve.runs import Runs
 from rag_chain.serve.service import Service
 from rag_chain.sessions import RedisSessionManager, open_sessions
@@ -37,22 +40,28 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        built = chain if chain is not None else await asyncio.to_thread(build_chain, settings)
+        index = None if chain is not None else await asyncio.to_thread(open_index, settings)
+        built = chain if chain is not None else await asyncio.to_thread(build_chain, settings, index=index)
         store = open_sessions(settings)
-        runs = Runs(settings.serve_max_turns)
+        metrics = Metrics(store)
+        runs = Runs(settings.serve_max_turns, metrics)
         broadcasts = Broadcasts(store)
+        jobs = Jobs(Library(settings, index))
         manager = RedisSessionManager(sessions=store)
-        app.state.service = Service(settings, built, store, manager, runs, broadcasts, keys)
+        app.state.service = Service(settings, built, store, manager, runs, broadcasts, jobs, metrics, keys)
         yield
         await runs.drain(settings.serve_grace)
         await broadcasts.drain()
+        await jobs.drain(settings.serve_grace)
+        metrics.close()
         await built.aclose()
         await store.aclose()
 
     # No pages of documentation: they load scripts from elsewhere. /openapi.json describes the routes.
     app = FastAPI(title="rag_chain", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_error_handlers(app)
-    app.add_middleware(Limits, max_body=settings.serve_max_body_kb * 1000)
-    for router in (health.router, completions.router, sessions.router):
+    max_upload = int(settings.max_file_mb * 1_000_000)
+    app.add_middleware(Limits, max_body=settings.serve_max_body_kb * 1000, max_upload=max_upload)
+    for router in (health.router, completions.router, sessions.router, transfer.router, documents.router):
         app.include_router(router)
     return app

@@ -1,13 +1,15 @@
-"""``/healthz`` (the process answers) and ``/readyz`` (what it can do now)."""
+"""``/healthz`` (the process answers), ``/readyz`` (what it can do now) and ``/metrics`` (figures for Prometheus)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
 from rag_chain.errors import HistoryUnavailableError
-from rag_chain.serve.service import ServiceOf
+from rag_chain.serve.metrics import MEDIA_TYPE
+from rag_chain.serve.service import ServiceOf, UserOf
 
 router = APIRouter(tags=["health"])
 PROBED = "readyz"
@@ -37,3 +39,10 @@ async def readyz(service: ServiceOf) -> dict[str, Any]:
         return {"status": "ready", "redis": "up", "turns": service.runs.count}
     reason = f"Redis at {service.settings.redis_address} is away: turns are kept on this machine until it is back."
     return {"status": "degraded", "redis": "away", "reason": reason, "turns": service.runs.count}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(service: ServiceOf, user: UserOf) -> Response:
+    """Return figures in Prometheus' text format, of all processes of this server."""
+    journal = await service.manager.alist_journal()
+    return Response(service.metrics.write(journal), media_type=MEDIA_TYPE)

@@ -20,10 +20,11 @@ class Limits:
     Args:
         app: what it protects.
         max_body: bytes of a request's body, counted while it arrives; a larger one gets 413.
+        max_upload: the same of files.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int) -> None:
-        self._app, self._max_body = app, max_body
+    def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:
+        self._app, self._max_body, self._max_upload = app, max_body, max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -31,13 +32,16 @@ class Limits:
             await self._app(scope, receive, send)
             return
         received = 0
+        limit, setting = self._max_body, "RAG_SERVE_MAX_BODY_KB"
+        if _is_upload(scope["path"]) and self._max_upload > limit:
+            limit, setting = self._max_upload, "RAG_MAX_FILE_MB"
 
         async def receive_some() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_body:
-                raise HTTPException(413, f"The body is larger than {self._max_body} bytes (RAG_SERVE_MAX_BODY_KB).")
+            if received > limit:
+                raise HTTPException(413, f"The body is larger than {limit} bytes ({setting}).")
             return message
 
         async def send_with_headers(message: Message) -> None:
@@ -48,3 +52,7 @@ class Limits:
             await send(message)
 
         await self._app(scope, receive_some, send_with_headers)
+
+
+def _is_upload(path: str) -> bool:
+    return path == "/documents" or (path.startswith("/sessions/") and path.endswith("/import"))

@@ -8,8 +8,10 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from rag_chain.serve.errors import RequestError
+from rag_chain.serve.metrics import Metrics
 
 Part = dict[str, Any]
+_COUNTED = ("persistence", "milliseconds")
 
 
 class Run:
@@ -17,9 +19,11 @@ class Run:
 
     Args:
         stream: the chain's parts.
+        metrics: count the turn.
     """
 
-    def __init__(self, stream: AsyncIterator[Part]) -> None:
+    def __init__(self, stream: AsyncIterator[Part], metrics: Metrics) -> None:
+        self._metrics = metrics
         self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue()
         self._ahead: list[Part] = []
         self._is_over = False
@@ -69,21 +73,27 @@ class Run:
 
     async def _drive(self, stream: AsyncIterator[Part]) -> None:
         last: Exception | None = None
+        facts: Part = {}
+        status = "interrupted"
+        self._metrics.begin_turn()
         try:
             async with aclosing(cast("AsyncGenerator[Part]", stream)) as parts:
                 async for part in parts:
                     self._parts.put_nowait(part)
+                    facts |= {name: part[name] for name in _COUNTED if name in part}
+            status = "complete"
         except Exception as error:  # noqa: BLE001 - the reader gets it
-            last = error
+            last, status = error, "failed"
         finally:
+            self._metrics.end_turn(status, facts.get("persistence"), facts.get("milliseconds"))
             self._parts.put_nowait(last)
 
 
 class Runs:
     """The turns that run in this process, at most ``limit`` at once."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit, self._metrics = limit, metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
 
@@ -101,9 +111,10 @@ class Runs:
         if self._is_draining:
             raise RequestError(503, "The server is shutting down; send the request again.", "shutting_down")
         if len(self._tasks) >= self._limit:
+            self._metrics.refuse()
             message = f"The server already answers {self._limit} questions; ask again in a moment."
             raise RequestError(429, message, "too_many_turns")
-        run = Run(stream)
+        run = Run(stream, self._metrics)
         self._tasks.add(run.task)
         run.task.add_done_callback(self._tasks.discard)
         return run

@@ -10,7 +10,9 @@ from fastapi import Depends, Request
 from rag_chain.conversation import ConversationChain
 from rag_chain.serve.auth import Caller, find_caller
 from rag_chain.serve.broadcast import Broadcasts
+from rag_chain.serve.jobs import Jobs
 from rag_chain.serve.keys import KeyFile
+from rag_chain.serve.metrics import Metrics
 from rag_chain.serve.runs import Runs
 from rag_chain.sessions import RedisSessionManager, Sessions
 from rag_chain.settings import Settings
@@ -26,6 +28,8 @@ class Service:
     manager: RedisSessionManager
     runs: Runs
     broadcasts: Broadcasts
+    jobs: Jobs
+    metrics: Metrics
     keys: KeyFile | None
     """``None``: no key is needed."""
 

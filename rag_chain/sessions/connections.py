@@ -39,6 +39,10 @@ class Connections:
         """The redis-py client of the sync calls."""
         return self._clients.sync_client().redis
 
+    def count_calls(self) -> tuple[int, int]:
+        """See ``Clients.count_calls``."""
+        return self._clients.count_calls()
+
     def at_end(self, end: Callable[[], None]) -> None:
         """Call ``end`` whenever the last use is over. What it ends must be able to start again."""
         self._end = end

@@ -87,6 +87,10 @@ class Sessions:
         """The redis-py client that the sync calls share."""
         return self._connections.redis_client
 
+    def count_calls(self) -> tuple[int, int]:
+        """Return how many calls to Redis run now in this process, and how many may run at a time on each client."""
+        return self._connections.count_calls()
+
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the engine with blocking calls."""
         self._open()

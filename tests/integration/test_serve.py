@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx
 import openai
 import pytest
 from faulty_server import KEY, WORDS, FaultyServer
+from prometheus_client.parser import text_string_to_metric_families
 from servers import RedisServer, free_port
 from talking import until
 
@@ -61,10 +63,10 @@ def run(folder: Path, *options: str, **variables: str) -> tuple[int, str]:
 
 
 @contextmanager
-def serving(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(folder: Path, *options: str, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     port = free_port()
     log = folder / f"{port}.log"
-    process = start(folder, "serve", "--port", str(port), **variables)
+    process = start(folder, "serve", "--port", str(port), *options, **variables)
     url = f"http://127.0.0.1:{port}"
     try:
         until(lambda: process.poll() is not None or _answers(url), "the server's start", 120)
@@ -250,11 +252,157 @@ def test_turns_are_taken_back(url: str) -> None:
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "turn_not_found")
 
 
+def upload(url: str, *files: tuple[str, bytes]) -> list[tuple[str, Any]]:
+    sent = [("file", file) for file in files]
+    return events(httpx.post(f"{url}/documents", files=sent, timeout=60))
+
+
+def list_names(url: str) -> list[str]:
+    return [one["name"] for one in httpx.get(f"{url}/documents").json()["documents"] if one["name"]]
+
+
+def test_documents_are_added_replaced_and_deleted_while_it_serves(url: str, folder: Path) -> None:
+    def told(session: str) -> str:
+        return httpx.post(f"{url}/sessions/{session}/turns", json={"input": "Who paints the lighthouse?"}).text
+
+    text = "# Lighthouse\n\nThe lighthouse is painted by {}.\n"
+    filler = b"Gulls nest on the cliff. " * 6_000  # more than other bodies may have
+    found = upload(url, ("light.md", text.format("Corvin").encode()), ("gulls.txt", filler))
+    assert [found[0], found[-1][0]] == [("accepted", {"documents": ["light.md", "gulls.txt"]}), "end"]
+    steps = [data["bytes"] for name, data in found if name == "progress"]
+    assert steps
+    assert steps == sorted(steps)
+    assert {one["status"] for one in found[-1][1]["documents"]} == {"ingested"}
+    assert "Corvin" in told("u1")
+    assert sorted(list_names(url)) == ["gulls.txt", "light.md"]
+    page = httpx.get(f"{url}/documents", params={"limit": 1}).json()
+    assert len(page["documents"]) == 1
+    following = httpx.get(f"{url}/documents", params={"cursor": page["cursor"]}).json()
+    assert page["documents"][0] not in following["documents"]
+    assert following["cursor"] is None
+
+    upload(url, ("light.md", text.format("Isolde").encode()))
+    assert ("Corvin" in (said := told("u2")), "Isolde" in said) == (False, True)
+    for name in ("light.md", "gulls.txt"):
+        assert httpx.delete(f"{url}/documents/{name}").status_code == 204
+    gone = httpx.delete(f"{url}/documents/light.md")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "document_not_found")
+    assert "Isolde" not in told("u3")
+    assert list_names(url) == []
+    assert [path.name for path in (folder / ".rag_documents").iterdir() if path.name != ".lock"] == []
+
+
+def test_what_can_not_be_read_leaves_nothing_behind(url: str, folder: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.docx"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("[Content_Types].xml", "<Types/>")
+        package.writestr("word/document.xml", b"<w>" + b" " * 400_000_000)
+    good = ("rope.md", b"# Rope\n\nThe rope is forty metres long.\n")
+    upload(url, good)
+    end = upload(url, ("bomb.docx", bomb.read_bytes()), ("rope.md", b""), ("photo.png", b"\x89PNG\r\n"))[-1]
+    assert end[0] == "end"
+    assert {one["name"]: one["status"] for one in end[1]["documents"]} == {
+        "bomb.docx": "failed", "rope.md": "failed", "photo.png": "failed"
+    }  # fmt: skip
+    assert all(one["reason"] for one in end[1]["documents"])
+    kept = folder / ".rag_documents" / "rope.md"
+    assert kept.read_bytes() == good[1]
+    assert list_names(url) == ["rope.md"]
+    assert "forty" in httpx.post(f"{url}/sessions/u4/turns", json={"input": "How long is the rope?"}).text
+    assert {path.name for path in kept.parent.iterdir()} == {"rope.md", ".lock"}
+    assert httpx.delete(f"{url}/documents/rope.md").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../escape.md", "folder"),
+        ("a\\b.md", "folder"),
+        (".ragaccess", "hidden"),
+        ("x" * 300 + ".md", "longer"),
+        (" ", "no name"),
+    ],
+)
+def test_file_names_that_lead_elsewhere_are_refused(url: str, name: str, said: str) -> None:
+    answer = httpx.post(f"{url}/documents", files={"file": (name, b"text")})
+    assert (answer.status_code, said in answer.json()["error"]["message"]) == (400, True), answer.text
+    assert list_names(url) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"json": {}}, 400),
+        ({"data": {"file": "no file"}}, 400),
+        ({"files": {"other": ("a.md", b"x")}}, 400),
+        ({"files": {"file": ("a.md", b"x")}, "data": {"access": "a b"}}, 400),
+        ({"content": b"--x\r\n", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+        ({"content": b"broken", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400),
+    ],
+)
+def test_malformed_uploads_are_refused(url: str, sent: dict[str, Any], status: int) -> None:
+    answer = httpx.post(f"{url}/documents", **sent)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_sessions_are_exported_and_imported_without_loss(url: str) -> None:
+    httpx.post(f"{url}/sessions/e1/turns", json={"input": QUESTION}, timeout=60)
+    exported = httpx.get(f"{url}/sessions/e1/export")
+    assert exported.headers["content-type"].startswith("application/x-ndjson")
+    made = httpx.post(f"{url}/sessions/e2/import", content=exported.content)
+    assert (made.status_code, made.json()["messages"]) == (201, 2), made.text
+    again = httpx.get(f"{url}/sessions/e2/export").text
+    assert again.splitlines()[1:] == exported.text.splitlines()[1:]
+    for content in (exported.content, b"no export", b"\xff", b""):
+        assert httpx.post(f"{url}/sessions/e2/import", content=content).status_code == 400
+    assert httpx.get(f"{url}/sessions/nobody/export").status_code == 404
+
+
 def test_health_and_headers(url: str) -> None:
     ready = httpx.get(f"{url}/readyz")
     assert ready.json() == {"status": "ready", "redis": "up", "turns": 0}
     assert ready.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models").headers
+
+
+def figures(url: str, headers: dict[str, str] | None = None) -> Callable[..., float]:
+    answer = httpx.get(f"{url}/metrics", headers=headers)
+    assert answer.headers["content-type"].startswith("text/plain")
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    return lambda name, *labels: found.get((name, *sorted(labels)), 0.0)
+
+
+def test_figures_of_turns(url: str, client: openai.OpenAI) -> None:
+    before = figures(url)
+    httpx.post(f"{url}/sessions/f1/turns", json={"input": QUESTION}, timeout=60)
+    ask(client)
+    after = figures(url)
+    for labels in (("complete", "durable"), ("complete", "none")):
+        assert after("rag_turns_total", *labels) == before("rag_turns_total", *labels) + 1
+    for stage in ("retrieve", "total"):
+        count = "rag_turn_stage_seconds_count"
+        assert after(count, stage) == before(count, stage) + 2
+    assert after("rag_running_turns") == 0
+    assert after("rag_redis_up") == 1
+    assert after("rag_redis_calls_limit") > 0
+
+
+def test_figures_of_all_workers_and_of_the_journal(folder: Path, tmp_path: Path) -> None:
+    variables = {"REDIS_URL": "redis://127.0.0.1:1/0", "RAG_JOURNAL_PATH": str(tmp_path / "journal.sqlite3")}
+    with serving(folder, "--workers", "2", **variables) as (url, _):
+        for number in range(6):
+            httpx.post(f"{url}/sessions/w{number}/turns", json={"input": QUESTION}, timeout=60)
+        for _ in range(6):  # whichever worker answers
+            found = figures(url)
+            assert found("rag_turns_total", "complete", "journaled") == 6
+            assert found("rag_redis_up") == 0
+            assert found("rag_journal_changes", "redis://127.0.0.1:1/0") >= 6
+            assert found("rag_journal_bytes", "redis://127.0.0.1:1/0") > 0
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}])
@@ -267,14 +415,16 @@ def test_keys_separate_users_and_without_redis_it_is_degraded(folder: Path, tmp_
     code, output = run(folder, "serve", "--host", "0.0.0.0", **keys_file)
     assert code == 2
     assert "rag-chain keys add" in output
-    added = (["ada"], ["bob"], ["ada", "--access", "staff"])
-    ada, bob, staff = (run(folder, "keys", "add", *options, **keys_file)[1].strip() for options in added)
+    added = (["ada"], ["bob"], ["ada", "--access", "staff"], ["ada", "--documents", "--access", "board"])
+    ada, bob, staff, board = (run(folder, "keys", "add", *options, **keys_file)[1].strip() for options in added)
     kept = (tmp_path / "keys.json").read_text()
     assert ada not in kept
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
     with serving(folder, **keys_file) as (url, _):
-        as_ada, as_bob, as_staff = ({"Authorization": f"Bearer {key}"} for key in (ada, bob, staff))
+        keys = (ada, bob, staff, board)
+        as_ada, as_bob, as_staff, as_board = ({"Authorization": f"Bearer {key}"} for key in keys)
         _check_access(url, as_ada, as_staff)
+        _check_uploads(url, as_ada, as_board)
         for headers in ({}, {"Authorization": "Bearer rag_wrong"}, {"Authorization": ada}):
             assert httpx.get(f"{url}/sessions", headers=headers).status_code == 401
         turn: Callable[..., httpx.Response] = httpx.post
@@ -317,6 +467,29 @@ def _check_access(url: str, as_ada: dict[str, str], as_staff: dict[str, str]) ->
         assert ("heliotrope" in said) == is_told
 
 
+def _check_uploads(url: str, as_ada: dict[str, str], as_board: dict[str, str]) -> None:
+    """A key that may change documents: they get its tags, and who may not read them does not see them."""
+
+    def names(headers: dict[str, str]) -> list[str]:
+        return [one["name"] for one in httpx.get(f"{url}/documents", headers=headers).json()["documents"]]
+
+    board = {"file": ("board.md", b"# Board\n\nThe board meets in the hall named Marigold.\n")}
+    refused = httpx.post(f"{url}/documents", files=board, headers=as_ada)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "may_not_change_documents")
+    refused = httpx.post(f"{url}/documents", files=board, data={"access": "staff"}, headers=as_board)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "access_denied")
+    assert events(httpx.post(f"{url}/documents", files=board, headers=as_board, timeout=60))[-1][0] == "end"
+    assert ("board.md" in names(as_board), "board.md" in names(as_ada)) == (True, False)
+    for headers, is_told in ((as_ada, False), (as_board, True)):
+        body = {"input": "In which hall does the board meet?"}
+        told = httpx.post(f"{url}/sessions/c9/turns", json=body, headers=headers, timeout=60)
+        assert ("Marigold" in told.text) == is_told
+    exported = [httpx.get(f"{url}/sessions/c9/export", headers=headers).status_code for headers in (as_ada, as_board)]
+    assert exported == [403, 200]
+    assert httpx.delete(f"{url}/documents/board.md", headers=as_ada).status_code == 403
+    assert httpx.delete(f"{url}/documents/board.md", headers=as_board).status_code == 204
+
+
 def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Path, redis_server: RedisServer) -> None:
     def answer_of(session: str) -> Any:
         messages = httpx.get(f"{url}/sessions/{session}/messages").json().get("messages", [])
@@ -339,11 +512,12 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
         variables |= {"RAG_CHAT_MODEL": "openai:lockstep", "REDIS_URL": redis_server.url, "RAG_KEY_PREFIX": "slow:"}
         with serving(folder, RAG_SERVE_MAX_TURNS="1", **variables) as (url, process):
             kept = "/sessions/d1/turns/t1"
-            stream, _ = begin("d1", turn_id="t1")
-            refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
-            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-            stream.__exit__(None, None, None)
             with serving(folder, **variables) as (other, _):
+                stream, _ = begin("d1", turn_id="t1")
+                refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
+                assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+                assert (figures(url)("rag_refused_turns_total"), figures(url)("rag_running_turns")) == (1, 1)
+                stream.__exit__(None, None, None)
                 model.release.release(3)
                 rest = httpx.get(f"{other}{kept}/events", headers={"Last-Event-ID": "t1:2"}, timeout=60)
                 assert "".join(data["text"] for name, data in events(rest) if name == "token") == "".join(WORDS[1:])
@@ -364,6 +538,8 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
             stream.__exit__(None, None, None)
             stopped = until(lambda: answer_of("d2"), "the storing of the stopped turn")
             assert stopped["status"] == "interrupted"
+            until(is_idle, "the end of the stopped turn")
+            assert figures(url)("rag_turns_total", "interrupted", "unknown") == 1
             assert "".join(WORDS).startswith(stopped["content"])
 
             model.release.release(3)  # what the model still wants to say of the stopped turn

@@ -395,7 +395,7 @@ def test_a_replay_ends_though_others_go_on_talking(
     with monkeypatch.context() as patched:
         patched.setattr(recovery, "_replay_entry", replay_and_talk)
         assert recovery.replay()
-    assert len(replayed) == 2
+    assert len(replayed) == sessions.engine.replayed == 2
     assert recovery.replay()
     assert len(stock(own_server.url, "talk")) == 2
 

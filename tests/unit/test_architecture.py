@@ -39,7 +39,18 @@ MAY_IMPORT = {
     "agents": {"chain", "conversation", "errors", "factory", "models", "prompts", "retrieval", "sessions", "settings"},
     "langgraph": {"errors", "sessions", "settings"},
     "mcp": {"__version__", "chain", "errors", "factory", "retrieval", "settings"},
-    "serve": {"__version__", "access", "chain", "conversation", "errors", "factory", "sessions", "settings"},
+    "serve": {
+        "__version__",
+        "access",
+        "chain",
+        "conversation",
+        "errors",
+        "factory",
+        "ingestion",
+        "retrieval",
+        "sessions",
+        "settings",
+    },
 }
 """Room of the package -> the rooms that it may import. Importing within a room is free."""
 

@@ -85,6 +85,12 @@ class Engine:
         self.erasure = Erasure(self._serve, local, stands_in=server is not None)
 
     @property
+    def replayed(self) -> int:
+        """Changes of the journal that this process brought to Redis."""
+        recovery = self._server.recovery if self._server is not None else None
+        return recovery.replayed if recovery is not None else 0
+
+    @property
     def alone(self) -> bool:
         """Whether no server is configured, so that this machine keeps the sessions."""
         return self._server is None

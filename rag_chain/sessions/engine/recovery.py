@@ -56,6 +56,8 @@ class Recovery:
         self._refused: set[tuple[int, int]] = set()
         self._replayed: set[tuple[int, int]] = set()
         self._complained = False
+        self.replayed = 0
+        """Changes that this process brought to the server."""
         self.after_fork()
         renew_after_fork(self)
 
@@ -193,6 +195,7 @@ class Recovery:
                             continue
                         deleted += result is False or (isinstance(result, Saved) and result.outcome == "deleted")
                         replayed += 1
+                        self.replayed += 1
                         self._replayed.add(mark)
                     if entry.kind != CHECKPOINT:
                         done.append(entry.id)

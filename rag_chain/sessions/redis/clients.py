@@ -113,6 +113,12 @@ class Clients:
                 self._by_loop[loop] = client
         return client
 
+    def count_calls(self) -> tuple[int, int]:
+        """Return how many calls run now, and how many may run at a time on each client."""
+        with self._lock:
+            clients = [*([self._sync] if self._sync else ()), *self._by_loop.values()]
+        return sum(client.calls for client in clients), self._limit.size
+
     def detach(self) -> Detached:
         """Take all clients out of use, to be closed; the next call makes new ones."""
         with self._lock:

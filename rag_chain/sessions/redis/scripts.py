@@ -45,6 +45,11 @@ class SyncClient:
         self._redis: Any = None
 
     @property
+    def calls(self) -> int:
+        """How many calls run now."""
+        return self._slots.in_use
+
+    @property
     def redis(self) -> Any:
         """The redis-py client; a cluster's is made at the first call, because making it asks the nodes."""
         if self._redis is None:
@@ -126,6 +131,11 @@ class AsyncClient:
         self._waits = asyncio.Semaphore(max(1, limit.size // 2))
         self._guard = _close_at_end(client) if closed_with_loop else None
         self._has_begun = False
+
+    @property
+    def calls(self) -> int:
+        """How many calls run now."""
+        return self._slots.in_use
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
         """See ``SyncClient.call``."""

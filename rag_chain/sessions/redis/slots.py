@@ -62,6 +62,11 @@ class Slots:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
 
+    @property
+    def in_use(self) -> int:
+        """How many calls run."""
+        return self._limit.size - self._free
+
     def __enter__(self) -> None:
         with self._lock:
             if self._free:
@@ -105,19 +110,24 @@ class AsyncSlots:
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self._slots = asyncio.Semaphore(limit.size)
+        self.in_use = 0
+        """How many calls run."""
 
     async def __aenter__(self) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
+            self.in_use += 1
             return
         begun = time.monotonic()
         try:
             async with asyncio.timeout(self._limit.seconds):
                 await self._slots.acquire()
+            self.in_use += 1
         except TimeoutError:
             raise self._limit.refusal() from None
         finally:
             self._limit.report(begun)
 
     async def __aexit__(self, *_: object) -> None:
+        self.in_use -= 1
         self._slots.release()

@@ -1,0 +1,113 @@
+"""Figures for Prometheus: turns, latency, the journal, calls to Redis.
+
+With several workers each process writes its figures into files of one folder (``PROMETHEUS_MULTIPROC_DIR``), and
+whichever answers ``/metrics`` adds them up. No figure has the name of a user or a session, or a text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from rag_chain.sessions import Sessions
+from rag_chain.sessions.values.turns import JournalStore
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+NOT_STORED, UNKNOWN = "none", "unknown"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The figures of one running server.
+
+    Args:
+        sessions: what is asked when the figures are read.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._registry = CollectorRegistry()
+        self._replayed = sessions.engine.replayed
+        own = self._registry
+        self._turns = Counter("rag_turns", "Turns that ended.", ("status", "persistence"), registry=own)
+        self._stages = Histogram(
+            "rag_turn_stage_seconds", "Duration of a turn's stages.", ("stage",), registry=own, buckets=_SECONDS
+        )
+        self._running = Gauge("rag_running_turns", "Turns that run.", registry=own, multiprocess_mode="livesum")
+        self._refused = Counter("rag_refused_turns", "Turns refused with 429: too many ran.", registry=own)
+        self._replays = Counter("rag_replayed_changes", "Changes of the journal brought to Redis.", registry=own)
+        self._calls = Gauge("rag_redis_calls", "Calls to Redis that run.", registry=own, multiprocess_mode="livesum")
+        self._limit = Gauge(
+            "rag_redis_calls_limit", "Calls to Redis that may run.", registry=own, multiprocess_mode="livesum"
+        )
+        # Labels are looked up once: a turn pays for it otherwise.
+        self._turns_of = lru_cache(64)(self._turns.labels)
+        self._stage_of = lru_cache(64)(self._stages.labels)
+
+    def begin_turn(self) -> None:
+        """Count a turn that begins."""
+        self._running.inc()
+
+    def end_turn(self, status: str, persistence: str | None, milliseconds: Mapping[str, float] | None) -> None:
+        """Count a turn that ended.
+
+        Args:
+            status: ``complete``, ``interrupted`` or ``failed``.
+            persistence: ``None``: nothing was to be stored or, of a turn that did not end well, it is not known.
+            milliseconds: by stage.
+        """
+        self._running.dec()
+        self._turns_of(status, persistence or (NOT_STORED if status == "complete" else UNKNOWN)).inc()
+        for stage, duration in (milliseconds or {}).items():
+            self._stage_of(stage).observe(duration / 1000)
+        self._measure()
+
+    def refuse(self) -> None:
+        """Count a turn that was refused because too many ran."""
+        self._refused.inc()
+
+    def write(self, journal: Iterable[JournalStore]) -> bytes:
+        """Return all figures in Prometheus' text format; ``journal``: what this machine's journal keeps."""
+        self._measure()
+        registry: Collector = self._registry
+        if FOLDER in os.environ:
+            added_up = CollectorRegistry()
+            MultiProcessCollector(added_up)  # type: ignore[no-untyped-call]
+            registry = added_up
+        return generate_latest(registry) + generate_latest(self._of_machine(list(journal)))
+
+    def close(self) -> None:
+        """Take this process's turns and calls out of the sums."""
+        if FOLDER in os.environ:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+    def _measure(self) -> None:
+        """Note what others count."""
+        replayed = self._sessions.engine.replayed
+        self._replays.inc(replayed - self._replayed)
+        self._replayed = replayed
+        calls, limit = self._sessions.count_calls()
+        self._calls.set(calls)
+        self._limit.set(limit)
+
+    def _of_machine(self, journal: Sequence[JournalStore]) -> CollectorRegistry:
+        """Return figures that all processes of this machine share; adding them up would count them twice."""
+        own = CollectorRegistry()
+        engine = self._sessions.engine
+        up = Gauge("rag_redis_up", "1: turns are stored in Redis.", registry=own)
+        up.set(0 if engine.alone else int(engine.knows_all_sessions()))
+        changes = Gauge("rag_journal_changes", "Changes that wait in the journal.", ("redis",), registry=own)
+        oldest = Gauge("rag_journal_oldest_seconds", "Age of the oldest of them.", ("redis",), registry=own)
+        taken = Gauge("rag_journal_bytes", "Size of these changes.", ("redis",), registry=own)
+        for one in journal:
+            address = one.address or NOT_STORED
+            changes.labels(address).inc(one.entries)
+            taken.labels(address).inc(one.bytes)
+            oldest.labels(address).set(one.oldest_seconds)
+        return own
