@@ -15,9 +15,11 @@ _DATA_URI = re.compile(
 )
 _LONG_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}={0,2}")
 # Base64 in lines of one length, as mail and certificates have it.
-# Or as the strings of a program.
+# Or as the strings of a program. No two neighbours here take the same letters: a line of plus signs would take for
+# ever.
+_BEFORE, _BEHIND = r"[ \t>]*(?:\+[ \t]*)?[\"']?", r"[\"']?[ \t]*[+,;\\]?[ \t]*"
 _WRAPPED = re.compile(
-    r"^(?:[ \t>\"'+]*[A-Za-z0-9+/]{56,}[\"'+,\\ \t]*\n){2,}[ \t>\"'+]*[A-Za-z0-9+/]*={0,2}[\"'+,; \t]*$", re.MULTILINE
+    rf"^(?:{_BEFORE}[A-Za-z0-9+/]{{56,}}{_BEHIND}\n){{2,}}{_BEFORE}[A-Za-z0-9+/]*={{0,2}}{_BEHIND}$", re.MULTILINE
 )
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} \S.*\n(?:[M-`!-M][ -`]{1,84}\n)*[`\s]*\nend[ \t]*$", re.MULTILINE)
 _OVERSTRIKE = re.compile(r"[^\b\n]\x08")

@@ -644,3 +644,8 @@ def test_rtf() -> None:
 )  # fmt: skip
 def test_what_subtitles_say(name: str, source: str, expected: str) -> None:
     assert text(source, name) == expected
+
+
+@pytest.mark.parametrize(("name", "source"), [("a.txt", "+" * 300_000), ("a.md", "<!-- " * 100_000)])
+def test_marks_that_never_end_are_read_in_time_that_grows_with_their_number(name: str, source: str) -> None:
+    assert text(source, name)[:20].strip() == source[:20].strip()  # each took minutes, its square

@@ -16,8 +16,7 @@ _TITLES_TRIED = 4
 _MARKS = re.compile(r"[\\`*_\[\]<>&!]")
 _VERBATIM = {"fence", "code_block", "table_open", "html_block"}
 _TABLE_HEADER_LINES = 2
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_COMMENT_OR_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)|<!--.*?-->", re.DOTALL)
+_COMMENT_OR_CODE = re.compile(r"`+|<!--")
 _MDX_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
 _MDX_MODULE = re.compile(r"(?:import|export)\s")
 
@@ -82,7 +81,7 @@ def visible_markdown(text: str, *, mdx: bool = False) -> str:
             continue
         block = found = "\n".join(lines[slice(*token.map)])
         if "<!--" in block:
-            found = (_COMMENT if token.type == "html_block" else _COMMENT_OR_CODE).sub(_blank, block)
+            found = _without_comments(block, has_code=token.type == "inline")
         if mdx and token.type == "inline" and token.level == 1:
             found = "\n" * found.count("\n") if _MDX_MODULE.match(found) else _MDX_COMMENT.sub(_blank, found)
         if found != block:
@@ -92,9 +91,26 @@ def visible_markdown(text: str, *, mdx: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _without_comments(block: str, *, has_code: bool) -> str:
+    """``block`` without its HTML comments, apart from those in code; in time that grows with its length."""
+    kept, position, start = [], 0, 0
+    unclosed: set[str] = set()
+    while mark := _COMMENT_OR_CODE.search(block, position):
+        position = mark.end()
+        if mark.group() == "<!--":
+            end = block.find("-->", position)
+            if end < 0:
+                break
+            kept += [block[start : mark.start()], "\n" * block.count("\n", mark.start(), end)]
+            position = start = end + len("-->")
+        elif has_code and mark.group() not in unclosed:
+            closing = re.compile(rf"(?<!`){mark.group()}(?!`)").search(block, position)
+            position = closing.end() if closing else position
+            unclosed |= set() if closing else {mark.group()}
+    return "".join([*kept, block[start:]])
+
+
 def _blank(found: re.Match[str]) -> str:
-    if found.group().startswith("`"):
-        return found.group()
     return "\n" * found.group().count("\n")
 
 

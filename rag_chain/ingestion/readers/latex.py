@@ -75,7 +75,7 @@ def read_latex(data: bytes) -> Reading:
         verbatim.append(words.group(2))
         return f"\x00{len(verbatim) - 1}\x00"
 
-    text = _TEX_VERB.sub(kept_words, _TEX_HIDDEN.sub(_line_ends, _TEX_VERBATIM.sub(kept, text)))
+    text = _TEX_VERB.sub(kept_words, _without_hidden(_TEX_VERBATIM.sub(kept, text)))
     text = _TEX_COMMENT.sub(r"\1", text)
     for _ in range(_DEEPEST_NESTING):  # the argument of a command may go over lines
         text, count = _TEX_STYLED.subn(r"\1", text)
@@ -103,6 +103,13 @@ def read_latex(data: bytes) -> Reading:
 def _restored(block: str, line_ends: str) -> str:
     """What was put aside, in place of its mark and as many line ends as it has."""
     return block + line_ends[block.count("\n") :]
+
+
+def _without_hidden(text: str) -> str:
+    """``text`` without what it comments out; one that never ends would be looked for from each place on."""
+    if "\\end{comment}" not in text and "\\fi" not in text:
+        return text
+    return _TEX_HIDDEN.sub(_line_ends, text)
 
 
 def _line_ends(found: re.Match[str]) -> str:
