@@ -47,6 +47,13 @@ def marks(answer: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
+def find_marks(answer: str) -> list[tuple[int, int, int]]:
+    """Return number, start and end (characters) of each mark in an answer; ``[1, 2]`` gives two at one place."""
+    plain = _FENCED.sub(lambda block: " " * len(block.group()), answer)
+    found = _MARK.finditer(plain)
+    return [(int(number), mark.start(), mark.end()) for mark in found for number in mark.group(1).split(",")]
+
+
 def without_marks(text: str) -> str:
     """Return ``text`` without its marks and the blanks before them."""
     return re.sub(rf"\s*{_MARK.pattern}", "", text).strip()

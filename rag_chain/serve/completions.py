@@ -16,7 +16,7 @@ from starlette.responses import Response
 from rag_chain.chain.answer import Answer
 from rag_chain.serve.errors import RequestError, describe_error
 from rag_chain.serve.forms import list_facts, list_sources
-from rag_chain.serve.protocol import MODEL, ChatRequest, Completion, finish_reason
+from rag_chain.serve.protocol import MODEL, ChatRequest, Completion, finish_reason, to_annotations
 from rag_chain.serve.runs import Part, Run
 from rag_chain.serve.service import CallerOf, Service, ServiceOf, UserOf
 from rag_chain.serve.sse import send_events, to_event
@@ -92,15 +92,19 @@ async def _stream_chunks(
     answer: dict[str, Any] = {}
     try:
         yield to_event(completion.chunk({"role": "assistant", "content": ""}))
+        text = ""
         async with aclosing(run.read()) as parts:
             async for part in parts:
                 answer |= part
+                text += part.get("answer") or ""
                 if "context" in part:
                     sources = _describe_sources(answer)
                     yield to_event(completion.chunk({}, {**about, **sources}))
                 if part.get("answer"):
                     yield to_event(completion.chunk({"content": part["answer"]}))
-        yield to_event(completion.chunk({}, {**about, **list_facts(answer)}, finish_reason(answer)))
+        annotations = to_annotations({**answer, "answer": text})
+        delta = {"annotations": annotations} if annotations else {}
+        yield to_event(completion.chunk(delta, {**about, **list_facts(answer)}, finish_reason(answer)))
         if with_usage:
             yield to_event(completion.usage_chunk(answer))
     except Exception as error:  # noqa: BLE001 - the client gets it as an event

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, Field
 
+from rag_chain.chain.citations import find_marks
 from rag_chain.serve.errors import RequestError
 
 MODEL = "rag_chain"
@@ -110,7 +111,8 @@ class Completion:
 
     def whole(self, answer: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
-        message = {"role": "assistant", "content": str(answer.get("answer", "")), "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": str(answer.get("answer", "")), "refusal": None}
+        message["annotations"] = to_annotations(answer)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(answer)}
         usage = to_usage(answer)
         return self._body("chat.completion", [choice], facts) | ({"usage": usage} if usage else {})
@@ -134,6 +136,20 @@ class Completion:
 def finish_reason(answer: dict[str, Any]) -> str:
     """Return why the answer ended, in OpenAI's words."""
     return _FINISHES.get(str(answer.get("finish_reason")), "stop")
+
+
+def to_annotations(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the marks of an answer with their sources, as OpenAI annotates them; a file's ``url`` is its path."""
+    cited = [one if isinstance(one, dict) else one.model_dump() for one in answer.get("citations") or []]
+    by_number = {one["number"]: one for one in cited}
+    found = []
+    for number, start, end in find_marks(str(answer.get("answer", ""))):
+        if number in by_number:
+            source, place = by_number[number]["source"], by_number[number]["position"]
+            title = f"{source}, {place}" if place else source
+            about = {"start_index": start, "end_index": end, "title": title, "url": source}
+            found.append({"type": "url_citation", "url_citation": about})
+    return found
 
 
 def to_usage(answer: dict[str, Any]) -> dict[str, int] | None:

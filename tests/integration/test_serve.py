@@ -18,6 +18,7 @@ import httpx
 import openai
 import pytest
 from faulty_server import KEY, WORDS, FaultyServer
+from langchain_openai import ChatOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 from servers import RedisServer, free_port
 from talking import until
@@ -131,9 +132,22 @@ def test_an_answer_without_a_session_stores_nothing(client: openai.OpenAI, url: 
     facts = answer.model_extra["rag_chain"]
     assert facts["sources"][0]["source"].endswith("sessions.md")
     assert [cited["number"] for cited in facts["citations"]] == [1]
+    message = answer.choices[0].message
+    places = [one.url_citation for one in message.annotations]
+    assert {message.content[one.start_index : one.end_index] for one in places} == {"[1]"}
+    assert {one.url for one in places} == {facts["sources"][0]["source"]}
     assert "persistence" not in facts
     assert facts["milliseconds"]["total"] > 0
     assert httpx.get(f"{url}/sessions").json()["sessions"] == before
+
+
+def test_langchains_client_gets_the_answer(url: str) -> None:
+    model = ChatOpenAI(model="rag_chain", base_url=f"{url}/v1", api_key="none", max_retries=0)
+    assert "one hour" in model.invoke(QUESTION).text
+    parts = list(model.stream(QUESTION, extra_headers={"X-Session-Id": "l1"}))
+    assert "one hour" in "".join(part.text for part in parts)
+    assert httpx.get(f"{url}/sessions/l1").json()["messages"] == 2
+    model.root_client.close()
 
 
 def test_a_streamed_answer_of_a_session_is_stored(client: openai.OpenAI, url: str) -> None:
@@ -145,6 +159,9 @@ def test_a_streamed_answer_of_a_session_is_stored(client: openai.OpenAI, url: st
     first_text = next(n for n, chunk in enumerate(chunks) if chunk.choices and chunk.choices[0].delta.content)
     assert "rag_chain" in chunks[first_text - 1].model_extra  # the sources come before the text
     assert facts[-1]["persistence"] == "durable"
+    last = next(chunk for chunk in reversed(chunks) if chunk.choices).choices[0].delta.model_extra["annotations"]
+    first = last[0]["url_citation"]
+    assert text[first["start_index"] : first["end_index"]] == "[1]"
     assert chunks[-1].choices == []
     messages = httpx.get(f"{url}/sessions/a1/messages").json()
     assert [one["content"] for one in messages["messages"]] == [QUESTION, text]

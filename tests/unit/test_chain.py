@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from rag_chain.chain.answer import Answer
-from rag_chain.chain.citations import cite, marks, position
+from rag_chain.chain.citations import cite, find_marks, marks, position
 from rag_chain.chain.pipeline import rag_chain
 from rag_chain.prompts import parse_sources, question_of, render_prompt
 
@@ -291,3 +291,10 @@ async def test_what_the_judge_doubts_is_refused_before_the_model(model: Recorder
     assert model.asked == []
     answer = judged(0.75).invoke(INPUT)
     assert (answer["answer"], answer["refused"], answer["answerable"]) == ("".join(REPLY), False, 0.75)
+
+
+def test_marks_are_found_where_they_stand_and_not_in_code() -> None:
+    answer = "Yes [1, 3].\n```\nx[2]\n```\nNo [2]."
+    found = find_marks(answer)
+    assert [(number, answer[start:end]) for number, start, end in found] == [(1, "[1, 3]"), (3, "[1, 3]"), (2, "[2]")]
+    assert found[-1][1] == answer.rindex("[2]")
