@@ -35,6 +35,7 @@ class Styles:
             return
         for sheet in sheets:
             plain = _AT_RULE.sub("", _COMMENT.sub("", sheet[:_MOST_STYLES]))
+            plain = plain[: plain.rfind("}") + 1]  # what is behind would be tried from each place on
             for selectors, rule in _RULE.findall(plain):
                 for selector in selectors.split(","):
                     simple = _SIMPLE.match(selector)
