@@ -86,7 +86,7 @@ def print_receipt(receipt: ErasureReceipt) -> None:
     if not receipt.scrubbed:
         console.print(
             Text(
-                "  Another process was reading the journal: run `rag-chain sessions journal` to scrub its files.",
+                "  The journal could not be scrubbed, it is in use or damaged: see `rag-chain sessions journal`.",
                 "yellow",
             )
         )

@@ -262,6 +262,18 @@ def test_a_journal_that_another_process_reads_is_scrubbed_later(
     assert manager.erase_user("u1").scrubbed
 
 
+def test_a_damaged_journal_keeps_nothing_from_being_erased_in_redis(
+    process: Open, journal: Path, redis_server: RedisServer
+) -> None:
+    sessions = process()
+    say(sessions, "one")
+    sessions.close()
+    journal.write_bytes(b"no database" * 1000)
+    receipt = RedisSessionManager(sessions=sessions).erase_user("u1")
+    assert (receipt.sessions, receipt.messages, receipt.scrubbed) == (["s1"], 2, False)
+    assert in_redis(redis_server) == []
+
+
 def test_without_redis_an_erased_session_leaves_no_byte(process: Open, journal: Path) -> None:
     sessions = process(redis_url="")
     manager = RedisSessionManager(sessions=sessions)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakMethod
 
+from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.values.erasure import Removed
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.keys import SessionRef, check_id
+
+log = logging.getLogger("rag_chain.sessions")
 
 
 class Erasure:
@@ -31,12 +36,17 @@ class Erasure:
         """Erase a session, or only its messages.
 
         Raises:
-            HistoryWriteError: the journal can't be written; what it holds of the session is still there.
+            HistoryWriteError: there is no server, or it is away, and the journal can't be written.
         """
         removed: Removed = yield from self._serve(lambda store: store.delete(ref, keep_session=keep_session))
         if self._stands_in and self._local is not None and not removed.waits:
             # What waited here would be refused by the server, and its text would stay until then.
-            removed = removed.join((yield from self._local.forget(ref, keep_session=keep_session)))
+            try:
+                removed = removed.join((yield from self._local.forget(ref, keep_session=keep_session)))
+            except HistoryWriteError as error:
+                # A damaged journal must not keep the server from serving.
+                log.error("%s What it may hold of session %s is still there.", error, ref)
+                removed = replace(removed, is_scrubbed=False)
         if self._forgets:
             yield Disk(lambda: [forget(ref) for method in self._forgets if (forget := method()) is not None])
         return removed

@@ -29,7 +29,7 @@ class LocalUsers:
 
     def list_sessions(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
         """Return the sessions of a user of which there is anything here, also what is over."""
-        found = yield from self._journals.erase(lambda journal: journal.list_user(user_id))
+        found = yield from self._journals.each(lambda journal: journal.list_user(user_id))
         refs = [make_known_ref(prefix, session, user_id) for sessions in found for session in sessions]
         if self._stands_in:
             refs += [cached.ref for cached in self._cache.list_user(prefix, user_id)]
