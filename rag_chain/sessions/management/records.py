@@ -75,8 +75,8 @@ class ErasureReceipt:
     process held; ``waiting``: ids of the sessions whose deletion waits in the journal for Redis, which is away;
     ``complete``: false while Redis is away, when sessions that this machine does not know, or copies of a session, are
     still there; ``scrubbed``: false if the journal's files may still hold bytes: another process was reading them,
-    until the next replay, erasure or `rag-chain sessions journal`; or they are damaged, as the log says; ``at``: when (UTC).
-    Other processes drop what their memory holds at their next read of the session.
+    until the next replay, erasure or `rag-chain sessions journal`; or they are damaged, as the log says;
+    ``at``: when (UTC). Other processes drop what their memory holds at their next read of the session.
     """
 
     user_id: str | None
