@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import random
 import shutil
 import signal
 import socket
@@ -61,14 +62,29 @@ def module_options() -> list[str]:
     return [part for name in ("redisearch.so", "rejson.so") for part in ("--loadmodule", str(library / name))]
 
 
-def free_port(below: int = 65536) -> int:
-    """Return a loopback port that nothing uses at this moment. A cluster node also needs the port + 10000."""
+_FIRST_PORT, _EPHEMERAL, _BUS = 10_000, 32_768, 10_000
+"""Ports from which connections get theirs, and how far a cluster node's second port is from its first one."""
+
+
+def free_port(*, of_cluster: bool = False) -> int:
+    """Return a loopback port that nothing uses at this moment, below those that the system gives to connections.
+
+    Args:
+        of_cluster: a node of a cluster needs a second port, which is free too.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((LOCAL, 0))
-            port = int(probe.getsockname()[1])
-        if port < below:
+        port = random.randrange(_FIRST_PORT, _EPHEMERAL - (_BUS if of_cluster else 0))  # noqa: S311 - no secret
+        if all(map(_is_free, (port, port + _BUS) if of_cluster else (port,))):
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOCAL, port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:

@@ -164,7 +164,7 @@ class Cluster:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(_NODE_TIMEOUT_MS), "--appendonly", "yes",
                    "--repl-diskless-sync-delay", "0")  # fmt: skip
         self.servers = [
-            RedisServer(folder / f"node-{number}", *options, port=free_port(below=55000))
+            RedisServer(folder / f"node-{number}", *options, port=free_port(of_cluster=True))
             for number in range(masters * (1 + replicas))
         ]
         self._masters = masters
@@ -176,6 +176,14 @@ class Cluster:
 
     def start(self) -> Cluster:
         """Start the nodes, make them one cluster, and wait until it serves."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self) -> None:
         for server in self.servers:
             server.start()
         masters, replicas = self.servers[: self._masters], self.servers[self._masters :]
@@ -190,7 +198,6 @@ class Cluster:
             master = str(self._run(masters[place % self._masters], "CLUSTER", "MYID"), "ascii")
             wait_until(partial(self._replicates, replica, master), "a replica's start", 30)
         wait_until(lambda: all(self._is_ready(server) for server in self.servers), "the cluster", 30)
-        return self
 
     def stop(self) -> None:
         """Stop the servers."""

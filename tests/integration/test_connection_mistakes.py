@@ -58,7 +58,7 @@ def call(request: pytest.FixtureRequest) -> Call:
 @pytest.fixture(scope="module")
 def cluster_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(
-        tmp_path_factory.mktemp("node"), "--cluster-enabled", "yes", port=free_port(below=55000)
+        tmp_path_factory.mktemp("node"), "--cluster-enabled", "yes", port=free_port(of_cluster=True)
     ).start()
     with server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -183,7 +183,7 @@ def test_a_slow_network_and_a_clock_that_is_wrong(clinic: Clinic) -> None:
 
 def test_a_cluster_without_slots(tmp_path: Path, clinic: Clinic) -> None:
     options = ("--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory", str(MEMORY))
-    node = RedisServer(tmp_path / "node", *options, port=free_port(below=55000))
+    node = RedisServer(tmp_path / "node", *options, port=free_port(of_cluster=True))
     with running(node):
         found = clinic.faults(redis_url=node.url)
     assert found["cluster"] == "red"

@@ -49,9 +49,10 @@ def test_a_chat_without_redis_stays_apart_and_is_told(
         RedisSessionManager(sessions=sessions).get_session("s1")
     environment = {"REDIS_URL": own_server.url, "RAG_JOURNAL_PATH": str(path), "COLUMNS": "200"}
     done = CliRunner().invoke(app, ["journal", "--json"], env=environment)
-    assert json.loads(done.stdout) == {
-        "stores": [{"address": "", "prefix": "message_store:", "sessions": 1, "entries": 1, "is_in_use": False}]
-    }
+    [waiting] = json.loads(done.stdout)["stores"]
+    assert waiting.items() >= {
+        ("address", ""), ("prefix", "message_store:"), ("sessions", 1), ("entries", 1), ("is_in_use", False),
+    }  # fmt: skip
     assert "1 changes of 1 sessions for no Redis" in CliRunner().invoke(app, ["journal"], env=environment).stdout
     say(sessions, "4")
     assert RedisSessionManager(sessions=sessions).get_session_stats("s1").elsewhere == {"no Redis": 1}
