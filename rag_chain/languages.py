@@ -47,8 +47,19 @@ _TELLING = {
     "pt": re.compile(r"[ãõ]", re.IGNORECASE),
     "it": re.compile(r"[ìò]|\b(?:dell|nell|all|un|cos|quest)['’]", re.IGNORECASE),
 }
+_MANY, _LEAST_OF_MANY = 6, 1.5
+"""Of as many words, one alone tells nothing: "no" and "come" are words of several languages."""
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _WORD = re.compile(r"[^\W\d_]+")
+
+
+def is_surely_foreign(text: str) -> bool:
+    """Whether a text is in another language than English, and no word in it speaks for English."""
+    code = language_of(text)
+    if code == DEFAULT:
+        return False
+    own = _SETS.get(code, frozenset())
+    return not any(word in _SETS[DEFAULT] and word not in own for word in _WORD.findall(text.lower()))
 
 
 def language_of(text: str, default: str = DEFAULT) -> str:
@@ -66,7 +77,7 @@ def language_of(text: str, default: str = DEFAULT) -> str:
     for code, letters in _TELLING.items():
         points[code] += 1.5 * bool(letters.search(text))
     best = max(points.values())
-    if not best:
+    if best < (_LEAST_OF_MANY if len(words) >= _MANY else 1):
         return default
     leading = [code for code, reached in points.items() if reached == best]
     return default if default in leading else leading[0]

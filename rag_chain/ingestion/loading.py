@@ -64,7 +64,7 @@ class Loading:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-            self.seconds = time.perf_counter() - started
+            self.seconds += time.perf_counter() - started
 
     def _outcome(self, file: FoundFile) -> LoadedFile | UnreadFile:
         reader = borrow_reader()

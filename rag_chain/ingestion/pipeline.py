@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,10 @@ from rag_chain.errors import (
     IndexNotFoundError,
 )
 from rag_chain.ingestion import splitting
-from rag_chain.ingestion.discovery import Plan, plan
+from rag_chain.ingestion.discovery import FoundFile, Plan, plan
 from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.loading import LoadedFile, Loading, UnreadFile
+from rag_chain.ingestion.model_choice import choose_by_language, needs_choice, spread, warn_of_language
 from rag_chain.ingestion.prefetch import Prefetch
 from rag_chain.ingestion.progress import Progress
 from rag_chain.ingestion.record_manager import IndexRecordManager
@@ -155,12 +157,9 @@ class _Run:
             from rag_chain.ingestion.web.sources import WebSources
 
             self.web = WebSources(addresses, settings)
-        self.cache = VectorCache(
-            lambda: embeddings or models.embeddings(settings),
-            settings.index_dir / "staging",
-            settings.embedding_model_name,
-            server=f"{settings.openai_base_url} {settings.azure_openai_endpoint}",
-        )
+        self.embeddings = embeddings
+        self.cache = self._cache()
+        self.sampled: list[LoadedFile | UnreadFile] = []
         self.sparse = models.sparse_encoder(settings)
         self.access: tuple[str, ...] | None = None
         self.on_progress: Callable[[int, int], None] | None = None
@@ -180,6 +179,24 @@ class _Run:
         self.failures = Failures(settings.index_dir, f"{self.splitting}:{asdict(limits)}")
         self.loading = Loading(limits, self.splitting, self.failures)
 
+    def _cache(self) -> VectorCache:
+        settings = self.settings
+        return VectorCache(
+            lambda: self.embeddings or models.embeddings(settings),
+            settings.index_dir / "staging",
+            settings.embedding_model_name,
+            server=f"{settings.openai_base_url} {settings.azure_openai_endpoint}",
+        )
+
+    def _choose_model(self, files: Sequence[FoundFile]) -> None:
+        """For a new index, choose the local model by the languages of some of the files, which are read for it."""
+        if self.embeddings is not None or not needs_choice(self.settings):
+            return
+        self.sampled = list(self.loading.load(spread(files)))
+        chunks = [chunk for outcome in self.sampled for chunk in getattr(outcome, "chunks", ())]
+        self.settings = choose_by_language(self.settings, chunks)
+        self.cache = self._cache()
+
     def run(self, *, rebuild: bool, progress: bool | None) -> IngestReport:
         """See ``ingest``."""
         started = time.perf_counter()
@@ -195,6 +212,7 @@ class _Run:
         result = {"num_added": 0, "num_deleted": 0}
         if not found.is_idle:
             if index is None:
+                self._choose_model(found.read)
                 # A missing key or package is told before there is an empty index. It may load for a second, which is no
                 # waiting for others.
                 _ = self.cache.model
@@ -204,7 +222,7 @@ class _Run:
                     lock.cancel()
                     found = self._plan(index)  # another writer may have been there
                     result = self._write(index, found, progress)
-                _warn_of_language(index, self.settings)
+                warn_of_language(index.languages, len(index), self.settings)
         counts, total = self.counts, time.perf_counter() - started
         return IngestReport(
             added=counts.added,
@@ -250,10 +268,13 @@ class _Run:
     def _write(self, index: AnyIndex, found: Plan, progress: bool | None) -> dict[str, int]:
         """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
         records = IndexRecordManager(index, [file.source for file in found.read if file.record])
+        sampled = {outcome.file.source: outcome for outcome in self.sampled}
+        outcomes_of_all = chain(
+            (sampled[file.source] for file in found.read if file.source in sampled),
+            self.loading.load([file for file in found.read if file.source not in sampled]),
+        )
         with (
-            Prefetch(
-                self.loading.load(found.read), lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD
-            ) as outcomes,
+            Prefetch(outcomes_of_all, lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as outcomes,
             Progress(sum(file.stat.size for file in found.read), shown=progress, report=self.on_progress) as bar,
         ):
             self.cache.on_batch = bar.within_window
@@ -324,18 +345,6 @@ def _given_before(settings: Settings) -> dict[str, Sequence[str]]:
             place_of(settings),
         )
         return {}
-
-
-def _warn_of_language(index: AnyIndex, settings: Settings) -> None:
-    """Say so when most chunks are in languages that the embedding model does not know."""
-    foreign = {code: count for code, count in index.languages.items() if code not in ("", "en")}
-    if settings.embedding_model_name == "local:minilm" and 2 * sum(foreign.values()) > len(index):
-        logger.warning(
-            "Most of the %d chunks are not in English (%s), which local:minilm does not know: set "
-            "RAG_EMBEDDING_MODEL=local:e5 and ingest again with --rebuild.",
-            len(index),
-            ", ".join(f"{code}: {count}" for code, count in list(foreign.items())[:5]),
-        )
 
 
 def _identity(chunk: Document) -> str:

@@ -11,19 +11,23 @@ from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
 from rag_chain.ingestion.markup.sections import Block
 
+_SENTENCE = r"(?<=[^\s.!?][.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bz\.B\.)\s+|(?<=[.!?][\"')\]*_`])\s+|(?<=[。！？])"
 # Best place first. No capturing groups: the splitter adds its own.
 _PROSE = [
     r"\n[ \t]*\n",
     r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t])",  # before a list item
-    r"(?<=[.!?])\s+|(?<=[。！？])",
+    _SENTENCE,
     r"\n",
     r"\s+",
     "",
 ]
 _LINES = [r"\n[ \t]*\n", r"\n(?=\S)", r"\n", r"\s+", ""]
-_PROSE_OVERLAP = re.compile(r"\n\s*|(?<=[.!?])\s+|(?<=[。！？])")
+_PROSE_OVERLAP = re.compile(rf"\n[ \t]*\n(?:[ \t]*\n)*|\n(?=[ \t]*(?:[-*+•]|\d{{1,3}}[.)])[ \t])|{_SENTENCE}")
+_SENTENCE_END = re.compile(r"[.!?:。！？：][\"')\]*_`”’»]*\s*$|\n[ \t]*\n[ \t]*$")
+_LEAD_IN = re.compile(r"[:：][*_`]{0,3}\s*$")
 _WORD_OVERLAP = re.compile(r"\s+")
 _LINE_OVERLAP = re.compile(r"\n")
+_BLOCKS_LOOKED_AT = 3
 
 
 def cut(
@@ -40,14 +44,14 @@ def cut(
         text: what is cut.
         size: characters a span, at most; no token is too long, for one without any break is cut anywhere.
         overlap: characters that a span shares with the one before, at most; above half of ``size`` it counts as
-            half. The overlap begins at a line or sentence, else at a word; without any of these there is none.
+            half. The overlap begins at a paragraph, list item or sentence; of a sentence that is cut, else at a word.
         blocks: they cover a part of ``text`` without a gap; spans end where a block ends if they can, and nothing
             outside is cut. None: one block, the whole.
         language: a programming language; its definitions are kept together. One that
             ``langchain_text_splitters.Language`` does not name is cut between lines.
 
     Returns:
-        The spans in order, without white space at their ends (code keeps its first line's indentation), none empty.
+        The spans in order, without white space at their ends but for the indentation of the first line, none empty.
         A span that begins within a table leaves room for the table's header, see ``header_of``, and shares nothing
         with the span before.
     """
@@ -58,15 +62,17 @@ def cut(
         return []
     first, last = blocks[0].start, blocks[-1].end
     code = language is not None
-    whole = _stripped(text, first, last, code)
+    whole = _stripped(text, first, last)
     if whole is None or whole[1] - whole[0] <= size:
         return [whole] if whole else []
     overlap = min(overlap, size // 2)
     spans: list[tuple[int, int]] = []
     for start, end in _packed(text, blocks, size - overlap, language):
         if start > first and overlap and not _is_in_table(blocks, start, size):
-            start = _overlapping(text, max(first, start - overlap), start, code)
-        span = _stripped(text, start, end, code)
+            earlier = spans[-1][0] if spans else first
+            low = max(earlier, start - overlap, _end_of_verbatim(blocks, start))
+            start = _overlapping(text, low, start, code)
+        span = _stripped(text, start, end)
         if span and text[max(span[0], spans[-1][1] if spans else 0) : span[1]].strip():
             spans.append(span)
     return spans
@@ -91,18 +97,35 @@ def _is_in_table(blocks: Sequence[Block], start: int, size: int) -> bool:
     return bool(header_of(blocks, start, size) or header_of(blocks, start - 1, size))
 
 
+def _end_of_verbatim(blocks: Sequence[Block], start: int) -> int:
+    """Where the last code or table that ends at ``start`` or before it ends: an overlap does not reach into it."""
+    position = bisect_right(blocks, start, key=lambda block: block.start) - 1
+    if blocks[position].start == start:
+        position -= 1
+    for block in reversed(blocks[max(0, position - _BLOCKS_LOOKED_AT) : position + 1]):
+        if block.verbatim and block.end <= start and len(blocks) > 1:
+            return block.end
+    return 0
+
+
 def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None) -> Iterator[tuple[int, int]]:
-    """Neighbouring blocks as long as they fit ``limit`` together; a longer block in pieces."""
-    start = end = blocks[0].start
+    """Neighbouring blocks as long as they fit ``limit`` together; a longer block in pieces.
+
+    What leads to a list, a table or code goes with it into the next span, where there is room for it.
+    """
+    start = end = last = blocks[0].start  # ``last``: where the last piece of the span begins
     header = 0  # what the header takes that a span in a table is read with
     for block in blocks:
         names = block.header_end - block.start
         names = names + 1 if 0 < names <= limit // 2 else 0
         for piece in _pieces(text[block.start : block.end], limit - names, end - start, block.verbatim, language):
             if end + piece - start > limit - header and end > start:
-                yield start, end
-                start = end
+                goes_with = last > start and end + piece - last <= limit and _LEAD_IN.search(text, last, end)
+                cut_at = last if goes_with else end
+                yield start, cut_at
+                start = cut_at
                 header = names if start >= block.header_end else 0
+            last = end
             end += piece
     if end > start:
         yield start, end
@@ -148,20 +171,21 @@ _LANGUAGES = _named_languages()
 def _overlapping(text: str, low: int, start: int, code: bool) -> int:
     """Where the overlap before ``start`` begins: the first good place at ``low`` or behind."""
     window = text[low:start]
-    for pattern in [_LINE_OVERLAP] if code else [_PROSE_OVERLAP, _WORD_OVERLAP]:
+    patterns = [_LINE_OVERLAP] if code else [_PROSE_OVERLAP]
+    if not code and not _SENTENCE_END.search(window):
+        patterns.append(_WORD_OVERLAP)  # the sentence itself is cut
+    for pattern in patterns:
         match = pattern.search(window)
         if match and window[match.end() :].strip():
             return low + match.end()
     return start
 
 
-def _stripped(text: str, start: int, end: int, keep_indent: bool) -> tuple[int, int] | None:
-    """The span without white space at its ends; None if nothing is left."""
+def _stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The span without white space at its ends, but with its first line's indentation; None if nothing is left."""
     body = text[start:end]
     kept = len(body.lstrip())
     if not kept:
         return None
     begin = end - kept
-    if keep_indent:
-        begin = max(start, text.rfind("\n", start, begin) + 1)
-    return begin, start + len(body.rstrip())
+    return max(start, text.rfind("\n", start, begin) + 1), start + len(body.rstrip())

@@ -78,6 +78,7 @@ class HistoryQuery:
         leans: whether the question needs the conversation to be understood.
         says_little: whether it leans and has hardly a word of its own, such as "And its default?".
         selection: among which chunks to search.
+        lent: of the borrowed words, those of the questions that this one goes on with.
     """
 
     question: str
@@ -87,6 +88,7 @@ class HistoryQuery:
     leans: bool
     says_little: bool = False
     selection: Selection = EVERYTHING
+    lent: str = ""
 
     @property
     def expanded(self) -> str:
@@ -124,8 +126,8 @@ class HistoryQuery:
 
     @property
     def standalone(self) -> str:
-        """What a reader is shown as the question: with the borrowed words only where it leans on them."""
-        return self.expanded if self.leans else self.question
+        """The question that needs no history: where it leans, with the words of the questions that it goes on with."""
+        return f"{self.question} ({self.lent})" if self.leans and self.lent else self.question
 
 
 def checked_question(question: object) -> str:
@@ -189,6 +191,7 @@ def history_query(
         (*own, *lent),
         leans,
         says_little,
+        lent=" ".join(dict.fromkeys(lent.values())),
     )
 
 

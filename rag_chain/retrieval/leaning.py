@@ -43,7 +43,8 @@ _ENGLISH = _signs(
     | (?<!\bis\ )(?<!\bare\ )(?<!\bwas\ )(?<!\bwere\ )\bthere\b(?!\ (?:is|are|was|were|be|exists?)\b)
     | \b(?:which|that|this|the|other|first|second|third|last|next|new|old|each|every)\ ones?\b | \bones?\b\W*$
     | ^(?:what|which)\ (?:other\ )?\w+\ are\ there\W*$
-    | ^(?:in|on|at|for|by|from|since|to|of|with|under)\ (?:which|what)\ \w+\W*$
+    | ^(?:in|on|at|for|by|from|since|to|of|with|under|until|till|after|before|within|above|below|over)
+      \ (?:which|what|when|how)(?:\ \w+){0,2}\W*$
     | ^(?:is|are)\ there\ (?:an?|any|some)\ (?:\w+\ )?(?:versions?|variants?|alternatives?|equivalents?|examples?
       |limits?|exceptions?|shortcuts?|drawbacks?)\W*$
     | ^(?:please\ )?(?:show|give)\ me\ (?:an?|some|the|more)\ (?:\w+\ )?(?:examples?|details?)\W*$ | ^for\ example\W*$

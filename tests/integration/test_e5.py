@@ -12,7 +12,7 @@ from rag_chain.errors import IndexMismatchError
 from rag_chain.factory import open_index
 from rag_chain.ingestion.pipeline import ingest
 from rag_chain.models.local import e5
-from rag_chain.models.local.e5 import E5Embeddings
+from rag_chain.models.local.e5 import CenteredE5, E5Embeddings
 from rag_chain.settings import Settings
 
 pytestmark = pytest.mark.skipif(not e5.is_installed(), reason="the data of local:e5 is not installed")
@@ -62,10 +62,32 @@ def test_an_index_remembers_its_model(tmp_path: Path) -> None:
         open_index(Settings(embedding_model="local:minilm", **plain))
 
 
-def test_documents_that_minilm_does_not_know_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    text = "Die Elbe entspringt im Riesengebirge und fließt durch Dresden, Magdeburg und Hamburg in die Nordsee."
+_GERMAN = "Die Elbe entspringt im Riesengebirge und fließt durch Dresden, Magdeburg und Hamburg in die Nordsee."
+_ENGLISH = "The river Elbe rises in the Giant Mountains and flows through Dresden and Hamburg to the North Sea."
+
+
+@pytest.mark.parametrize(("text", "model_name"), [(_GERMAN, "local:e5"), (_ENGLISH, "local:minilm")])
+def test_a_new_index_gets_the_model_for_its_languages(tmp_path: Path, text: str, model_name: str) -> None:
     (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    settings = Settings(index_dir=tmp_path / "i", openai_api_key="", sparse="bm25", _env_file=None)
+    assert ingest(tmp_path / "a.md", settings).added == 1
+    assert open_index(settings).manifest.embedding_model == model_name
+
+
+def test_a_model_that_is_set_is_kept_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.md").write_text(_GERMAN, encoding="utf-8")
+    settings = Settings(index_dir=tmp_path / "i", embedding_model="local:minilm", sparse="bm25", _env_file=None)
     with caplog.at_level(logging.WARNING):
-        ingest(tmp_path / "a.md", Settings(index_dir=tmp_path / "i", sparse="bm25", _env_file=None))
+        ingest(tmp_path / "a.md", settings)
     assert "(de: 1)" in caplog.text
     assert "RAG_EMBEDDING_MODEL=local:e5" in caplog.text
+
+
+def test_texts_on_other_subjects_are_far_apart_without_what_a_language_has_in_common() -> None:
+    encoder = CenteredE5()
+    vectors = encoder.embed(
+        ["Wie lange wird eine Sitzung aufbewahrt?", "How long is a session kept?", "Brot braucht Mehl und Salz."]
+    )
+    cosines = vectors @ vectors.T
+    assert cosines[0, 1] > 0.6
+    assert abs(cosines[0, 2]) < 0.3

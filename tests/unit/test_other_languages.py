@@ -15,6 +15,8 @@ from rag_chain.retrieval.search import LEXICAL_OF_UNKNOWN, WordLists, fuse_all
 class _Alike:
     """An encoder to which all texts are the same."""
 
+    is_multilingual = False
+
     def embed(self, texts):
         return np.ones((len(texts), 1), np.float32)
 
@@ -77,5 +79,5 @@ def test_settings_without_a_fence_are_code():
 
 def test_a_command_is_quoted_though_its_lead_in_has_the_same_words():
     found = units(1, "Use the cargo publish command to upload:\n\n$ cargo publish\n")
-    chosen = quotes(kind_of("How do I publish?"), found, np.zeros(len(found)), 0)
+    chosen = quotes(kind_of("How do I publish?"), found, np.zeros(len(found)), np.zeros(len(found)), 0)
     assert [unit.kind for unit in chosen.units] == ["sentence", "code"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,10 @@ _KINDS = st.sampled_from(
 )
 
 
+_FENCE = re.compile(r"(?:```|~~~)(?:python)?")
+"""Each piece of a long block of code begins with the block's fence."""
+
+
 def _document(text: str, **metadata: object) -> Document:
     return Document(page_content=text, metadata={"source": "a", "title": "a", **metadata})
 
@@ -45,7 +50,7 @@ def _solid(text: str) -> str:
 def test_chunks_hold_the_whole_text_in_order(text: str, sizes: tuple[int, int], kind: dict[str, str]) -> None:
     assume("---|" not in text)  # A table's header stands in each of its chunks.
     chunks = split([_document(text, start_line=1, **kind)], sizes[0], 0)
-    assert _solid("".join(chunk.page_content for chunk in chunks)) == _solid(text)
+    assert _FENCE.sub("", _solid("".join(chunk.page_content for chunk in chunks))) == _FENCE.sub("", _solid(text))
 
 
 @settings(max_examples=300, deadline=None)
@@ -58,6 +63,9 @@ def test_chunks_have_their_size_and_their_lines(text: str, sizes: tuple[int, int
         assert content.strip()
         assert earlier <= first <= last <= len(lines)
         earlier = first
+        if content not in "\n".join(lines[first - 1 : last]):  # the rest of a long block of code, below its fence
+            fence, content = content.split("\n", 1)
+            assert _FENCE.fullmatch(fence)
         assert content in "\n".join(lines[first - 1 : last])
         assert content.split("\n")[0] in lines[first - 1]
         assert content.split("\n")[-1] in lines[last - 1]
@@ -207,6 +215,47 @@ def test_overlap_begins_at_a_sentence() -> None:
         assert other.page_content.startswith("This is sentence")
         shared = other.page_content.split(".")[0]
         assert shared in one.page_content
+
+
+def test_no_chunk_begins_in_the_middle_of_a_wrapped_sentence() -> None:
+    sentences = [f"Sentence {n} is wrapped at a width\nthat no sentence of it fits." for n in range(40)]
+    chunks = split([_document("\n".join(sentences), media_type="text/x-rst")], 200, 80)
+    assert len(chunks) > 10
+    assert all(chunk.page_content.startswith("Sentence") for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("lead", "line", "end", "kind"),
+    [
+        ("It looks like this:\n\n```\n", "run it\n", "```\n", "text/markdown"),
+        ("It looks like this::\n\n", "    run it\n", "", "text/x-rst"),
+        ("It looks like this:\n\n", "- run it\n", "", "text/markdown"),
+    ],
+)
+def test_what_leads_to_code_or_a_list_stays_with_it(lead: str, line: str, end: str, kind: str) -> None:
+    text = f"{'Words go on here. ' * 10}\n\n{lead}{line * 5}{end}"
+    first, second = split([_document(text, media_type=kind)], 230, 0)
+    assert first.page_content.endswith("on here.")
+    assert second.page_content.startswith("It looks like this:")
+    assert second.page_content.count("run it") == 5
+
+
+def test_each_piece_of_a_long_block_of_code_has_its_fence() -> None:
+    code = "\n".join(f"line {n} of the program" for n in range(60))
+    chunks = split(
+        [_document(f"Before it.\n\n```python\n{code}\n```\n\nBehind it.", media_type="text/markdown")], 300, 60
+    )
+    assert len(chunks) > 4
+    assert all("```python\n" in chunk.page_content for chunk in chunks[:-1])
+    assert "\n".join(chunk.page_content for chunk in chunks).count("line 30 of") == 1
+
+
+def test_a_literal_block_is_not_cut_where_it_fits() -> None:
+    code = "\n\n".join(f"    line {n}" for n in range(8))
+    chunks = split(
+        [_document(f"{'Some words. ' * 14}\n\nThus::\n\n{code}\n\nBehind.", media_type="text/x-rst")], 250, 0
+    )
+    assert [chunk.page_content.count("line ") for chunk in chunks] == [0, 8]
 
 
 def test_sections_share_no_overlap() -> None:

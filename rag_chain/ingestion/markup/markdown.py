@@ -15,7 +15,8 @@ _MAYBE_TITLE = re.compile(r"^ {0,3}#[ \t].*$|^ {0,3}=+[ \t]*$", re.MULTILINE)
 _TITLES_TRIED = 4
 _MARKS = re.compile(r"[\\`*_\[\]<>&!]")
 _VERBATIM = {"fence", "code_block", "table_open", "html_block"}
-_TABLE_HEADER_LINES = 2
+_HEADER_LINES = {"table_open": 2, "fence": 1}
+"""Lines that each piece of a long table or of a long block of code is read with: its columns, its language."""
 _COMMENT_OR_CODE = re.compile(r"`+|<!--")
 _MDX_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
 _MDX_MODULE = re.compile(r"(?:import|export)\s")
@@ -46,7 +47,8 @@ def markdown_sections(text: str, path: HeadingPath | None = None) -> list[Sectio
         if token is None or token.level or token.map is None:
             continue
         start = offsets[token.map[0] + skipped]
-        names = token.map[0] + skipped + _TABLE_HEADER_LINES if token.type == "table_open" else None
+        header_lines = _HEADER_LINES.get(token.type)
+        names = token.map[0] + skipped + header_lines if header_lines else None
         blocks.append(Block(start, len(text), token.type in _VERBATIM, offsets[names] if names else start))
         if token.type == "heading_open" and following is not None:
             starts.append((start, path.enter(int(token.tag[1]), _plain(following.content))))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 
 from rag_chain.ingestion.markup.sections import Block, HeadingPath, Section, line_offsets, sealed_sections
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*\Z")
 _SHORTEST_TOLERATED = 4
+_EXPLICIT = re.compile(r"\.\.\s+\S")
+_CODE_DIRECTIVE = re.compile(r"\.\.\s+(?:[\w-]+:)?(?:code|code-block|sourcecode|parsed-literal|prompt|ipython)::")
 _COMMENT = re.compile(r"^\.\.(?:[ \t]+(?!\[|_|\||[^\s:]+(?:[:+.][^\s:]+)*::(?:\s|$)).*|[ \t]*)$")
 
 
@@ -51,7 +54,30 @@ def rst_sections(text: str) -> list[Section]:
         start = offsets[number - 1 - overlined]
         starts.append((start, path.enter(styles.index(style), title.strip())))
         blocks += [Block(start, len(text)), Block(offsets[number + 1], len(text))]
-    return sealed_sections(text, starts, blocks)
+    blocks = sorted([*blocks, *_indented_blocks(lines, offsets)], key=lambda block: block.start)
+    last_of_each = {block.start: block for block in blocks}
+    return sealed_sections(text, starts, list(last_of_each.values()))
+
+
+def _indented_blocks(lines: Sequence[str], offsets: Sequence[int]) -> Iterator[Block]:
+    """Directives and literal blocks with what is indented below them, and the text after each."""
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        is_directive = _EXPLICIT.match(line)
+        if not is_directive and not (line.rstrip().endswith("::") and not line[0].isspace()):
+            number += 1
+            continue
+        end = number + 1
+        while end < len(lines) and (not lines[end].strip() or lines[end][0].isspace()):
+            end += 1
+        is_code = not is_directive or _CODE_DIRECTIVE.match(line)
+        first = number if is_directive else number + 1
+        if first < end:
+            yield Block(offsets[_lead_in(lines, first)], offsets[first])
+            yield Block(offsets[first], offsets[end], verbatim=bool(is_code))
+            yield Block(offsets[end], offsets[-1])
+        number = end
 
 
 def visible_rst(text: str) -> str:
@@ -76,3 +102,15 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
     )
+
+
+def _lead_in(lines: Sequence[str], number: int) -> int:
+    """Where the paragraph that leads to line ``number`` begins; ``number`` itself where none does."""
+    last = number - 1
+    while last >= 0 and not lines[last].strip():
+        last -= 1
+    if last < 0 or not lines[last].rstrip().endswith(":"):
+        return number
+    while last > 0 and lines[last - 1].strip() and not lines[last - 1][0].isspace():
+        last -= 1
+    return last

@@ -7,14 +7,19 @@ from collections.abc import Callable, Sequence
 from langchain_core.documents import Document
 
 from rag_chain.follow_ups import asks_for_more
+from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
+from rag_chain.models.local import e5
 from rag_chain.models.local.minilm import MiniLMEmbeddings
 from rag_chain.models.local.question_kinds import QuestionKind
 from rag_chain.models.local.quotes import Chosen
 from rag_chain.models.local.reading_on import read_on, without_said
-from rag_chain.models.local.selection import Selection, select
+from rag_chain.models.local.selection import Encoder, Selection, select
 from rag_chain.models.local.units import units
 from rag_chain.models.local.words import Weights
 from rag_chain.prompts import Source, title_of
+
+_READ = 500
+"""Characters of a source by which its language is judged."""
 
 
 class Answerer:
@@ -28,7 +33,8 @@ class Answerer:
     """
 
     def __init__(self, weights: Callable[[], Weights] | None = None) -> None:
-        self._encoder = MiniLMEmbeddings()
+        self._encoder: Encoder = MiniLMEmbeddings()
+        self._foreign: Encoder | None = None
         self._weights = weights
 
     def select(self, question: str, standalone: str, sources: Sequence[Source], said: str = "") -> Selection:
@@ -49,7 +55,18 @@ class Answerer:
                 return Selection(Chosen(more, more[0]), 1.0, list(titles), QuestionKind("fact"))
             found = without_said(found, said)
         weights = self._weights() if self._weights else None
-        return select(question, standalone, found, titles, self._encoder, weights)
+        encoder = self._encoder_for(question, sources)
+        return select(question, standalone, found, titles, encoder, weights, said)
+
+    def _encoder_for(self, question: str, sources: Sequence[Source]) -> Encoder:
+        """The encoder for English, or the one for other languages, where it is installed."""
+        if not is_surely_foreign(question) and all(language_of(s.text[:_READ]) == DEFAULT for s in sources[:1]):
+            return self._encoder
+        if not e5.is_installed():
+            return self._encoder
+        if self._foreign is None:
+            self._foreign = e5.CenteredE5()
+        return self._foreign
 
     def score(self, question: str, standalone: str, documents: Sequence[Document]) -> float:
         """Return how likely it is that documents answer a question, 0 to 1."""

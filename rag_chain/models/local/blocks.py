@@ -10,58 +10,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import dedent
 
+from rag_chain.models.local.block_marks import (
+    ADMONITION,
+    ADORNMENT,
+    CODE_DIRECTIVES,
+    CODE_FENCE,
+    CODE_LINE,
+    DIRECTIVE,
+    EXPLICIT,
+    FENCE,
+    FIELD,
+    HEADING,
+    INCLUDE,
+    ITEM,
+    LOG,
+    MOST_TERM,
+    OPTION,
+    PIPE_RULE,
+    PROMPT,
+    PROSE,
+    PROSE_DIRECTIVES,
+    RECORD,
+    RST_OPTION,
+    SIMPLE_RULE,
+    SKIPPED_DIRECTIVES,
+    SKIPPED_LINE,
+    TAB,
+    TABLE_DIRECTIVES,
+    TITLE,
+)
 from rag_chain.models.local.tables import directive_rows, grid_rows, pipe_rows, row_text, simple_rows
-
-_HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*$")
-_ADORNMENT = re.compile(r"([=\-~^\"'`+*#.:_])\1{2,}$")
-_FENCE = re.compile(r"(`{3,}|~{3,}|:{3,})\s*(.*)$")
-_ITEM = re.compile(r"([-*+•–◦‣]|\d{1,3}[.)]|#\.|\(?[a-z]\))\s+(?=\S)")
-_OPTION = re.compile(r"(-{1,2}\w[\w-]*(?:(?:, |[ =/|])[-<\[A-Z][^\s,=/|]*)*)(?:\s{2,}(\S.*))?$")
-_DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:+-]+)::\s*(.*)$")
-_EXPLICIT = re.compile(r"\.\.(?:\s|$)")
-_RST_OPTION = re.compile(r":[\w -]+:(?:\s|$)")
-_FIELD = re.compile(
-    r":(?:(?:param|parameter|arg|type|raises?|returns?|rtype|keyword|var|ivar)\b\s?)?([^:`\n]*):\s+(\S.*)$"
-)
-_SKIPPED_LINE = re.compile(
-    r"\[[^\]^]+\]:\s*\S+.*$|\([\w.:-]+\)=$|<!--.*-->$|\[!\w+\]$|</?\w+[^<>]*>$|\{[%{].*[%}]\}$|\[TOC\]$|__ \S+$"
-    r"|(?:\.\.\s*)?_[\w .-]+:(?:\s+\S+)?$|[a-z-]+::$"
-)
-_PIPE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*\|?$")
-_SIMPLE_RULE = re.compile(r"=+(?:\s+=+)+$")
-_PROMPT = re.compile(
-    r"(?:>>>|\.\.\.|In ?\[\d*\]:|Out ?\[\d*\]:|[$%❯➜](?=\s)|(?:\(\w+\)\s)?[\w.-]+@[\w.-]+[:~][^\s]*[$#]"
-    r"|PS [A-Z]:\\)\s?"
-)
-_SHELL_QUOTE = re.compile(r">\s+(?!\[!)(.*)$")
-_LOG = re.compile(
-    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\[?\d\d:\d\d:\d\d[\].,\s]|\[?(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE"
-    r"|FATAL)\]?\s*[:|\[]"
-    r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d |Traceback \(most|File \"[^\"]+\", line \d"
-)
-_CODE_LINE = re.compile(
-    r"\s*(?://.*|[\w.\"'-]+ = \S.*|\[\[?[\w.\"'<>*-]+\]\]?|#\s?\S.*|[\])}]+[,;]?|\.\.\.|.*[;{}]"
-    r"|(?:use|fn|pub|let|mod|impl|import|from|def|class|return|const|var)\s.*[;{:(])\s*$"
-)
-"""A line of a program or of a file of settings, where nothing marks it as code, as in a page's text."""
-_CODE_FENCE = re.compile(r"(?:`{3,}|~{3,})(.*)$")
-_RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
-_PROSE = re.compile(r"[\"'“(«„¿¡]?[^\W\d_]")
-_PROSE_DIRECTIVES = frozenset(
-    """admonition attention caution danger deprecated deprecated-removed epigraph error hint important note pull-quote
-    seealso sidebar tip topic versionadded versionchanged versionremoved warning container only glossary
-    describe details dropdown tab tabs""".split()  # noqa: SIM905
-)
-_CODE_DIRECTIVES = frozenset(
-    ["code", "code-block", "sourcecode", "parsed-literal", "doctest", "ipython", "prompt", "testcode", "productionlist"]
-)
-_TABLE_DIRECTIVES = frozenset(["list-table", "csv-table"])
-_SKIPPED_DIRECTIVES = frozenset(
-    """autoclass autofunction automodule automethod contents currentmodule default-domain figure highlight image include
-    index literalinclude meta module moduleauthor plot raw role sectionauthor tabularcolumns toctree graphviz
-    math mermaid video""".split()  # noqa: SIM905
-)
-_MOST_TERM = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +80,14 @@ def _end_of_cut_code(lines: Sequence[str]) -> int:
     A fence that opens a block may name a language, and one that ends it can't.
     """
     fences = [
-        (place, fence[1].strip()) for place, line in enumerate(lines) if (fence := _CODE_FENCE.match(line.strip()))
+        (place, fence[1].strip()) for place, line in enumerate(lines) if (fence := CODE_FENCE.match(line.strip()))
     ]
     if not fences or fences[0][1]:
         return 0
     end = fences[0][0]
     is_contradiction = any(name for _, name in fences[1::2])
     before = [line for line in lines[:end] if line.strip()]
-    alike = sum(bool(_CODE_LINE.match(line)) or (line[:2] == "  " and line[-1] not in ".:") for line in before)
+    alike = sum(bool(CODE_LINE.match(line)) or (line[:2] == "  " and line[-1] not in ".:") for line in before)
     return end if before and (is_contradiction or 2 * alike > len(before)) else 0
 
 
@@ -139,38 +117,40 @@ class _Reader:
 
     def _next(self, line: str, leads: bool) -> Iterator[Block]:
         bare = line.strip()
-        if fence := _FENCE.match(bare):
+        if fence := FENCE.match(bare):
             yield from self._fenced(fence[1], fence[2])
-        elif directive := _DIRECTIVE.match(bare):
+        elif ADMONITION.match(bare) or TAB.match(bare):
+            yield from self._boxed(_indent(line), is_tab=bare.startswith("==="))
+        elif directive := DIRECTIVE.match(bare):
             yield from self._directive(directive[1], directive[2])
-        elif _EXPLICIT.match(bare):
+        elif EXPLICIT.match(bare):
             self._at += 1
             self._indented()
-        elif _SKIPPED_LINE.match(bare):
+        elif SKIPPED_LINE.match(bare):
             self._at += 1
-        elif heading := _HEADING.match(line):
+        elif heading := HEADING.match(line):
             self._at += 1
             yield Block("heading", heading[1])
         elif rows := self._table(bare):
             yield from (Block("row", row_text(header, cells)) for header, cells in rows)
-        elif _ADORNMENT.fullmatch(bare):
+        elif ADORNMENT.fullmatch(bare):
             self._at += 1
         elif self._is_underlined(line):
             self._at += 2
             yield Block("heading", bare)
-        elif _PROMPT.match(bare) or _LOG.match(bare) or self._is_bare_code():
+        elif PROMPT.match(bare) or LOG.match(bare) or self._is_bare_code():
             yield Block("code", self._until_blank())
         elif bare.startswith(">"):
             yield from self._quote()
         elif _indent(line) >= 4 and not self._looks_like_prose():
             yield Block("code", "\n".join(self._indented(_indent(line))))
-        elif option := _OPTION.match(bare):
+        elif option := OPTION.match(bare):
             yield from self._option(option[1], option[2] or "")
-        elif (field := _FIELD.match(bare)) and bare.startswith(":"):
+        elif (field := FIELD.match(bare)) and bare.startswith(":"):
             self._at += 1
             text = " ".join([field[2], *self._continued(_indent(line))])
             yield Block("item", f"{field[1]}: {text}" if field[1] else text)
-        elif _ITEM.match(bare):
+        elif ITEM.match(bare):
             yield from self._item(line)
         else:
             yield from self._paragraph(line)
@@ -181,7 +161,7 @@ class _Reader:
         while end < len(self._lines) and self._lines[end].strip():
             end += 1
         lines = self._lines[self._at : end]
-        return len(lines) > 1 and all(_CODE_LINE.match(line) for line in lines)
+        return len(lines) > 1 and all(CODE_LINE.match(line) for line in lines)
 
     def _fenced(self, mark: str, info: str) -> Iterator[Block]:
         self._at += 1
@@ -191,22 +171,32 @@ class _Reader:
         body = self._lines[start : self._at]
         self._at += 1
         name = info.strip("{} ").split(" ")[0].split("}")[0].strip("{}")
-        if mark.startswith(":") or (info.startswith("{") and name in _PROSE_DIRECTIVES):
+        if mark.startswith(":") or (info.startswith("{") and name in PROSE_DIRECTIVES):
             yield from _Reader(_without_options(body)).blocks()
-        elif not (info.startswith("{") and name in _SKIPPED_DIRECTIVES) and any(line.strip() for line in body):
+        elif not (info.startswith("{") and name in SKIPPED_DIRECTIVES) and not all(
+            INCLUDE.match(line) or not line.strip() for line in body
+        ):
             yield Block("code", dedent("\n".join(body)).strip("\n"))
+
+    def _boxed(self, indent: int, *, is_tab: bool) -> Iterator[Block]:
+        """A box or a tab of MkDocs: what is indented below it. Of tabs that say the same, the first is read."""
+        self._at += 1
+        yield from _Reader(self._indented(indent + 1)).blocks()
+        while is_tab and self._at < len(self._lines) and TAB.match(self._lines[self._at].strip()):
+            self._at += 1
+            self._indented(indent + 1)
 
     def _directive(self, name: str, argument: str) -> Iterator[Block]:
         self._at += 1
         body = self._indented()
         name = name.rpartition(":")[2]
-        if name in _SKIPPED_DIRECTIVES:
+        if name in SKIPPED_DIRECTIVES:
             return
         content = _without_options(body)
-        if name in _CODE_DIRECTIVES:
+        if name in CODE_DIRECTIVES:
             if any(content):
                 yield Block("code", dedent("\n".join(content)).strip("\n"))
-        elif name in _TABLE_DIRECTIVES:
+        elif name in TABLE_DIRECTIVES:
             yield from (Block("row", row_text(header, cells)) for header, cells in directive_rows(name, body))
         elif name.startswith(("version", "deprecated")):
             verb = {"versionadded": "Added", "versionchanged": "Changed", "versionremoved": "Removed"}.get(name)
@@ -216,7 +206,7 @@ class _Reader:
             yield Block("sentence", f"{told}: {text}" if text else f"{told}.")
         elif name == "rubric":
             yield Block("heading", argument)
-        elif name in _PROSE_DIRECTIVES:
+        elif name in PROSE_DIRECTIVES:
             lines = [argument, *content] if argument and name not in ("glossary", "only", "container") else content
             yield from _Reader(dedent("\n".join(lines)).splitlines()).blocks()
         else:  # an entry: its signature is the heading of what it says
@@ -230,17 +220,17 @@ class _Reader:
         if bare.startswith(("+-", "+=")):
             lines = self._while(lambda line: line.startswith(("+", "|")))
             return grid_rows(lines)
-        if bare.startswith("|") or ("|" in bare and "-" in following and _PIPE_RULE.fullmatch(following)):
+        if bare.startswith("|") or ("|" in bare and "-" in following and PIPE_RULE.fullmatch(following)):
             if bare.startswith("| ") and not bare.endswith("|") and "|" not in bare[1:]:
                 return []  # a line block of reStructuredText
             lines = self._while(lambda line: "|" in line)
             return pipe_rows(lines)
-        if _SIMPLE_RULE.fullmatch(bare):
+        if SIMPLE_RULE.fullmatch(bare):
             end = start + 1
             rules = 1
             while end < len(self._lines) and rules < 3:
                 line = self._lines[end].strip()
-                if _SIMPLE_RULE.fullmatch(line):
+                if SIMPLE_RULE.fullmatch(line):
                     rules += 1
                 elif not line and rules == 2 and end > start + 2:
                     break
@@ -258,8 +248,8 @@ class _Reader:
 
     def _is_underlined(self, line: str) -> bool:
         following = self._lines[self._at + 1].strip() if self._at + 1 < len(self._lines) else ""
-        return bool(_ADORNMENT.fullmatch(following)) and (
-            len(following) >= min(len(line.strip()), 4) and not _ITEM.match(line.strip())
+        return bool(ADORNMENT.fullmatch(following)) and (
+            len(following) >= min(len(line.strip()), 4) and not ITEM.match(line.strip())
         )
 
     def _quote(self) -> Iterator[Block]:
@@ -269,7 +259,7 @@ class _Reader:
         lines = [re.sub(r"^\s*>\s?", "", line) for line in self._lines[start : self._at]]
         after = self._lines[self._at] if self._at < len(self._lines) else ""
         text = " ".join(lines).strip()
-        is_shell = not _PROSE.match(text) or (
+        is_shell = not PROSE.match(text) or (
             all(line and line[0].islower() and not line.endswith((".", "!", "?", ",", ":")) for line in lines)
             and (bool(after.strip()) or len(text.split()) < 3)
         )
@@ -290,7 +280,7 @@ class _Reader:
     def _item(self, line: str) -> Iterator[Block]:
         indent = _indent(line)
         bare = line.strip()
-        mark = _ITEM.match(bare)
+        mark = ITEM.match(bare)
         if mark is None:  # the caller has seen one
             return
         self._at += 1
@@ -308,8 +298,8 @@ class _Reader:
                 following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
                 if (
                     _indent(following) <= indent
-                    or not _PROSE.match(following.strip())
-                    or _OPTION.match(following.strip())
+                    or not PROSE.match(following.strip())
+                    or OPTION.match(following.strip())
                 ):
                     break
                 if _indent(following) >= indent + 6 and (lines or [""])[-1].endswith(":"):
@@ -317,7 +307,7 @@ class _Reader:
                 self._at += 1
                 continue
             if _starts_block(bare) or (
-                _indent(line) <= indent and (self._lines[self._at - 1] == "" or _OPTION.match(bare))
+                _indent(line) <= indent and (self._lines[self._at - 1] == "" or OPTION.match(bare))
             ):
                 break
             lines.append(bare)
@@ -339,10 +329,13 @@ class _Reader:
                 return
             lines.append(bare)
             self._at += 1
-        if len(lines) > 1 and all(_RECORD.match(each) for each in lines):
+        if len(lines) > 1 and all(RECORD.match(each) for each in lines):
             yield Block("row", "; ".join(each.rstrip(";") for each in lines))
             return
         text = " ".join(lines)
+        if len(lines) == 1 and self._is_title(text):
+            yield Block("heading", text)
+            return
         literal = text.endswith("::")
         if literal:
             text = text[:-1] if len(text) > 2 and text[-3] != " " else text[:-2].rstrip()
@@ -353,9 +346,16 @@ class _Reader:
             if any(body):
                 yield Block("code", dedent("\n".join(body)).strip("\n"))
 
+    def _is_title(self, text: str) -> bool:
+        """Whether a line by itself is the title of the paragraph below it, as in plain text."""
+        if not TITLE.fullmatch(text) or self._at + 1 >= len(self._lines) or self._lines[self._at].strip():
+            return False
+        below = self._lines[self._at + 1].strip()
+        return len(below) > len(text) and bool(PROSE.match(below)) and not _starts_block(below)
+
     @staticmethod
     def _is_term(line: str) -> bool:
-        return len(line) <= _MOST_TERM and not line.endswith((".", "!", "?", ":", ",", "。"))
+        return len(line) <= MOST_TERM and not line.endswith((".", "!", "?", ":", ",", "。"))
 
     def _looks_like_prose(self) -> bool:
         """Whether an indented paragraph is one of sentences."""
@@ -363,7 +363,7 @@ class _Reader:
         while end < len(self._lines) and self._lines[end].strip():
             end += 1
         text = " ".join(line.strip() for line in self._lines[self._at : end])
-        if _ITEM.match(text):
+        if ITEM.match(text):
             return True
         first = text[:1]
         return (
@@ -391,14 +391,14 @@ class _Reader:
 
 def _starts_block(bare: str) -> bool:
     return bool(
-        _ITEM.match(bare) or _FENCE.match(bare) or _HEADING.match(bare) or _EXPLICIT.match(bare) or _PROMPT.match(bare)
-        or bare.startswith((">", "| ")) or _LOG.match(bare) or _SKIPPED_LINE.match(bare) or _ADORNMENT.fullmatch(bare)
+        ITEM.match(bare) or FENCE.match(bare) or HEADING.match(bare) or EXPLICIT.match(bare) or PROMPT.match(bare)
+        or bare.startswith((">", "| ")) or LOG.match(bare) or SKIPPED_LINE.match(bare) or ADORNMENT.fullmatch(bare)
         or bare.startswith(("+--", "+=="))
     )  # fmt: skip
 
 
 def _without_options(lines: Sequence[str]) -> list[str]:
     start = 0
-    while start < len(lines) and _RST_OPTION.match(lines[start].strip()):
+    while start < len(lines) and RST_OPTION.match(lines[start].strip()):
         start += 1
     return list(lines[start:])

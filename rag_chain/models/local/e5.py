@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from rag_chain.errors import ConfigurationError
+from rag_chain.fixed_sentences import SENTENCES
+from rag_chain.languages import LANGUAGES, language_of
 from rag_chain.models.local.loading import Once, cut_into_windows
 from rag_chain.models.local.sentences import SentenceEmbeddings
 from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
@@ -14,6 +20,9 @@ from rag_chain.models.local.weights import INSTALL_LOCAL, DataFile, open_graph
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
     from tokenizers import Tokenizer
+
+_ROLE_TOKENS = 2
+"""Tokens of the word "query:" before a text."""
 
 MAX_TOKENS = 512
 """Of a window; a longer text is read in several."""
@@ -37,6 +46,8 @@ class E5Embeddings(SentenceEmbeddings):
         ConfigurationError: a package is missing, or holds another file than expected.
     """
 
+    is_multilingual = True
+
     def __init__(self) -> None:
         tokenizer, session, self._characters = _load()
         super().__init__(tokenizer, session)
@@ -53,6 +64,45 @@ class E5Embeddings(SentenceEmbeddings):
 
     def _prepare(self, role: str, text: str) -> str:
         return unicodedata.normalize("NFC", role + text).translate(self._characters)
+
+
+class CenteredE5(E5Embeddings):
+    """``E5Embeddings`` less what all texts of a language have in common, so that unlike texts have cosines about 0.
+
+    The mean of a model's vectors says nothing about a text; without it cosines tell more (Mu and Viswanath 2018,
+    arXiv:1702.01417). Here it is the mean of some sentences of the text's language.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        by_language = {code: [texts[code] for texts in SENTENCES.values() if code in texts] for code in LANGUAGES}
+        self._means = {code: self._plain(texts).mean(0) for code, texts in by_language.items()}
+        self._token_means = {
+            code: np.concatenate([self._tokens(text) for text in texts]).mean(0) for code, texts in by_language.items()
+        }
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return unit vectors, ``float32[texts, 384]``."""
+        vectors = self._plain(texts) - np.array([self._means[language_of(text)] for text in texts])
+        unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def token_cosines(self, one: str, other: str) -> npt.NDArray[np.float32]:
+        """Return the cosines of each token of a text with each of another, ``float32[tokens, other tokens]``."""
+        first, second = map(self._centered_tokens, (one, other))
+        cosines: npt.NDArray[np.float32] = first @ second.T
+        return cosines
+
+    def _centered_tokens(self, text: str) -> npt.NDArray[np.float32]:
+        vectors = self._tokens(text) - self._token_means[language_of(text)]
+        unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def _tokens(self, text: str) -> npt.NDArray[np.float32]:
+        return self.token_vectors(self._prepare("query: ", text))[_ROLE_TOKENS:]
+
+    def _plain(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return super().embed([self._prepare("query: ", text) for text in texts])
 
 
 def is_installed() -> bool:

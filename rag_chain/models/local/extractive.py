@@ -30,6 +30,7 @@ _WORD = re.compile(r"\s*\S+|\s+$")
 _LEAST_WORDS = 2
 _LEANING = 0.5
 _NEGATED = re.compile(r"\b(?:not|never|cannot|no|none|neither|nicht|kein\w*|nie)\b|n['’]t\b|不|没有|未", re.IGNORECASE)
+_CONTRAST = re.compile(r"\b(?:but|although|though|however|while|whereas|aber|jedoch|sondern)\b|;|但", re.IGNORECASE)
 _HEDGED = re.compile(
     r"\b(?:if|unless|only|except|may|might|could|should|some|sometimes|usually|often|without|wenn|nur|außer|kann|könnte"
     r"|manchmal|oft)\b|如果|只|可能",
@@ -155,7 +156,7 @@ def verdict(question: str, selected: Selection) -> str:
     if len(asked) < _LEAST_WORDS or not asked <= set(stems(best.text)) or _HEDGED.search(best.text):
         return ""
     is_negative = bool(_NEGATED.search(best.text))
-    if _NEGATED.search(question):
+    if _NEGATED.search(question) or (is_negative and _CONTRAST.search(best.text)):
         return ""
     return sentence("no" if is_negative else "yes", language_of(question)) + " "
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,11 @@ BORROWED = 0.25
 """Weight of a word that only the standalone question holds, where one of the question has 1."""
 
 _FROM_HEADING = 0.5
+_WORD = re.compile(r"[^\W_]+")
+_TELLING = 500
+"""Chunks of an index whose words are those of its subject."""
+_OUTER = 0.7
+"""What a heading further out counts, where the innermost counts 1."""
 _MARGIN_OF_ONE = 0.1  # As much as between the two best of many sources.
 _DEPENDENT = re.compile(
     r"(?:It|They|He|She|This|That|These|Those|Its|Their|His|Her|However|But|And|Also|Then|Therefore|Thus|So|Such|Both"
@@ -53,10 +58,12 @@ class Measured:
         features: ``float64[n, len(UNIT_FEATURES)]``.
         with_heading: the same, where a word that only the heading or title holds counts half.
         fits: whether a unit holds what the question asks for first (n,).
+        headed: how well the unit's heading names what is asked (n,), 0 to 1.
         source: place of each unit's source among the sources, best first (n,).
         words: stems of each unit.
         about: stems of each unit's heading and title.
         terms: stem of the question -> weight.
+        unseen: share of the question's weighted words that no document holds, 0 to 1; few documents tell less.
     """
 
     cosines: Floats
@@ -64,10 +71,12 @@ class Measured:
     with_heading: Floats
     features: Floats
     fits: npt.NDArray[np.bool_]
+    headed: Floats
     source: npt.NDArray[np.int64]
     words: list[list[str]]
     about: list[set[str]]
     terms: Mapping[str, float]
+    unseen: float
 
 
 def measure(
@@ -79,6 +88,7 @@ def measure(
     towards: Vectors,
     vectors: Vectors,
     weights: Weights | None = None,
+    language: str = "en",
 ) -> Measured:
     """Measure units.
 
@@ -90,15 +100,18 @@ def measure(
         towards: the vector of the question (dimension,).
         vectors: of the units (n, dimension).
         weights: of stems in the index; by default those that the units give.
+        language: of the question, ISO 639-1.
     """
-    words = [stems(unit.text) for unit in units]
+    words = [stems(unit.text, language) for unit in units]
     sets = [set(each) for each in words]
-    about = [set(stems(f"{titles.get(unit.number, '')} {unit.context}")) for unit in units]
-    own = dict.fromkeys(stems(question), 1.0)
-    raw = dict.fromkeys(stems(standalone), BORROWED) | own
+    about = [set(stems(f"{titles.get(unit.number, '')} {unit.context}", language)) for unit in units]
+    own = dict.fromkeys(stems(question, language), 1.0)
+    raw = dict.fromkeys(stems(standalone, language), BORROWED) | own
     local = Weights.over(words)
     terms = {t: w * (weights.of(t) if weights else local.of(t)) for t, w in raw.items()}
     whole = sum(terms.values()) or 1.0
+    unseen = sum(w for t, w in terms.items() if weights is not None and not weights.count(t)) / whole
+    unseen *= min(1.0, weights.total / _TELLING) if weights is not None else 0.0
 
     def share(*held: tuple[set[str], float]) -> float:
         return sum(w * max((much for words, much in held if t in words), default=0.0) for t, w in terms.items()) / whole
@@ -117,7 +130,8 @@ def measure(
     held = [set().union(*(sets[i] | about[i] for i in np.flatnonzero(source == s))) for s in range(len(order))]
     source_overlap = np.array([share((each, 1.0)) for each in held])
     first = np.array([int(np.flatnonzero(source == s)[0]) for s in range(len(order))])
-    fits = np.array([kind.fits(unit.text) for unit in units])
+    said_in_question = {word.lower() for word in _WORD.findall(f"{question} {standalone}")}
+    fits = np.array([kind.fits(_without(unit.text, said_in_question)) for unit in units])
     features = np.column_stack([
         cosines,
         cosines - cosines.max(),
@@ -140,7 +154,32 @@ def measure(
         overlap - overlap.max(),
         [len(each) < 3 for each in words],
     ]).astype(np.float64)  # fmt: skip
-    return Measured(cosines, overlap, with_heading, features, fits, source, words, about, terms)
+    paths = {
+        number: [set(stems(part, language)) for part in title.split(" > ")[1:-1]] for number, title in titles.items()
+    }
+    headed = np.array(
+        [
+            max(
+                _headed(set(stems(unit.context, language)), terms, whole),
+                _OUTER * max((_headed(outer, terms, whole) for outer in paths.get(unit.number, ())), default=0.0),
+            )
+            for unit in units
+        ]
+    )
+    return Measured(cosines, overlap, with_heading, features, fits, headed, source, words, about, terms, unseen)
+
+
+def _without(text: str, words: Collection[str]) -> str:
+    """The text without the names that the question itself has: they answer nothing."""
+    return _WORD.sub(lambda found: "" if found[0].lower() in words and found[0][0].isupper() else found[0], text)
+
+
+def _headed(heading: set[str], terms: Mapping[str, float], whole: float) -> float:
+    """Share of the question that a heading holds, times the share of the heading that the question holds."""
+    if not heading:
+        return 0.0
+    held = heading & terms.keys()
+    return sum(terms[t] for t in held) / whole * len(held) / len(heading)
 
 
 def evidence(

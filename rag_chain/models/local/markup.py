@@ -27,6 +27,8 @@ _TAG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ANCHOR = re.compile(r"\s*(?:\{#[\w-]+[^{}]*\}|¶|\[¶\]\(#[^)]*\)|\\?#\s*$)")
+_ATTRIBUTES = re.compile(r"(?<=[\])`*_\w])\{:?(?: *[.#][\w-]+| *[\w-]+=(?:\"[^\"]*\"|[\w-]+))+ *\}")
+"""Classes and attributes behind a link or a heading, as MkDocs and Pandoc have them."""
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|~-])")
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
 _LINK_OF_CODE = re.compile(
@@ -43,6 +45,7 @@ def without_markup(text: str) -> str:
     Images, anchors and HTML tags are left out; of a link the text stays. Code spans keep their backquotes, and nothing
     within them is markup.
     """
+    text = _ATTRIBUTES.sub("", text)
     text = _ROLE.sub(_title_of_target, _MYST_ROLE.sub(_title_of_target, text))
     text = _REFERENCE.sub(r"\1", _LITERAL.sub(r"`\1`", text))
     text = _LINK_OF_CODE.sub(lambda found: found["code"] or found["text"], text)

@@ -42,6 +42,7 @@ _DEFAULT = re.compile(
 _NAME = re.compile(r"(?<=\w[ ,])[A-Z][a-z]+|[\u4e00-\u9fff\u30a0-\u30ff]{2,}|\b[A-Z]{2,}\b")
 _PLACE = re.compile(
     r"\b(?:in|at|on|from|near|under|of|inside|within|to|bei|im|auf|aus|nach)\s+(?:the\s+)?[`A-Z~/.]|[/~]\w+|[在于]"
+    r"|\b(?:stored|kept|saved|located|found|placed|held|written|lives?|sits?) (?:in|on|at|under|inside|with)\b"
 )
 
 # What a question asks for, and what an answer to it holds.
@@ -139,6 +140,19 @@ _COMPARE = (
     re.compile(r"\bUnterschied\w*\s+zwischen\s+(?P<a>.+?)\s+und\s+(?P<b>.+?)[?.!]*$", re.I),
     re.compile(r"(?P<a>[^，,\s]+?)(?:和|与|跟)(?P<b>.+?)(?:之间)?(?:的|有什么|有何)(?:区别|不同|差异|差别)"),
 )
+
+
+_ASKS = re.compile(
+    r"\b(what|which|why|how|when|where|who|whose|is|are|does|do|can|could|should|must|may|was|were|wie|warum|wann|wo|wer"
+    r"|was|welche\w?|kann|darf|muss)\b",
+    re.I,
+)
+
+
+def asks_alike(question: str, other: str) -> bool:
+    """Whether two questions begin to ask with the same word; one in which none of them stands is like any."""
+    words = [found[1].lower() for found in map(_ASKS.search, (question, other)) if found]
+    return len(words) < 2 or words[0] == words[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,11 +23,18 @@ _NEAR_BEST = 2.5
 """In logits below the best: what is quoted with it."""
 _NEAR_BEST_FACT = 2.5
 _NEAR_BEST_ROW = 0.3
+_NEAR_FIT = {True: (3.5, 5.0), False: (6.0, float("inf"))}
+"""The same of how well a sentence fits by itself: of a fact, and of anything else. Below headings a section says many
+things, of which the next one is seldom asked for too; a passage without one is about one thing."""
 _LEAST = -1.6
 """Logit of what may be quoted beside the best."""
 _FRAGMENT = 4
 """Words of a list item that needs its lead-in."""
 _REPEAT = 0.8
+_CATAPHOR = re.compile(
+    r"^(?:These|Those|The following|Here)\b|\b(?:the following|as follows|below)\b|^(?:Diese|Folgende)\b"
+    r"|\bfolgende[nrs]?\b|以下|如下"
+)
 _OVERVIEW = 3
 
 
@@ -43,18 +51,28 @@ class Chosen:
     best: Unit | None = None
 
 
-def quotes(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> Chosen:
+def quotes(
+    kind: QuestionKind,
+    found: Sequence[Unit],
+    logits: Floats,
+    fits: Floats,
+    best: int,
+    *,
+    is_named: bool = False,
+) -> Chosen:
     """Return what to quote of the units of all sources.
 
     Args:
         found: in the order of the sources.
         logits: how likely each is part of an answer (n,); minus infinity for what is not to be quoted by itself.
+        fits: how well each fits the question by itself (n,); minus infinity as in ``logits``.
         best: place of the one that answers best.
+        is_named: whether its heading says what the question asks, so that a list below it is the answer.
     """
     if kind.name == "compare":
         places, best = _compared(kind, found, logits)
     else:
-        places = _around(kind, found, logits, best)
+        places = _around(kind, found, logits, fits, best, is_named=is_named)
     return Chosen([found[i] for i in _without_repeats(places, found, best)], found[best])
 
 
@@ -74,16 +92,19 @@ def overview(found: Sequence[Unit], titles: Mapping[int, str]) -> Chosen:
     return Chosen(picked, picked[0] if picked else None)
 
 
-def _around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
+def _around(
+    kind: QuestionKind, found: Sequence[Unit], logits: Floats, fits: Floats, best: int, *, is_named: bool
+) -> list[int]:
     unit = found[best]
     lead = _lead_of(found, best)
-    if unit.introduces:
-        return [best, *_block_below(found, best)]
+    if leads(found, best):
+        first = best if unit.introduces else _announcement(found, best)
+        return [*range(first, best + 1), *_block_below(found, best)]
     if unit.kind == "code":
         return [*([lead] if lead is not None else []), best]
     if unit.kind in ("item", "row"):
         members = _members(found, best)
-        wanted = kind.name in ("list", "how_to") and unit.kind == "item"
+        wanted = (is_named or kind.name in ("list", "how_to")) and unit.kind == "item"
         if wanted or (lead is not None and np.isfinite(logits[lead]) and logits[lead] >= logits[best] - _NEAR_BEST):
             whole = members if len(members) <= _MOST_ITEMS else _closest(members, best)
             return [*([lead] if lead is not None else []), *whole]
@@ -93,10 +114,12 @@ def _around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int
         picked = sorted({best, *sorted(near, key=lambda i: -logits[i])[: _MOST_FACTS + 1]})
         needs_lead = lead is not None and len(unit.text.split()) <= _FRAGMENT and unit.text.isascii()
         return [*([lead] if needs_lead and lead is not None else []), *picked]
-    return _sentences_around(kind, found, logits, best)
+    return _sentences_around(kind, found, logits, fits, best, is_named=is_named)
 
 
-def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
+def _sentences_around(
+    kind: QuestionKind, found: Sequence[Unit], logits: Floats, fits: Floats, best: int, *, is_named: bool
+) -> list[int]:
     """The best sentence with the others of its source that answer too, in reading order, and what they need."""
     fact = kind.has_cue or kind.name == "yes_no"
     most = _MOST_FACTS if fact else _MOST_SENTENCES
@@ -104,7 +127,10 @@ def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats,
     top = max(logits[i] for i, unit in enumerate(found) if unit.number == number)
     least = max(top - (_NEAR_BEST_FACT if fact else _NEAR_BEST), _LEAST)
     own = [i for i, unit in enumerate(found) if unit.number == number and unit.kind == "sentence"]
-    same = [i for i in own if logits[i] >= least and not found[i].introduces]
+    window = _NEAR_FIT[bool(found[best].context)][0 if fact else 1]
+    own = [i for i in own if found[i].context == found[best].context or found[i].block == found[best].block]
+    near = [i for i in own if fits[i] >= fits[best] - window or (is_named and kind.fits(found[i].text))]
+    same = [i for i in near if logits[i] >= least and not leads(found, i)]
     if kind.is_exact and kind.fits(found[best].text):
         same = [i for i in same if kind.fits(found[i].text)]
     picked = set(sorted(same, key=lambda i: -logits[i])[:most]) | {best}
@@ -117,9 +143,44 @@ def _sentences_around(kind: QuestionKind, found: Sequence[Unit], logits: Floats,
     whole: list[int] = []
     for i in sorted(picked):
         whole.append(i)
-        if found[i].introduces:
+        if leads(found, i):
             whole += [j for j in _block_below(found, i) if j not in picked]
-    return whole
+    return [*whole, *_steps_below(found, whole, is_wanted=kind.name in ("how_to", "list"))]
+
+
+def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: bool) -> list[int]:
+    """The end of the last quoted paragraph, where it leads to a list or code, with these.
+
+    Unless they are wanted, only what the quoted sentences announce: "These are optional. They are used if found."
+    """
+    last = max(places)
+    unit = found[last]
+    end = last
+    while end + 1 < len(found) and (found[end + 1].number, found[end + 1].block) == (unit.number, unit.block):
+        end += 1
+    if end == last or not leads(found, end) or not (is_wanted or _CATAPHOR.search(unit.text)):
+        return []
+    return [end, *_block_below(found, end)]
+
+
+def leads(found: Sequence[Unit], place: int) -> bool:
+    """Whether a unit leads to the list, table or code below it: by a colon, or as "These are installed with it."."""
+    unit = found[place]
+    after = found[place + 1] if place + 1 < len(found) else None
+    if unit.introduces:
+        return True
+    is_list = after is not None and after.number == unit.number and after.kind in ("item", "row")
+    if not is_list or unit.kind != "sentence":
+        return False
+    return _CATAPHOR.search(found[_announcement(found, place)].text) is not None
+
+
+def _announcement(found: Sequence[Unit], place: int) -> int:
+    """The sentence of the paragraph that announces what is below it, else the one at ``place``."""
+    first = place
+    while first and (found[first - 1].number, found[first - 1].block) == (found[place].number, found[place].block):
+        first -= 1
+    return next((i for i in range(place, first - 1, -1) if _CATAPHOR.search(found[i].text)), place)
 
 
 def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tuple[list[int], int]:
@@ -129,7 +190,12 @@ def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tupl
     sides = [own - set().union(*(other for other in both if other is not own)) or own for own in both]
     words = [set(stems(f"{unit.text} {unit.context}")) for unit in found]
     order = [int(i) for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
-    joint = [i for i in order if all(side and side & words[i] for side in sides)][:2]
+    joint = [i for i in order if all(side and side & words[i] for side in sides)]
+    if joint and found[joint[0]].kind == "row":  # a table that sets them side by side
+        table = (found[joint[0]].number, found[joint[0]].block)
+        rows = [i for i in joint if (found[i].number, found[i].block) == table]
+        return sorted(rows[:_MOST_ITEMS]), rows[0]
+    joint = joint[:2]
     picked = list(joint)
     for side in sides:
         own = [i for i in order if side and side <= words[i] and i not in picked][: 2 - len(joint)]
@@ -146,7 +212,7 @@ def _lead_of(found: Sequence[Unit], place: int) -> int | None:
     before = found[first - 1] if first else None
     if before is None or before.number != found[place].number:
         return None
-    return first - 1 if before.introduces and not before.is_fragment else None
+    return first - 1 if leads(found, first - 1) and not before.is_fragment else None
 
 
 def _block_below(found: Sequence[Unit], place: int) -> list[int]:

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rag_chain.languages import DEFAULT, language_of
+from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
+from rag_chain.models.local.preferences import preferences
 from rag_chain.models.local.question_kinds import QuestionKind, kind_of
 from rag_chain.models.local.quotes import Chosen, overview, quotes
 from rag_chain.models.local.units import Unit
@@ -34,32 +35,33 @@ _PRIOR = float(np.log(3))
 # The weights were fitted where half of the questions have no answer. Of those that people ask their own documents,
 # three in four are taken to have one.
 
-# What a kind of question prefers, in logits.
-_FITS, _DEFINES, _STRUCTURE, _CODE, _ANSWERS = 1.2, 1.5, 0.8, 2.0, 6.0
-_ROW = 2.0
+_HEADED_SCORE = 1.5
+"""What a heading that says the question adds to the score, in logits."""
+_BY_HEADING = 0.8
+"""Share of the question's words that a unit is taken to hold where its heading says just these."""
+_UNSEEN_SCORE, _UNFIT_SCORE = 3.0, 0.7
+"""What it loses by words that no document holds, and by a best unit without what the question asks for."""
+_NAMED = 0.75
+"""How well a heading names the question whose answer is all below it."""
+_SAID = 4.0
+"""What a unit loses, in logits, that the answer before was made of."""
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
-_SAME_QUESTION = 0.6
 _SAYS_LITTLE = 1
 _OWN_WORD = 2.0
 """What the one word of such a question adds, in logits, to a unit that holds it."""
-_NO_FACT = 3.0
-"""What code loses, in logits, where a question asks for a number, a time or a name."""
 _FOREIGN = 20.0
 """In logits: enough for a unit not to be quoted."""
 _HALF = 0.5
 _HELD = 0.12
 """Share of a question's pairs of characters, by their weights, that a unit which answers it holds."""
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
-_COPULA = re.compile(
-    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
-    r"|describes?|defines?|contains?"
-    r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
-    re.I,
-)
 
 
 class Encoder(Protocol):
     """What turns texts into vectors; ``MiniLMEmbeddings`` is one."""
+
+    is_multilingual: bool
+    """Whether it was made for other languages than English too."""
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, ``float32[texts, dimension]``."""
@@ -92,6 +94,7 @@ def select(
     titles: Mapping[int, str],
     encoder: Encoder,
     weights: Weights | None = None,
+    said: str = "",
 ) -> Selection:
     """Return the units that answer a question.
 
@@ -101,13 +104,15 @@ def select(
         found: the units of all sources in their order; the sources best first.
         titles: of the sources, by their number.
         weights: of stems in the index; by default those that the units give.
+        said: the answer before; a question that leans on it seldom asks for the same again.
     """
     kind = _kind(question, standalone)
     if kind.name == "about":
         chosen = overview(found, titles)
         return Selection(chosen, 1.0 if chosen.units else 0.0, list(titles), kind)
     leans = standalone != question
-    little = set(stems(question)) if leans else set()
+    language = _language(question)
+    little = set(stems(question, language)) if leans else set()
     if 0 < len(little) <= _SAYS_LITTLE:
         question = standalone  # "And 130?" alone is near to nothing
     else:
@@ -122,23 +127,45 @@ def select(
     best = considered[int(probabilities.argmax())].number
     text = " ".join(unit.text for unit in found if unit.number == best)
     told = evidence(measured, probabilities, kind, encoder.token_cosines(standalone, text), leans=leans)
-    score = float(_sigmoid(EVIDENCE.logits(told[None]) + _PRIOR)[0])
     preferred = np.full(len(found), -np.inf)
-    preference = _preference(kind, considered, measured)
+    preference = preferences(question, kind, considered, measured)
+    own_words = set(stems(question, language))
+    if leans and own_words:
+        preference -= _SAID * np.array(
+            [
+                unit.kind != "row" and unit.text in said and not own_words & set(stems(unit.text, language))
+                for unit in considered
+            ]
+        )
     if little:
-        preference += _OWN_WORD * np.array([little <= set(stems(unit.text)) for unit in considered])
+        preference += _OWN_WORD * np.array([little <= set(stems(unit.text, language)) for unit in considered])
     preferred[kept] = logits + preference
     closest = list(dict.fromkeys(considered[i].number for i in np.argsort(-logits, kind="stable")))
     # Sources on one subject are alike, so that the sentence itself must say which of them is the best.
     own = np.full(len(found), -np.inf)
-    own[kept] = preference + _WHOLE * logits + _OWN_WORDS * measured.overlap + _OWN_COSINE * measured.cosines
+    words = np.maximum(measured.overlap, _BY_HEADING * measured.headed)
+    own[kept] = preference + _WHOLE * logits + _OWN_WORDS * words + _OWN_COSINE * measured.cosines
     top = int(own.argmax())
-    if language_of(question) != DEFAULT:
+    logit = float(EVIDENCE.logits(told[None])[0]) + _PRIOR
+    if found[top].context:
+        # What has headings is a manual or the like. It says in its own words what it is about, and what it has no word
+        # for is not in it, while a passage of an encyclopedia is asked about in any words.
+        logit += _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
+        logit -= _UNFIT_SCORE * (kind.has_cue and not leans and not measured.fits[kept.index(top)])
+    score = float(_sigmoid(np.array(logit)))
+    if language != DEFAULT and not encoder.is_multilingual:
         # The encoder is for English: in other languages the words tell what belongs to the answer.
         preferred[kept] -= _FOREIGN * _is_off_topic(kind, measured, kept.index(top), leans=leans)
         if _CJK.search(question) and not leans:
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
-    return Selection(quotes(kind, found, preferred, top), score, closest, kind)
+    is_named = bool(measured.headed[kept.index(top)] >= _NAMED)
+    chosen = quotes(kind, found, preferred, own, top, is_named=is_named)
+    return Selection(chosen, score, closest, kind)
+
+
+def _language(question: str) -> str:
+    """The language whose stems are compared; names in another language do not decide."""
+    return language_of(question) if is_surely_foreign(question) else DEFAULT
 
 
 def _is_off_topic(kind: QuestionKind, measured: Measured, best: int, *, leans: bool) -> npt.NDArray[np.bool_]:
@@ -179,7 +206,8 @@ def _measured(
     towards = vectors[: len(asked)].sum(0)
     towards = towards / np.linalg.norm(towards)
     units = vectors[len(asked) :]
-    return measure(question, standalone, _kind(question, standalone), considered, titles, towards, units, weights)
+    kind, language = _kind(question, standalone), _language(question)
+    return measure(question, standalone, kind, considered, titles, towards, units, weights, language)
 
 
 def _kind(question: str, standalone: str) -> QuestionKind:
@@ -202,8 +230,9 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
 
     Embedding is what takes the time.
     """
-    terms = set(stems(f"{question} {standalone}"))
-    words = [set(stems(unit.text)) for unit in found]
+    language = _language(question)
+    terms = set(stems(f"{question} {standalone}", language))
+    words = [set(stems(unit.text, language)) for unit in found]
     sound = [i for i, unit in enumerate(found) if not _says_nothing(unit, words[i], terms)]
     if len(sound) <= _MOST_EMBEDDED:
         return sound
@@ -211,7 +240,8 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
     # The better a source ranks, the more of it is read.
     order = {number: place for place, number in enumerate(dict.fromkeys(unit.number for unit in found))}
     value = [
-        sum(local.of(t) for t in terms if t in words[i] or t in stems(found[i].context)) - 0.3 * order[found[i].number]
+        sum(local.of(t) for t in terms if t in words[i] or t in stems(found[i].context, language))
+        - 0.3 * order[found[i].number]
         for i in sound
     ]
     best = sorted(range(len(sound)), key=lambda j: -value[j])[:_MOST_EMBEDDED]
@@ -225,51 +255,3 @@ def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
     if unit.kind in ("code", "row"):
         return False
     return not unit.introduces and (len(words) < 2 or words <= terms)
-
-
-def _preference(kind: QuestionKind, units: Sequence[Unit], measured: Measured) -> Floats:
-    """What the kind of the question adds to the logits of the units."""
-    added = np.zeros(len(units))
-    if kind.has_cue:
-        added += _FITS * (measured.fits & (measured.with_heading > 0))
-    # The encoder has read few rows; the words of a row tell more.
-    added += _ROW * measured.overlap * np.array([unit.kind == "row" for unit in units])
-    if kind.wants_code:
-        added += _CODE * np.array([unit.kind == "code" for unit in units])
-    elif kind.name in ("how_to", "list"):
-        structured = [
-            unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units
-        ]
-        added += _STRUCTURE * np.array(structured)
-    # What stands below the same question, as in a list of questions and answers.
-    whole = sum(measured.terms.values()) or 1.0
-    for place, unit in enumerate(units):
-        if unit.context.endswith(("?", "？", "؟")):
-            held = set(stems(unit.context))
-            added[place] += _ANSWERS * (
-                sum(w for t, w in measured.terms.items() if t in held) >= _SAME_QUESTION * whole
-            )
-    if kind.name == "definition":
-        added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
-    if kind.name != "how_to":
-        added -= (_NO_FACT if kind.has_cue else 1.0) * np.array([unit.kind == "code" for unit in units])
-    if kind.has_cue and kind.name != "how_to":
-        following = [*units[1:], None]
-        added -= _NO_FACT * np.array(
-            [
-                one.introduces and after is not None and (after.number, after.kind) == (one.number, "code")
-                for one, after in zip(units, following, strict=True)
-            ]
-        )
-    return added
-
-
-def _defines(unit: Unit, terms: set[str]) -> bool:
-    """Whether a unit begins with what the question names, and goes on to say what it is."""
-    if not terms:
-        return False
-    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–-]|是|指)", unit.text[:120]):
-        start = unit.text[: end.start()]
-        if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
-            return bool(_COPULA.match(unit.text[end.start() :]))
-    return False

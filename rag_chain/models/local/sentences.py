@@ -36,6 +36,8 @@ class SentenceEmbeddings(Embeddings):
         session: inputs ``input_ids`` and ``attention_mask``, output the hidden states ``[batch, tokens, 384]``.
     """
 
+    is_multilingual = False
+
     def __init__(self, tokenizer: Tokenizer, session: InferenceSession) -> None:
         self._tokenizer, self._session = tokenizer, session
 
@@ -80,12 +82,13 @@ class SentenceEmbeddings(Embeddings):
         The first window of each is read. How well the best of them fit is the score of ColBERT (Khattab and Zaharia
         2020, arXiv:2004.12832), here without its training.
         """
-        first, second = (self._token_vectors(self._tokenizer.encode(_clean(text))) for text in (one, other))
+        first, second = map(self.token_vectors, (one, other))
         cosines: npt.NDArray[np.float32] = first @ second.T
         return cosines
 
-    def _token_vectors(self, encoding: Encoding) -> npt.NDArray[np.float32]:
-        ids = np.array([encoding.ids], np.int64)
+    def token_vectors(self, text: str) -> npt.NDArray[np.float32]:
+        """Return a unit vector a token of the first window of a text, ``float32[tokens, 384]``."""
+        ids = np.array([self._tokenizer.encode(_clean(text)).ids], np.int64)
         hidden: Any = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0, 1:-1]
         unit: npt.NDArray[np.float32] = hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
         return unit

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import tantivy
 
@@ -21,8 +22,9 @@ _ENGLISH = (
     .build()
 )
 _ASKING = frozenset(
-    """how what which who whom whose when where why do doe did done can could should would will may might mani much long
+    """how what which who whom whose when where whi do doe did done can could should would will may might mani much long
     tell explain list name describ give show mean about pleas i me my we us our you your have has had been was were am
+    between two differ compar versus happen cannot
     wie was wer wo wann warum welch welche welcher welches ist sind der die das den dem des ein eine und oder im von zu
     qué que qui quoi quel quelle quels quelles où quand comment pourquoi combien est sont le la les un une des du de et
     quién cuál cuándo dónde cómo cuánto cuántos es son el los las del al y o en
@@ -32,6 +34,7 @@ _ASKING = frozenset(
 )
 """What asks, and the commonest words of the languages that have no list of stop words here."""
 
+_CONTRACTION = re.compile(r"(?<=\w)(?:['’](?:s|re|ve|d|ll|m)|n['’]t)\b", re.IGNORECASE)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _CJK_ASKING = re.compile(
     r"什么|甚么|哪些|哪个|哪里|怎么样|怎么|如何|为什么|多少|是否|请问|吗|呢|的|是|了|在|有|何ですか|ですか|どのように|どこ|いつ|なぜ|どれ"
@@ -39,13 +42,43 @@ _CJK_ASKING = re.compile(
 )
 
 
-def stems(text: str) -> list[str]:
-    """Return the words that carry meaning, as English stems.
+_STEMMED = {
+    "de": "german",
+    "fr": "french",
+    "es": "spanish",
+    "pt": "portuguese",
+    "it": "italian",
+    "nl": "dutch",
+    "ru": "russian",
+}
 
-    Words of other languages stay mostly as they are. Runs of Chinese, Japanese and Korean are pairs of characters.
+
+@cache
+def _analyzer(language: str) -> tantivy.TextAnalyzer:
+    """Tantivy's analysis, as the index has it for the language; English for those without a stemmer here."""
+    name = _STEMMED.get(language)
+    if name is None:
+        return _ENGLISH
+    return (
+        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+        .filter(tantivy.Filter.lowercase())
+        .filter(tantivy.Filter.stopword(name))
+        .filter(tantivy.Filter.ascii_fold())
+        .filter(tantivy.Filter.stemmer(name))
+        .build()
+    )
+
+
+def stems(text: str, language: str = "en") -> list[str]:
+    """Return the words that carry meaning, as stems of a language.
+
+    Runs of Chinese, Japanese and Korean are pairs of characters.
+
+    Args:
+        language: ISO 639-1 code; for one without a stemmer here, English.
     """
     found = []
-    for stem in _ENGLISH.analyze(text):
+    for stem in _analyzer(language).analyze(_CONTRACTION.sub(" ", text)):
         if stem.isascii() or not _CJK.search(stem):
             if stem not in _ASKING:
                 found.append(stem)

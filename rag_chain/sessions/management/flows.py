@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, HumanMessage
 
-from rag_chain.errors import HistoryUnavailableError, TurnNotFoundError, UsageError
+from rag_chain.errors import HistoryUnavailableError, UsageError
 from rag_chain.sessions.engine.edits import begin_in_place
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
@@ -72,8 +71,7 @@ class ManagerFlows:
         if offset < 0 or (limit is not None and limit < 0):
             raise UsageError("limit and offset count messages: 0 or more.")
         count = -1 if limit is None else limit
-        key = self._sessions.ref(session_id, user_id)
-        account = yield from self._settle(key, (yield from self._engine.inspect(key, offset, count)), offset, count)
+        account = yield from self._engine.inspect(self._sessions.ref(session_id, user_id), offset, count)
         return [ConversationMessage.from_langchain(message) for message in messages_of(account.items)]
 
     def context(self, session_id: str, user_id: str | None, limit: int) -> Flow[str]:
@@ -84,7 +82,7 @@ class ManagerFlows:
     def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
         """See ``RedisSessionManager.get_session_stats``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
+        account = yield from self._engine.require(key, 0, -1)
         elsewhere = yield from self._engine.list_elsewhere(key)
         info = _info(key, account)
         return SessionStats(
@@ -153,19 +151,13 @@ class ManagerFlows:
     def export(self, session_id: str, user_id: str | None) -> Flow[list[str]]:
         """See ``RedisSessionManager.export_session``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
-        return list(transfer.dump(key, account, (yield from self._sessions.feedback.read(key))))
+        return list(transfer.dump(key, (yield from self._engine.require(key, 0, -1))))
 
     def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
         """See ``RedisSessionManager.import_session``."""
         header, items = transfer.load(lines)
         key = self._sessions.ref(session_id or header.get("session_id"), user_id or header.get("user_id"))
-        feedback = transfer.feedback_of(header)
-        info = yield from self._fill(key, header.get("metadata") or {}, items)
-        for turn_id, one in feedback.items():
-            with suppress(TurnNotFoundError):  # of a turn that is not in the export
-                yield from self._sessions.feedback.restore(key, turn_id, one)
-        return info
+        return (yield from self._fill(key, header.get("metadata") or {}, items))
 
     def edit(
         self,
@@ -208,14 +200,6 @@ class ManagerFlows:
             origin["branch_at"] = at_turn
         new = self._sessions.ref(uuid4().hex if new_id is None else new_id, user_id)
         return (yield from self._fill(new, transfer.metadata_of(account) | origin, items))
-
-    def _settle(self, key: SessionRef, account: SessionState, offset: int, count: int) -> Flow[SessionState]:
-        """Return the state of a session with the questions of turns whose process died, which a read ends."""
-        if not account.under_way:
-            return account
-        with suppress(HistoryUnavailableError):  # nothing but the question is known here
-            yield from self._engine.read(key)
-        return (yield from self._engine.inspect(key, offset, count))
 
     def _fill(self, key: SessionRef, metadata: dict[str, Any], items: list[Item]) -> Flow[SessionInfo]:
         """Make a session of these messages."""

@@ -1,0 +1,127 @@
+"""What the kind of a question prefers among the units of its sources, beside what was fitted. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_chain.models.local.features import Measured
+from rag_chain.models.local.question_kinds import QuestionKind, asks_alike
+from rag_chain.models.local.units import Unit
+from rag_chain.models.local.words import stems
+
+Floats = npt.NDArray[np.float64]
+
+# All in logits.
+_FITS, _DEFINES, _DOES = 1.2, 1.5, 1.5
+"""Of a unit that holds what is asked for first, that defines what is named, that says what to do for it."""
+_STRUCTURE, _CODE, _ROW = 0.8, 2.0, 2.0
+_ANSWERS = 6.0
+"""Of a unit below the same question."""
+_HEADED, _FIRST = 2.0, 0.7
+"""Of a unit whose heading says the question, and of the first one below it."""
+_ACTS = 0.7
+"""Of a unit with the verb of "How do I ...?"."""
+_NO_FACT = 3.0
+"""What code loses where a question asks for a number, a time or a name."""
+_EMPTY = 1.0
+"""What a sentence loses that says hardly more than the question."""
+_FEW = 3
+"""New words of a sentence that says more."""
+_SAME_QUESTION = 0.6
+"""Share of a question's weighted words that the same question holds."""
+_COPULA = re.compile(
+    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
+    r"|describes?|defines?|contains?"
+    r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
+    re.I,
+)
+_TO_DO = re.compile(
+    r"(?:If you (?:want|need|wish|would like) to|In order to|To)\s+(.{3,90}?)"
+    r"(?:,|\s+(?:you|use|call|run|add|set|pass)\b)"
+)
+_ACTION = re.compile(r"\bhow (?:do|can|should|would|could|must|to)\s+(?:(?:i|you|we|one|they)\s+)?(\w+)", re.I)
+_PURPOSE = re.compile(
+    r"(?:The|An?|Its?)\s+(?:\w+\s+)?(?:concept|idea|purpose|point|goal|role|job|aim|task)s?\s+(?:of|behind)\s+"
+    r"(.{1,60}?)\s+(?:is|are)\b"
+)
+
+
+def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measured: Measured) -> Floats:
+    """What the kind of the question adds to the logits of the units."""
+    added = np.zeros(len(units))
+    if kind.has_cue:
+        added += _FITS * (measured.fits & (measured.with_heading > 0))
+    # The encoder has read few rows; the words of a row tell more.
+    added += _ROW * measured.overlap * np.array([unit.kind == "row" for unit in units])
+    if kind.wants_code:
+        added += _CODE * np.array([unit.kind == "code" for unit in units])
+    elif kind.name in ("how_to", "list"):
+        structured = [
+            unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units
+        ]
+        added += _STRUCTURE * np.array(structured)
+    # What stands below the same question, as in a list of questions and answers.
+    whole = sum(measured.terms.values()) or 1.0
+    for place, unit in enumerate(units):
+        if unit.context.endswith(("?", "？", "؟")) and asks_alike(question, unit.context):
+            held = set(stems(unit.context))
+            added[place] += _ANSWERS * (
+                sum(w for t, w in measured.terms.items() if t in held) >= _SAME_QUESTION * whole
+            )
+    added += _HEADED * measured.headed
+    firsts = np.array([place == 0 or units[place - 1].number != unit.number for place, unit in enumerate(units)])
+    added += _FIRST * measured.headed * firsts
+    held = set(measured.terms)
+    if kind.name == "how_to":
+        added += _DOES * np.array([_does(unit, measured.terms) for unit in units])
+        action = set(stems(found[1])) if (found := _ACTION.search(question)) else set()
+        added += _ACTS * np.array([bool(action & set(words)) for words in measured.words])
+    if not kind.is_exact and kind.name != "yes_no":
+        added -= _EMPTY * np.array(
+            [
+                unit.kind == "sentence"
+                and not unit.introduces
+                and unit.text.isascii()
+                and len(set(words) - held) < _FEW
+                for unit, words in zip(units, measured.words, strict=True)
+            ]
+        )
+    if kind.name == "definition":
+        added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
+    if kind.name != "how_to":
+        added -= (_NO_FACT if kind.has_cue else 1.0) * np.array([unit.kind == "code" for unit in units])
+    if kind.has_cue and kind.name != "how_to":
+        following = [*units[1:], None]
+        added -= _NO_FACT * np.array(
+            [
+                one.introduces and after is not None and (after.number, after.kind) == (one.number, "code")
+                for one, after in zip(units, following, strict=True)
+            ]
+        )
+    return added
+
+
+def _does(unit: Unit, terms: Mapping[str, float]) -> bool:
+    """Whether a unit says what to do for what the question names: "To set a cookie, call ..."."""
+    clause = _TO_DO.match(unit.text)
+    if clause is None:
+        return False
+    aim = set(stems(clause[1]))
+    return sum(weight for term, weight in terms.items() if term in aim) >= _SAME_QUESTION * sum(terms.values())
+
+
+def _defines(unit: Unit, terms: set[str]) -> bool:
+    """Whether a unit begins with what the question names, and goes on to say what it is."""
+    if not terms:
+        return False
+    if (named := _PURPOSE.match(unit.text)) and terms <= set(stems(named[1])):
+        return True
+    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–-]|是|指)", unit.text[:120]):
+        start = unit.text[: end.start()]
+        if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
+            return bool(_COPULA.match(unit.text[end.start() :]))
+    return False

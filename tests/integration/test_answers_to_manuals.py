@@ -1,0 +1,107 @@
+"""What is quoted of documents with headings, boxes and lists, such as manuals have."""
+
+import pytest
+
+from rag_chain.models.local.answerer import Answerer
+from rag_chain.models.local.extractive import quoted
+from rag_chain.models.local.question_kinds import asks_alike
+from rag_chain.models.local.units import units
+from rag_chain.models.local.words import stems
+from rag_chain.prompts import Source
+
+
+@pytest.fixture(scope="module")
+def answerer():
+    return Answerer()
+
+
+@pytest.fixture
+def answer(answerer):
+    def ask(question, text, *, standalone="", said=""):
+        selected = answerer.select(question, standalone or question, [Source(1, "a.md", text)], said)
+        return quoted(question, selected)
+
+    return ask
+
+
+def test_a_list_below_a_plain_sentence_is_quoted_with_it(answer):
+    text = "## Optional\n\nThese packages are optional. They are used if found.\n\n* Blinker: signals.\n* Watchdog.\n"
+    text_of_answer = answer("Which packages are optional?", text)
+    assert text_of_answer.splitlines() == [
+        "These packages are optional. [1] They are used if found. [1]",
+        "- Blinker: signals. [1]",
+        "- Watchdog. [1]",
+    ]
+
+
+def test_a_list_below_a_heading_that_asks_the_same_is_quoted_whole(answer):
+    text = "Cover is suspended if you pay late.\n\n## What is not covered\n\n- cosmetic surgery\n- professional sport\n"
+    assert answer("What is not covered?", text) == "- cosmetic surgery [1]\n- professional sport [1]"
+
+
+def test_the_section_that_the_heading_names_is_quoted(answer):
+    text = (
+        "## Commands\n\nCommands of blueprints are nested below a group.\n\n"
+        "## Nesting Blueprints\n\nIt is possible to register one on another.\n"
+    )
+    assert answer("Can blueprints be nested?", text).startswith("It is possible to register one on another.")
+
+
+def test_a_heading_that_asks_something_else_is_noanswer(answer):
+    assert not asks_alike("What is a blueprint?", "Why Blueprints?")
+    assert asks_alike("What is a blueprint?", "Blueprints?")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("!!! info\n    Install `multipart` first.\n\nThen go on.", ["Install `multipart` first.", "Then go on."]),
+        ('=== "3.9+"\n\n    Use list.\n\n=== "3.6+"\n\n    Use List.\n\nDone now.', ["Use list.", "Done now."]),
+        ("See [the guide](a.md){.internal target=_blank} for it.", ["See the guide for it."]),
+        ("Like this:\n\n```python\n{!../src/a.py!}\n```\n", ["Like this:"]),
+        ("...and the same again.", ["...and the same again."]),
+    ],
+)
+def test_marks_of_mkdocs_are_not_quoted(text, found):
+    assert [unit.text for unit in units(1, text)] == found
+
+
+def test_titles_of_plain_text_are_headings():
+    found = units(1, "Sick leave\n\nInform your manager before nine.\n\nHolidays\n\nThere are 28 days a year.\n")
+    assert [(unit.context, unit.text) for unit in found] == [
+        ("Sick leave", "Inform your manager before nine."),
+        ("Holidays", "There are 28 days a year."),
+    ]
+
+
+def test_no_verdict_where_the_sentence_says_both(answer):
+    text = "There is a waiting period for operations, but none for accidents."
+    assert answer("Is there a waiting period?", text) == f"{text} [1]"
+
+
+def test_contractions_and_why_ask():
+    assert stems("What's the regex option?") == ["regex", "option"]
+    assert stems("Why doesn't it start?") == ["start"]
+
+
+def test_stems_are_those_of_the_language():
+    assert stems("Katze", "de") == stems("Katzen", "de")
+    assert stems("Kündigungen", "de") == stems("Kündigung", "de")
+
+
+def test_two_things_that_a_table_sets_side_by_side_are_compared_by_its_rows(answer):
+    text = "| | Basic | Plus |\n|---|---|---|\n| Premium | 180 | 265 |\n| Deductible | 2500 | 750 |\n"
+    assert answer("What is the difference between Basic and Plus?", text).splitlines() == [
+        "Premium; Basic: 180; Plus: 265 [1]",
+        "Deductible; Basic: 2500; Plus: 750 [1]",
+    ]
+
+
+def test_what_was_said_is_not_said_again_for_another_question(answer):
+    text = (
+        "## A minimal application\n\nA minimal application looks like this.\n\n"
+        "## Development server\n\nTo run the application, use the flask command.\n"
+    )
+    asked, lent = "How do I run it?", "(create minimal application)"
+    said = "A minimal application looks like this. [1]"
+    assert answer(asked, text, standalone=f"{asked} {lent}", said=said).startswith("To run the application, use")
