@@ -13,6 +13,7 @@ from rich.text import Text
 from rag_chain.cli.command_line import add_command, console, new_app, print_error, print_json
 from rag_chain.cli.doctor import doctor
 from rag_chain.cli.erasing import delete, erase_user
+from rag_chain.cli.feedback import export_feedback, rate
 from rag_chain.cli.journal import journal
 from rag_chain.cli.search import search
 from rag_chain.cli.session_options import AsJson, RedisUrl, Session, User, count, day, is_away, manager
@@ -35,6 +36,8 @@ Examples:
     rag-chain sessions search "refund" --user u1
 
     rag-chain sessions erase-user u1 --dry-run
+
+    rag-chain sessions rate s1 TURN --up --text "exactly" && rag-chain sessions feedback > questions.jsonl
 
     rag-chain sessions journal --replay
 
@@ -81,13 +84,17 @@ def show(
     with manager(redis_url) as sessions:
         info = sessions.get_session(session, user_id=user)
         messages = sessions.get_conversation_history(session, user_id=user, limit=limit)
+        feedback = sessions.get_feedback(session, user_id=user)
     if as_json:
-        print_json({**asdict(info), "messages": [asdict(one) for one in messages]})
+        print_json({**asdict(info), "messages": [asdict(one) for one in messages], "feedback": feedback})
         return
     for one in messages:
         text = one.content if isinstance(one.content, str) else json.dumps(one.content, ensure_ascii=False)
         said = f" ({day(one.timestamp)})" if one.timestamp else ""
         console.print(Text.assemble((f"{one.role}{said}: ", "bold"), text))
+        note = (one.metadata.get("additional_kwargs") or {}).get("rag_chain") or {}
+        if "status" in note and (given := feedback.get(note.get("turn_id", ""))):
+            console.print(Text(f"  feedback: {given['thumb'] or ''} {given['text']}".rstrip(), "dim"))
 
 
 def stats(session: Session, user: User = None, redis_url: RedisUrl = None, as_json: AsJson = False) -> None:
@@ -175,6 +182,8 @@ add_command(app, stats)
 add_command(app, export_session, "export")
 add_command(app, import_session, "import")
 add_command(app, extend)
+add_command(app, rate)
+add_command(app, export_feedback, "feedback")
 add_command(app, delete)
 add_command(app, erase_user, "erase-user")
 add_command(app, journal)

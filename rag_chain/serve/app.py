@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from rag_chain import __version__
 from rag_chain.conversation import ConversationChain
 from rag_chain.factory import build_chain, open_index
-from rag_chain.serve import completions, documents, health, sessions, transfer
+from rag_chain.serve import completions, documents, feedback, health, sessions, transfer
 from rag_chain.serve.auth import open_keys
 from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.errors import add_error_handlers
@@ -62,6 +62,13 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
     add_error_handlers(app)
     max_upload = int(settings.max_file_mb * 1_000_000)
     app.add_middleware(Limits, max_body=settings.serve_max_body_kb * 1000, max_upload=max_upload)
-    for router in (health.router, completions.router, sessions.router, transfer.router, documents.router):
+    for router in (
+        health.router,
+        completions.router,
+        sessions.router,
+        transfer.router,
+        feedback.router,
+        documents.router,
+    ):
         app.include_router(router)
     return app

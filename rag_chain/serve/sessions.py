@@ -187,13 +187,16 @@ async def list_messages(
     """
     total = (await service.manager.aget_session(session_id, user_id=caller.user)).messages
     found = await service.manager.aget_conversation_history(session_id, user_id=caller.user, limit=limit, offset=offset)
-    return {"messages": [_describe_message(one, caller) for one in found], "total": total}
+    said = await service.manager.aget_feedback(session_id, user_id=caller.user)
+    return {"messages": [_describe_message(one, caller, said) for one in found], "total": total}
 
 
-def _describe_message(message: ConversationMessage, caller: Caller) -> dict[str, Any]:
+def _describe_message(message: ConversationMessage, caller: Caller, feedback: dict[str, Any]) -> dict[str, Any]:
     note = (message.metadata.get("additional_kwargs") or {}).get(NOTE) or {}
     if not caller.may_read(note.get(ACCESS) or ()):
         kept = {"turn_id": note["turn_id"]} if "turn_id" in note else {}
         return {"role": message.role, "content": HIDDEN, "timestamp": message.timestamp, **kept, "hidden": True}
     noted = {name: note[name] for name in _NOTED if note.get(name) is not None}
+    said = feedback.get(note.get("turn_id", "")) if "status" in note else None
+    noted |= {"feedback": said} if said else {}
     return {"role": message.role, "content": message.content, "timestamp": message.timestamp, **noted}

@@ -19,14 +19,17 @@ from rag_chain.sessions.engine import edits
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.checkpoints import Checkpoints
 from rag_chain.sessions.engine.engine import Engine, Server
+from rag_chain.sessions.engine.feedback import TurnFeedback
 from rag_chain.sessions.engine.recovery import Recovery
 from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
+from rag_chain.sessions.journal.feedback import LocalFeedback
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
 from rag_chain.sessions.redis.clients import Clients, GivenClients, clients_of, no_clients, shared_clients
 from rag_chain.sessions.redis.connect import find_other_speech
 from rag_chain.sessions.redis.failures import FOREIGN, may_be_about_tls, tls_error, translate
+from rag_chain.sessions.redis.feedback import RedisFeedback
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.redis.urls import RedisUrl, parse
 from rag_chain.sessions.values.erasure import Removed
@@ -51,6 +54,7 @@ class Parts:
 
     engine: Engine
     checkpoints: Checkpoints
+    feedback: TurnFeedback
     connections: Connections
     prefix: str
     limits: Limits
@@ -66,6 +70,7 @@ class Sessions:
     def __init__(self, parts: Parts) -> None:
         self.engine = parts.engine
         self.checkpoints = parts.checkpoints
+        self.feedback = parts.feedback
         self.prefix = parts.prefix
         self.limits = parts.limits
         self.ttl, self.maximum = parts.limits.ttl, parts.limits.maximum
@@ -290,7 +295,9 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
     connections = Connections(clients, are_owned=False)
     engine = Engine(Server(store), None)
     checkpoints = RedisCheckpoints(clients.address, limits, CHECKPOINTS_KEPT, one_slot=not clients.is_cluster)
-    return Sessions(Parts(engine, Checkpoints(engine, checkpoints, None), connections, check_prefix(prefix), limits))
+    feedback = TurnFeedback(engine, RedisFeedback(clients.address), None)
+    threads = Checkpoints(engine, checkpoints, None)
+    return Sessions(Parts(engine, threads, feedback, connections, check_prefix(prefix), limits))
 
 
 def _compose(settings: Settings) -> Parts:
@@ -343,7 +350,13 @@ def _compose(settings: Settings) -> Parts:
     )
     engine.erasure.on_erased(here.forget)
     engine.erasure.on_erased(ledger.forget)
-    parts = Parts(engine, Checkpoints(engine, remote, here, settings.turn_order), connections, prefix, limits)
+    feedback = TurnFeedback(
+        engine,
+        None if server is None else RedisFeedback(address),
+        LocalFeedback(local, limits.lifetime_ms, stands_in=spare.waits),
+    )
+    threads = Checkpoints(engine, remote, here, settings.turn_order)
+    parts = Parts(engine, threads, feedback, connections, prefix, limits)
     reference = weakref.ref(parts)
 
     def end() -> None:

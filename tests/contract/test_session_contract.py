@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -114,6 +115,13 @@ async def turn(store: Store, sessions: Sessions, question: str, answer: str, ses
     """A whole turn; what committing it told."""
     begun = await store.call(sessions, "begin", sessions.ref(session_id), HumanMessage(question))
     return await store.call(sessions, "commit", begun, AIMessage(answer), "complete")
+
+
+async def asked(store: Store, sessions: Sessions, question: str, answer: str) -> str:
+    """A whole turn; its id."""
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage(question))
+    await store.call(sessions, "commit", begun, AIMessage(answer), "complete")
+    return str(begun.turn_id)
 
 
 async def shown(store: Store, sessions: Sessions, session_id: str = "s1") -> list[tuple[str, Any]]:
@@ -909,3 +917,57 @@ async def test_a_summary_goes_with_a_turn_that_it_tells_of(store: Store) -> None
         await three_turns(store, sessions)
     await store.call(manager, "delete_turn", "s1", ids[0])
     assert await summary_shown(store, sessions) == ""
+
+
+async def test_feedback_is_kept_with_its_turn(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    kept, gone = [(await asked(store, sessions, f"q{number}", f"a{number} [1]")) for number in (1, 2)]
+    saved = await store.call(manager, "give_feedback", "s1", kept, thumb="up", text="old")
+    assert saved.persistence == store.persistence
+    await store.call(manager, "give_feedback", "s1", kept, thumb="down", text=" wrong\nyear 🚲 ")
+    await store.call(manager, "give_feedback", "s1", gone, thumb="up")
+    found = await store.call(manager, "get_feedback", "s1")
+    assert {turn: (one["thumb"], one["text"]) for turn, one in found.items()} == {
+        kept: ("down", "wrong\nyear 🚲"),
+        gone: ("up", ""),
+    }
+    exported = [json.loads(line) for line in await store.call(manager, "export_feedback")]
+    assert [(one["question"], one["thumb"], one["reference"]) for one in exported] == [
+        ("q1", "down", ""),
+        ("q2", "up", "a2"),
+    ]
+    assert [message["content"] for message in exported[1]["history"]] == ["q1", "a1 [1]"]
+    await store.call(manager, "delete_turn", "s1", gone)
+    assert list(await store.call(manager, "get_feedback", "s1")) == [kept]
+    await store.call(manager, "give_feedback", "s1", kept)
+    assert await store.call(manager, "get_feedback", "s1") == {}
+    await store.call(manager, "give_feedback", "s1", kept, thumb="up")
+    await store.call(manager, "delete_session", "s1")
+    assert await store.call(manager, "get_feedback", "s1") == {}
+
+
+async def test_feedback_that_can_not_be_kept_is_a_clear_error(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    turn_id = await asked(store, sessions, "q", "a")
+    for wrong in ({"thumb": "sideways"}, {"text": "x" * 2001}, {"text": "\ud800"}):
+        with pytest.raises(UsageError):
+            await store.call(manager, "give_feedback", "s1", turn_id, **wrong)
+    missing = HistoryUnavailableError if store.name in AWAY else TurnNotFoundError
+    with pytest.raises(missing):
+        await store.call(manager, "give_feedback", "s1", "none", thumb="up")
+    begun = await store.call(sessions, "begin", sessions.ref("s1"), HumanMessage("next"))
+    with pytest.raises(SessionBusyError):
+        await store.call(manager, "give_feedback", "s1", begun.turn_id, thumb="up")
+
+
+@while_it_serves
+async def test_feedback_goes_with_an_export(store: Store) -> None:
+    sessions = store.open()
+    manager = RedisSessionManager(sessions=sessions)
+    turn_id = await asked(store, sessions, "q", "a")
+    await store.call(manager, "give_feedback", "s1", turn_id, thumb="up", text="right")
+    lines = await store.call(manager, "export_session", "s1")
+    await store.call(manager, "import_session", lines, session_id="s2")
+    assert await store.call(manager, "get_feedback", "s2") == await store.call(manager, "get_feedback", "s1") != {}

@@ -376,6 +376,37 @@ def test_sessions_are_exported_and_imported_without_loss(url: str) -> None:
     assert httpx.get(f"{url}/sessions/nobody/export").status_code == 404
 
 
+def test_feedback_becomes_a_set_of_questions(url: str, folder: Path, redis_server: RedisServer) -> None:
+    turns = f"{url}/sessions/f1/turns"
+    for turn_id in ("good", "bad", "plain"):
+        httpx.post(turns, json={"input": QUESTION, "turn_id": turn_id}).raise_for_status()
+    said = {"thumb": "up", "text": "Exactly."}
+    given = httpx.post(f"{turns}/good/feedback", json=said).json()
+    assert given["persistence"] == "durable"
+    assert given["feedback"].items() >= said.items()
+    httpx.post(f"{turns}/bad/feedback", json={"thumb": "up"}).raise_for_status()
+    httpx.post(f"{turns}/bad/feedback", json={"thumb": "down"}).raise_for_status()
+    for path, body, status in (
+        ("nothing", said, 404),
+        ("good", {"thumb": "left"}, 400),
+        ("good", {"text": "x" * 3000}, 400),
+    ):
+        assert httpx.post(f"{turns}/{path}/feedback", json=body).status_code == status
+    shown = httpx.get(f"{url}/sessions/f1/messages").json()["messages"]
+    assert [one.get("feedback", {}).get("thumb") for one in shown] == [None, "up", None, "down", None, None]
+    lines = httpx.get(f"{url}/feedback").text
+    good, bad = [json.loads(line) for line in lines.splitlines()]
+    assert (good["id"], good["comment"], bad["thumb"], bad["relevant"]) == ("f1:good", "Exactly.", "down", [])
+    environment = {"REDIS_URL": redis_server.url, "RAG_KEY_PREFIX": "serve:"}
+    assert run(folder, "sessions", "feedback", **environment) == (0, lines)
+    assert run(folder, "sessions", "rate", "f1", "plain", "--down", "--text", "no", **environment)[0] == 0
+    assert "feedback: down no" in run(folder, "sessions", "show", "f1", **environment)[1]
+    (folder / "set.jsonl").write_text(lines)
+    code, report = run(folder, "evaluate", "--queries", str(folder / "set.jsonl"), "--json", **environment)
+    assert code == 0, report
+    assert json.loads(report)["questions"] == 1
+
+
 def test_health_and_headers(url: str) -> None:
     ready = httpx.get(f"{url}/readyz")
     assert ready.json() == {"status": "ready", "redis": "up", "turns": 0}

@@ -260,3 +260,38 @@ def test_every_order_of_taking_back_leaves_what_it_should(own_server: RedisServe
     case = machine.TestCase
     case.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
     case("runTest").runTest()
+
+
+def test_feedback_of_an_outage_reaches_the_server_and_expires_with_its_session(
+    own_server: RedisServer, process: Open
+) -> None:
+    sessions = process(session_ttl=1000)
+    manager = RedisSessionManager(sessions=sessions)
+    one, two = talk(sessions, "1", "2")
+    manager.give_feedback("s1", one.turn_id, thumb="down")
+    own_server.kill()
+    (three,) = talk(sessions, "3")
+    for turn in (one, two, three):
+        assert manager.give_feedback("s1", turn.turn_id, thumb="up").persistence == "journaled"
+    manager.delete_turn("s1", two.turn_id)
+    own_server.start()
+    until(lambda: is_back(sessions), "the return of the server")
+    other = RedisSessionManager(sessions=process(session_ttl=1000))
+    until(lambda: len(other.get_feedback("s1")) == 2, "the feedback on the server")
+    found = other.get_feedback("s1")
+    assert {turn: said["thumb"] for turn, said in found.items()} == {one.turn_id: "up", three.turn_id: "up"}
+    client = sessions.redis_client
+    key = f"{sessions.ref('s1').meta_key}:feedback"
+    assert 0 < client.ttl(key) <= 1000
+    client.expire(key, 10)
+    client.expire(sessions.ref("s1").meta_key, 10)
+    talk(sessions, "4")
+    assert client.ttl(key) > 900
+    # Feedback on turns that leave the list goes when more comes.
+    small = process(session_ttl=1000, history_max=4)
+    five, six, seven = talk(small, "5", "6", "7")
+    for turn in (six, seven):
+        RedisSessionManager(sessions=small).give_feedback("s1", turn.turn_id, thumb="up")
+    assert client.hlen(key) <= 4
+    with pytest.raises(TurnNotFoundError):
+        other.give_feedback("s1", five.turn_id, thumb="up")

@@ -328,7 +328,7 @@ def test_an_export_that_is_none(lines: list[str], complaint: str) -> None:
 @given(st.lists(st.binary(max_size=40) | JSON.map(dump_json), max_size=5))
 def test_an_export_carries_whatever_is_stored(raws: list[bytes]) -> None:
     items = [Item(raw) for raw in raws]
-    lines = list(transfer.dump(make_ref("p:", "s1"), SessionState(exists=True, items=items)))
+    lines = list(transfer.dump(make_ref("p:", "s1"), SessionState(exists=True, items=items), {}))
     header, again = transfer.load(f"{line}\n" for line in lines)
     assert header["session_id"] == "s1"
     assert [item.raw for item in again] == raws

@@ -10,14 +10,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rag_chain.errors import HistoryDataError, HistoryError, HistoryUnavailableError, HistoryWriteError
+from rag_chain.errors import (
+    HistoryDataError,
+    HistoryError,
+    HistoryUnavailableError,
+    HistoryWriteError,
+    TurnNotFoundError,
+)
 from rag_chain.sessions.engine.thread_replays import ThreadReplays
-from rag_chain.sessions.journal.entry_table import CHECKPOINT, MESSAGES, Entry
+from rag_chain.sessions.journal.entry_table import CHECKPOINT, FEEDBACK, MESSAGES, Entry, name_feedback
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
+from rag_chain.sessions.redis.feedback import RedisFeedback
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import steady_ms
+from rag_chain.sessions.values.feedback import Feedback, load_feedback
 from rag_chain.sessions.values.flow import Disk, Flow
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
@@ -49,6 +57,7 @@ class Recovery:
     ) -> None:
         self._remote = remote
         self._checkpoints = checkpoints
+        self._feedback = RedisFeedback(remote.address)
         self._cache = cache
         self._journals = journals
         self._run = run
@@ -255,6 +264,8 @@ class Recovery:
             return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
         if entry.kind == "append":
             return (yield from remote.append(ref, entry.name, moment, entry.items, entry.base, late=True))
+        if entry.kind == FEEDBACK:
+            return (yield from self._replay_feedback(entry))
         if entry.kind == "erase":
             return (yield from remote.erase(ref, entry.name, late=True))
         if entry.kind not in ("clear", "delete"):
@@ -262,6 +273,15 @@ class Recovery:
         turn_ids = entry.body.decode().split()
         removed = yield from remote.delete(ref, moment=moment, turn_ids=turn_ids, keep_session=entry.kind == "clear")
         return removed.existed
+
+    def _replay_feedback(self, entry: Entry) -> Flow[bool]:
+        turn_id = entry.name.removeprefix(name_feedback(""))
+        feedback = load_feedback(entry.body) or Feedback(None, "", int(entry.body.partition(b" ")[0]))
+        try:
+            yield from self._feedback.put(entry.ref, turn_id, feedback)
+        except TurnNotFoundError:
+            return False  # the turn was deleted, or has left the session
+        return True
 
     def _erase_user(self, ref: SessionRef, moment: Moment) -> Flow[bool]:
         """Erase what a user had on the server when that was asked for; what came later stays."""

@@ -19,6 +19,15 @@ CHECKPOINT = "checkpoint"
 """The kind of entry that holds a change of LangGraph's checkpoints, see ``checkpoint_table.py``."""
 
 
+FEEDBACK = "feedback"
+"""The kind of entry that holds what a user said of a turn."""
+
+
+def name_feedback(turn_id: str) -> str:
+    """The name of the entry with the feedback on a turn; no turn can have it."""
+    return f"{FEEDBACK} {turn_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row. See ``schema.sql``."""
@@ -123,7 +132,7 @@ class EntryTable:
             "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._store, ref.messages_key, kind, name, self._database.from_steady(moment.steady_ms), base,
-                0 if kind == "erase" else len(items), b"\n".join(item.raw for item in items),
+                0 if kind in ("erase", FEEDBACK) else len(items), b"\n".join(item.raw for item in items),
             ),
         ).lastrowid  # fmt: skip
         if moment.deletion or moment.server_ms:
@@ -180,9 +189,10 @@ class EntryTable:
         return list(found)
 
     def remove(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> None:
-        """Remove the entry of a name."""
+        """Remove the entry of a name, and the feedback on a turn of this name."""
         db.execute(
-            "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?", (self._store, ref.messages_key, name)
+            "DELETE FROM entries WHERE store = ? AND key = ? AND name IN (?, ?)",
+            (self._store, ref.messages_key, name, name_feedback(name)),
         )
 
     def has_any(self, db: sqlite3.Connection, ref: SessionRef) -> bool:

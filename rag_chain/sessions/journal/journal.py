@@ -14,7 +14,14 @@ from pathlib import Path
 from rag_chain.errors import HistoryWriteError
 from rag_chain.sessions.journal.checkpoint_table import CheckpointTable
 from rag_chain.sessions.journal.database import Database
-from rag_chain.sessions.journal.entry_table import MESSAGES, Entry, EntryTable, parse_items
+from rag_chain.sessions.journal.entry_table import (
+    FEEDBACK,
+    MESSAGES,
+    Entry,
+    EntryTable,
+    name_feedback,
+    parse_items,
+)
 from rag_chain.sessions.journal.outbox import Outbox
 from rag_chain.sessions.journal.session_table import JournalSession, SessionTable
 from rag_chain.sessions.journal.stores import adopt_spellings, take_over
@@ -165,6 +172,15 @@ class Journal:
             self.summaries.remove(db, ref)
         self.scrub()
         return True
+
+    def put_feedback(self, ref: SessionRef, turn_id: str, feedback: bytes, ttl_ms: int) -> None:
+        """Keep feedback on a turn in place of earlier feedback."""
+        name = name_feedback(turn_id)
+        with self._database.transaction() as db:
+            moment = Moment(0, 0, self._after(self._sessions.read(db, ref)))
+            self._sessions.touch(db, ref, ttl_ms)
+            self._entries.remove(db, ref, name)
+            self._entries.insert(db, ref, FEEDBACK, name, moment, 0, [Item(feedback)])
 
     def sum_spent(self, ref: SessionRef) -> Spent:
         """What the turns that are kept here took: tokens of the session, money of its user today."""

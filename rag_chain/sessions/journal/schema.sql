@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS entries (
   key   TEXT NOT NULL,
   kind  TEXT NOT NULL,                -- pending, turn, given_up (without an answer that stands), append, create, extend,
                                       -- clear, delete, erase (a turn that was taken back: its name),
+                                      -- feedback (on a turn),
                                       -- checkpoint (a change of LangGraph's checkpoints)
   name  TEXT NOT NULL,                -- turn id, or the id of what else it is
   at    INTEGER NOT NULL,             -- when the turn began, when the rest was asked for

@@ -364,6 +364,11 @@ class LocalStore:
         cached = self._cache.get(ref) if self._stands_in else None
         return None if cached is None or cached.read_at <= (session.deleted or -1) else cached
 
+    def read_known(self, ref: SessionRef) -> Flow[tuple[CachedWindow | None, JournalSession]]:
+        """What is known here of a session: what memory holds of the server's, and what the journals hold."""
+        session = yield from self._read(ref, 0)
+        return self._cached(ref, session), session
+
     def _read(self, ref: SessionRef, limit: int) -> Flow[JournalSession]:
         """What the journals hold of a session, as one."""
         found, is_complete = yield from self.journals.try_each(lambda journal: journal.read(ref, limit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
+from rag_chain.sessions.journal.entry_table import FEEDBACK
 from rag_chain.sessions.values.addresses import name_server
 
 _MERGE = (
@@ -59,7 +60,7 @@ def take_over(source: sqlite3.Connection, db: sqlite3.Connection, shift: int) ->
     for store, key, kind, name, at, base, size, body, deletion, server_ms in rows:
         db.execute(
             "DELETE FROM entries WHERE store = ? AND key = ? AND name = ? AND (? OR kind IN ('pending', 'given_up'))",
-            (store, key, name, kind == "erase"),
+            (store, key, name, kind in ("erase", FEEDBACK)),
         )
         put = db.execute(
             "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, HumanMessage
 
-from rag_chain.errors import HistoryUnavailableError, UsageError
+from rag_chain.errors import HistoryUnavailableError, TurnNotFoundError, UsageError
 from rag_chain.sessions.engine.edits import begin_in_place
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
@@ -151,13 +152,19 @@ class ManagerFlows:
     def export(self, session_id: str, user_id: str | None) -> Flow[list[str]]:
         """See ``RedisSessionManager.export_session``."""
         key = self._sessions.ref(session_id, user_id)
-        return list(transfer.dump(key, (yield from self._engine.require(key, 0, -1))))
+        account = yield from self._engine.require(key, 0, -1)
+        return list(transfer.dump(key, account, (yield from self._sessions.feedback.read(key))))
 
     def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
         """See ``RedisSessionManager.import_session``."""
         header, items = transfer.load(lines)
         key = self._sessions.ref(session_id or header.get("session_id"), user_id or header.get("user_id"))
-        return (yield from self._fill(key, header.get("metadata") or {}, items))
+        feedback = transfer.feedback_of(header)
+        info = yield from self._fill(key, header.get("metadata") or {}, items)
+        for turn_id, one in feedback.items():
+            with suppress(TurnNotFoundError):  # of a turn that is not in the export
+                yield from self._sessions.feedback.restore(key, turn_id, one)
+        return info
 
     def edit(
         self,

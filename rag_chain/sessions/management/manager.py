@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rag_chain.sessions.management.erasure import ErasureFlows
+from rag_chain.sessions.management.feedback import FeedbackMethods
 from rag_chain.sessions.management.flows import ManagerFlows
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import (
@@ -25,7 +26,7 @@ from rag_chain.sessions.values.turns import JournalStore, Saved
 from rag_chain.settings import Settings
 
 
-class RedisSessionManager:
+class RedisSessionManager(FeedbackMethods):
     """Creates, lists, reads, exports, imports and deletes the sessions of one store.
 
     Every method raises ``InvalidIdError`` for an invalid id and ``HistoryError`` if the store fails.
@@ -36,7 +37,7 @@ class RedisSessionManager:
     """
 
     def __init__(self, settings: Settings | None = None, *, sessions: Sessions | None = None) -> None:
-        self._sessions = sessions or open_sessions(settings or Settings())
+        super().__init__(sessions or open_sessions(settings or Settings()))
         self._flows = ManagerFlows(self._sessions)
         self._erasure = ErasureFlows(self._sessions)
         self._search = SearchFlows(self._sessions)

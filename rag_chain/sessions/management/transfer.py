@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rag_chain.errors import UsageError
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.feedback import Feedback, make_feedback
+from rag_chain.sessions.values.keys import SessionRef, check_id
 from rag_chain.sessions.values.turns import SessionState
 
 FORMAT, VERSION = "rag_chain.session", 1
@@ -24,12 +25,14 @@ MAX_IMPORTED_BYTES = 512_000_000
 BATCH_MESSAGES, BATCH_BYTES = 1_000, 8_000_000
 
 
-def dump(ref: SessionRef, account: SessionState) -> Iterator[str]:
-    """Return the lines of a session, without line ends."""
+def dump(ref: SessionRef, account: SessionState, feedback: Mapping[str, Feedback]) -> Iterator[str]:
+    """Return the lines of a session, without line ends; ``feedback``: by turn id."""
+    said = {turn_id: one.as_dict() for turn_id, one in feedback.items()}
     yield json.dumps(
         {
             "format": FORMAT, "version": VERSION, "session_id": ref.session_id, "user_id": ref.user_id,
             "created": account.created, "metadata": metadata_of(account), "messages": len(account.items),
+            **({"feedback": said} if said else {}),
         }
     )  # fmt: skip
     for item in account.items:
@@ -52,6 +55,21 @@ def load(lines: Iterable[str]) -> tuple[dict[str, Any], list[Item]]:
     if len(items) != header.get("messages"):
         raise UsageError(f"The export is cut off: it has {len(items)} of {header.get('messages')!r} messages.")
     return header, items
+
+
+def feedback_of(header: Mapping[str, Any]) -> dict[str, Feedback]:
+    """Return the feedback in an export, by turn id.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return {
+            check_id(turn_id, "turn_id"): make_feedback(one["thumb"], one["text"], int(one["at"]))
+            for turn_id, one in (header.get("feedback") or {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError("The header of the export has feedback that can't be read.") from error
 
 
 def metadata_of(account: SessionState) -> dict[str, Any]:

@@ -67,6 +67,7 @@ end
 for i = 1, 2 do
   if redis.call('PTTL', KEYS[i]) < ttl then
     redis.call('PEXPIRE', KEYS[i], ttl)
+    redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
   end
 end
 return reply(1)

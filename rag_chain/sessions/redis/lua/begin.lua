@@ -179,6 +179,7 @@ if ttl ~= 0 then
   local left = #fields == 0 and began == 1 and -1 or redis.call('PTTL', key)
   if left ~= -2 and left < ttl - 1000 then
     redis.call('PEXPIRE', key, ttl)
+    redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
     if length > 0 and key == KEYS[2] then
       redis.call('PEXPIRE', KEYS[1], ttl)
     end

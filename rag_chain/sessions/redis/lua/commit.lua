@@ -181,6 +181,7 @@ local left = redis.call('PTTL', KEYS[2])
 if left < ttl - 1000 then
   redis.call('PEXPIRE', KEYS[1], ttl)
   redis.call('PEXPIRE', KEYS[2], ttl)
+  redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
 elseif new and left > 0 then
   redis.call('PEXPIRE', KEYS[1], left)
 end

@@ -93,6 +93,15 @@ if after > 0 then
   else
     redis.call('LTRIM', KEYS[1], 0, after - 1)
   end
+  local stays = {}
+  for _, item in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    stays[string.match(item, '"rag_chain":{"turn_id":"([^"]+)"') or ''] = true
+  end
+  for _, turn in ipairs(redis.call('HKEYS', KEYS[2] .. ':feedback')) do
+    if not stays[turn] then
+      redis.call('HDEL', KEYS[2] .. ':feedback', turn)
+    end
+  end
   local function moved(position)
     local down = before
     for _, place in ipairs(gone) do
@@ -123,7 +132,7 @@ if ARGV[1] ~= '' then
     end
   end
 end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[4], KEYS[5])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[2] .. ':feedback')
 if meta[7] then
   redis.call('LPUSH', KEYS[4], '1')
   redis.call('PEXPIRE', KEYS[4], 5000)

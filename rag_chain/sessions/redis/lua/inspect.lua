@@ -26,6 +26,7 @@ if renewed > 0 and (meta[1] or length > 0) then
     local left = redis.call('PTTL', KEYS[i])
     if left ~= -2 and left < renewed - 1000 then
       redis.pcall('PEXPIRE', KEYS[i], renewed)
+      redis.pcall('PEXPIRE', KEYS[2] .. ':feedback', renewed)
     end
   end
 end

@@ -39,6 +39,7 @@ local function take_out(list, hash, erased, newest, oldest, kept)
     local turn = turn_of(item)
     if turn then
       redis.call('ZADD', erased, now, turn)
+      redis.call('HDEL', hash .. ':feedback', turn)
     end
   end
   redis.call('ZREMRANGEBYSCORE', erased, '-inf', now - kept)

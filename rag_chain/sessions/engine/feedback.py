@@ -1,0 +1,58 @@
+"""Feedback on turns: which store serves a call. Every method is a flow, see ``flow.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from rag_chain.sessions.engine.engine import Engine
+from rag_chain.sessions.journal.feedback import LocalFeedback
+from rag_chain.sessions.redis.feedback import RedisFeedback
+from rag_chain.sessions.values.clock import now_ms
+from rag_chain.sessions.values.feedback import Feedback, make_feedback
+from rag_chain.sessions.values.flow import Flow
+from rag_chain.sessions.values.keys import SessionRef, check_id
+from rag_chain.sessions.values.turns import Saved
+
+T = TypeVar("T")
+
+
+class TurnFeedback:
+    """Keeps and reads what users said of turns.
+
+    Args:
+        engine: which store serves.
+        remote: on the server; ``None`` where no Redis is configured.
+        here: on this machine; ``None``: errors of the server go to the caller.
+    """
+
+    def __init__(self, engine: Engine, remote: RedisFeedback | None, here: LocalFeedback | None) -> None:
+        self._engine, self._remote, self._here = engine, remote, here
+
+    def put(self, ref: SessionRef, turn_id: object, thumb: object, text: object) -> Flow[tuple[Feedback, Saved]]:
+        """Keep feedback on a turn in place of earlier feedback; without thumb and text, remove it.
+
+        Raises:
+            HistoryUnavailableError: the server is away, and the turn is not known here.
+            SessionBusyError: the turn is being answered.
+            TurnNotFoundError: there is no such turn.
+            UsageError: the thumb or the text can't be used.
+        """
+        feedback = make_feedback(thumb, text, now_ms())
+        return feedback, (yield from self.restore(ref, check_id(turn_id, "turn_id"), feedback))
+
+    def restore(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Flow[Saved]:
+        """Keep feedback that was given before."""
+        return (yield from self._serve(ref, lambda store: store.put(ref, turn_id, feedback)))
+
+    def read(self, ref: SessionRef) -> Flow[dict[str, Feedback]]:
+        """Return the feedback on a session's turns, by turn id; while the server is away, what is known here."""
+        return (yield from self._serve(ref, lambda store: store.read(ref)))
+
+    def _serve(self, ref: SessionRef, ask: Callable[[RedisFeedback | LocalFeedback], Flow[T]]) -> Flow[T]:
+        remote, here = self._remote, self._here
+        return (yield from self._engine.serve(ref, lambda: ask(remote or _missing()), lambda: ask(here or _missing())))
+
+
+def _missing() -> NoReturn:
+    raise AssertionError("the engine asks for a store that is not there")

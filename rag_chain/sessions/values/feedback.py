@@ -1,0 +1,70 @@
+"""Feedback: what a user said of a turn, and how it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from rag_chain.errors import UsageError
+
+MAX_TEXT = 2000
+"""Characters."""
+Thumb = Literal["up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a user said of a turn.
+
+    Args:
+        thumb: ``up``, ``down`` or ``None``.
+        text: in the user's words; may be empty.
+        at: when, in ms since 1970.
+    """
+
+    thumb: Thumb | None
+    text: str
+    at: int
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it takes back what was said before."""
+        return self.thumb is None and not self.text
+
+    def dump(self) -> bytes:
+        """Return it as it is stored, "ms JSON" on one line, or "ms " if it says nothing."""
+        body = b"" if self.says_nothing else orjson.dumps({"thumb": self.thumb, "text": self.text})
+        return b"%d %b" % (self.at, body)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as messages show it."""
+        return {"thumb": self.thumb, "text": self.text, "at": self.at}
+
+
+def make_feedback(thumb: object, text: object, at: int) -> Feedback:
+    """Return checked feedback.
+
+    Raises:
+        UsageError: the thumb or the text can't be used.
+    """
+    if thumb not in ("up", "down", None):
+        raise UsageError(f"thumb must be up, down or nothing, not {str(thumb)[:40]!a}.")
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        raise UsageError(f"The text of feedback must be a text of at most {MAX_TEXT:,} characters.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("The text of feedback is not valid Unicode.") from None
+    return Feedback(thumb, text.strip(), at)
+
+
+def load_feedback(raw: bytes) -> Feedback | None:
+    """Return what ``Feedback.dump`` wrote; ``None`` if it says nothing, or is no feedback."""
+    at, _, body = raw.partition(b" ")
+    try:
+        found = orjson.loads(body)
+        return make_feedback(found["thumb"], found["text"], int(at))
+    except (ValueError, KeyError, TypeError, UsageError):
+        return None
