@@ -10,7 +10,6 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +19,15 @@ import pytest
 from faulty_server import KEY, WORDS, FaultyServer
 from langchain_openai import ChatOpenAI
 from prometheus_client.parser import text_string_to_metric_families
-from servers import RedisServer, free_port
+from servers import RedisServer
+from serving import QUESTION, events, make_folder, run, serving
 from talking import until
-
-from rag_chain import ingest
-from rag_chain.settings import Settings
-
-QUESTION = "How long is a session kept?"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with an index."""
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "sessions.md").write_text("# Sessions\n\nA session is kept for one hour after its last use.\n")
-    settings = Settings(index_dir=folder / "index", embedding_model="local:minilm")
-    ingest([folder / "sessions.md"], settings)
-    (folder / "secret.md").write_text("# Vault\n\nThe vault's door opens with the word heliotrope.\n")
-    ingest([folder / "secret.md"], settings, access=["staff"])
-    return folder
-
-
-def start(folder: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "RAG_INDEX_DIR": str(folder / "index"),
-        "RAG_JOURNAL_PATH": str(folder / "journal.sqlite3"),
-        "RAG_API_KEYS": str(folder / "api_keys.json"),
-        "RAG_CHAT_MODEL": "local:extractive",
-        "RAG_EMBEDDING_MODEL": "local:minilm",
-        **variables,
-    }
-    command = [sys.executable, "-m", "rag_chain.cli.main", *options]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def run(folder: Path, *options: str, **variables: str) -> tuple[int, str]:
-    process = start(folder, *options, **variables)
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
-
-
-@contextmanager
-def serving(folder: Path, *options: str, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    port = free_port()
-    log = folder / f"{port}.log"
-    process = start(folder, "serve", "--port", str(port), *options, **variables)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: process.poll() is not None or _answers(url), "the server's start", 120)
-        assert process.poll() is None, process.communicate()[0]
-        yield url, process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        log.write_text(process.communicate(timeout=60)[0])
-    assert process.returncode in (0, -signal.SIGTERM), log.read_text()
-    assert "Traceback" not in log.read_text()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").json() == {"status": "ok"}
-    except httpx.TransportError:
-        return False
+    return make_folder(tmp_path_factory.mktemp("serve"))
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +44,6 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, question: str = QUESTION, **more: Any) -> Any:
     return client.chat.completions.create(model="rag_chain", messages=[{"role": "user", "content": question}], **more)
-
-
-def events(response: httpx.Response) -> list[tuple[str, Any]]:
-    assert response.headers["content-type"].startswith("text/event-stream")
-    found = []
-    for block in response.text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if fields:
-            found.append((fields.get("event", ""), json.loads(fields["data"])))
-    return found
 
 
 def test_the_models(client: openai.OpenAI) -> None:

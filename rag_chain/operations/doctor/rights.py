@@ -14,9 +14,9 @@ from rag_chain.operations.doctor.findings import Finding
 
 IN_SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "DEL": (), "DUMP": (), "EXISTS": (), "GET": (), "HDEL": ("f",), "HEXISTS": ("f",), "HGET": ("f",), "HGETALL": (),
-    "HINCRBY": ("f", "1"), "HKEYS": (), "HMGET": ("f",), "HSET": ("f", "v"), "HSETNX": ("f", "v"), "INCRBY": ("1",),
-    "LINDEX": ("0",), "LLEN": (), "LPUSH": ("v",), "LRANGE": ("0", "0"), "LREM": ("0", "v"), "LSET": ("0", "v"),
-    "LTRIM": ("0", "0"),
+    "HINCRBY": ("f", "1"), "HKEYS": (), "HLEN": (), "HMGET": ("f",), "HSET": ("f", "v"), "HSETNX": ("f", "v"),
+    "INCRBY": ("1",), "LINDEX": ("0",), "LLEN": (), "LPUSH": ("v",), "LRANGE": ("0", "0"), "LREM": ("0", "v"),
+    "LSET": ("0", "v"), "LTRIM": ("0", "0"),
     "PERSIST": (), "PEXPIRE": ("1000",), "PTTL": (), "RENAME": ("KEY",), "RESTORE": ("0", "v"), "RPOP": (),
     "RPUSH": ("v",), "SADD": ("v",), "SMEMBERS": (), "SREM": ("v",), "UNLINK": (), "XADD": ("*", "f", "v"),
     "XRANGE": ("-", "+"), "XREVRANGE": ("+", "-"), "ZADD": ("1", "v"), "ZCARD": (), "ZCOUNT": ("0", "1"),

@@ -72,7 +72,8 @@ class ManagerFlows:
         if offset < 0 or (limit is not None and limit < 0):
             raise UsageError("limit and offset count messages: 0 or more.")
         count = -1 if limit is None else limit
-        account = yield from self._engine.inspect(self._sessions.ref(session_id, user_id), offset, count)
+        key = self._sessions.ref(session_id, user_id)
+        account = yield from self._settle(key, (yield from self._engine.inspect(key, offset, count)), offset, count)
         return [ConversationMessage.from_langchain(message) for message in messages_of(account.items)]
 
     def context(self, session_id: str, user_id: str | None, limit: int) -> Flow[str]:
@@ -83,7 +84,7 @@ class ManagerFlows:
     def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
         """See ``RedisSessionManager.get_session_stats``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._engine.require(key, 0, -1)
+        account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
         elsewhere = yield from self._engine.list_elsewhere(key)
         info = _info(key, account)
         return SessionStats(
@@ -152,7 +153,7 @@ class ManagerFlows:
     def export(self, session_id: str, user_id: str | None) -> Flow[list[str]]:
         """See ``RedisSessionManager.export_session``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._engine.require(key, 0, -1)
+        account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
         return list(transfer.dump(key, account, (yield from self._sessions.feedback.read(key))))
 
     def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
@@ -207,6 +208,14 @@ class ManagerFlows:
             origin["branch_at"] = at_turn
         new = self._sessions.ref(uuid4().hex if new_id is None else new_id, user_id)
         return (yield from self._fill(new, transfer.metadata_of(account) | origin, items))
+
+    def _settle(self, key: SessionRef, account: SessionState, offset: int, count: int) -> Flow[SessionState]:
+        """Return the state of a session with the questions of turns whose process died, which a read ends."""
+        if not account.under_way:
+            return account
+        with suppress(HistoryUnavailableError):  # nothing but the question is known here
+            yield from self._engine.read(key)
+        return (yield from self._engine.inspect(key, offset, count))
 
     def _fill(self, key: SessionRef, metadata: dict[str, Any], items: list[Item]) -> Flow[SessionInfo]:
         """Make a session of these messages."""
