@@ -76,7 +76,7 @@ def serving(
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+        return bool(httpx.get(f"{url}/healthz").json() == {"status": "ok"})
     except httpx.TransportError:
         return False
 
