@@ -20,11 +20,11 @@ from rag_chain.chain.stages import Judge
 from rag_chain.conversation import ConversationChain
 from rag_chain.conversation.steps import Search
 from rag_chain.conversation.summary import HistorySummaries
-from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError, UsageError
+from rag_chain.errors import ConfigurationError, DocumentIndexError, IndexMismatchError, IndexNotFoundError, UsageError
 from rag_chain.models.errors import GuardedModel
 from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.history_query import checked_question
-from rag_chain.retrieval.opening import AnyIndex, embedding_model_of, open_place, place_of
+from rag_chain.retrieval.opening import AnyIndex, create_place, embedding_model_of, open_place, place_of
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.vector_store import VectorStoreIndex
@@ -118,6 +118,7 @@ def build_chain(
         judge=None if quotes else _make_judge(settings, index),
         refuse_below=_REFUSE_BELOW[settings.refuse],
         writes=not quotes,
+        has_documents=lambda: len(index) > 0,
     )
     store = sessions.open_sessions(settings)
     # Only with the chat model: the fallback model may not be able to write one.
@@ -196,6 +197,20 @@ def open_index(settings: Settings | None = None) -> AnyIndex:
             "--rebuild."
         )
     return index
+
+
+def open_or_create_index(settings: Settings) -> AnyIndex:
+    """Open the index of the settings; where there is none, make one without documents.
+
+    Raises:
+        DocumentIndexError: there is one that can't be used, or none can be made.
+        ConfigurationError: the embedding model's key or package is missing.
+    """
+    try:
+        return open_index(settings)
+    except IndexNotFoundError:
+        create_place(settings, models.embeddings(settings), models.sparse_encoder(settings), {})
+        return open_index(settings)
 
 
 def open_history(settings: Settings | None = None) -> Any:

@@ -43,7 +43,8 @@ from rag_chain.chain.question import split_question, to_message
 from rag_chain.chain.small_talk import FIXED_KINDS, Reply, reply_to
 from rag_chain.chain.stages import AskUnlessFixed, Judge, Judging, UnlessReply, no_context, plain_query
 from rag_chain.errors import InvalidQuestionError
-from rag_chain.fixed_sentences import is_refusal, refusal
+from rag_chain.fixed_sentences import is_refusal, refusal, sentence
+from rag_chain.languages import language_of
 from rag_chain.prompts import CONVERSATION_PROMPT, REFUSAL, title_of
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def rag_chain(
     judge: Judge | None = None,
     refuse_below: float = 0.0,
     writes: bool = True,
+    has_documents: Callable[[], bool] = lambda: True,
 ) -> Runnable[dict[str, Any], Answer]:
     """Join the parts into a chain.
 
@@ -107,14 +109,15 @@ def rag_chain(
         refuse_below: if the judge's score is less, the chain says that the documents do not say, without the model.
         writes: whether the model can write. A turn about the conversation itself is then the model's too, with a
             prompt of its own; else it gets a fixed sentence.
+        has_documents: whether there is anything to search; without it the chain says so, without the model.
 
     Raises:
         InvalidQuestionError: when called: ``input`` is no question.
     """
     retrieve = _Assign("found", retriever, of="query") | RunnableLambda(assemble, name="assemble")
-    ask = RunnableLambda(partial(_get_prompt, refuse_below, writes=writes), name="prompt") | AskUnlessFixed(
-        model.with_config(run_name="model")
-    )
+    ask = RunnableLambda(
+        partial(_get_prompt, refuse_below, writes=writes, has_documents=has_documents), name="prompt"
+    ) | AskUnlessFixed(model.with_config(run_name="model"))
     return (
         _TakeQuestion()
         | _Assign("query", UnlessReply(query.with_config(run_name="standalone_question"), plain_query))
@@ -125,7 +128,9 @@ def rag_chain(
     ).with_config(run_name="rag_chain")
 
 
-def _get_prompt(refuse_below: float, values: dict[str, Any], *, writes: bool) -> PromptValue | AIMessage:
+def _get_prompt(
+    refuse_below: float, values: dict[str, Any], *, writes: bool, has_documents: Callable[[], bool]
+) -> PromptValue | AIMessage:
     """Return the prompt for the model, or the message that is the answer without it."""
     reply: Reply | None = values.get("reply")
     if reply is not None:
@@ -134,6 +139,9 @@ def _get_prompt(refuse_below: float, values: dict[str, Any], *, writes: bool) ->
             return CONVERSATION_PROMPT.invoke({"chat_history": history, "input": values["input"]})
         return AIMessage(reply.text, response_metadata={"finish_reason": "stop", "refused": False})
     context: Assembled = values["context"]
+    if not context.documents and not values.get("attachments") and not has_documents():
+        text = sentence("no_documents", language_of(values["input"]))
+        return AIMessage(text, response_metadata={"finish_reason": "stop", "refused": True})
     score = values.get("answerable")
     leans = values["query"].standalone != values["input"]  # such a question says too little to be judged
     if score is not None and score < refuse_below and not leans:

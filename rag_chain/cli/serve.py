@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_chain.cli.command_line import console, exit_codes, new_app, print_json
+from rag_chain.cli.command_line import console, errors, exit_codes, new_app, print_json
 from rag_chain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ def serve(
             raise ConfigurationError(
                 f"rag-chain serve needs the package {error.name}: pip install 'rag_chain[serve]'."
             ) from None
-        from rag_chain import Settings, open_index
+        from rag_chain import Settings
+        from rag_chain.factory import open_or_create_index
 
         load_dotenv()
         settings = Settings()
         open_keys(settings)
-        open_index(settings)  # one line now, in place of a worker's traceback
+        if not len(open_or_create_index(settings)):  # an error is one line now, in place of a worker's traceback
+            errors.print("There are no documents yet: add some with POST /documents or `rag-chain ingest`.")
         uvicorn.run(
             f"{create_app.__module__}:{create_app.__name__}",
             factory=True,

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from rag_chain import __version__
 from rag_chain.conversation import ConversationChain
-from rag_chain.factory import build_chain, open_index
+from rag_chain.factory import build_chain, open_or_create_index
 from rag_chain.serve import completions, documents, feedback, health, sessions, transfer
 from rag_chain.serve.auth import open_keys
 from rag_chain.serve.broadcast import Broadcasts
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        index = None if chain is not None else await asyncio.to_thread(open_index, settings)
+        index = None if chain is not None else await asyncio.to_thread(open_or_create_index, settings)
         built = chain if chain is not None else await asyncio.to_thread(build_chain, settings, index=index)
         store = open_sessions(settings)
         metrics = Metrics(store)

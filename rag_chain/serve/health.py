@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -26,9 +27,10 @@ async def healthz() -> dict[str, str]:
 async def readyz(service: ServiceOf) -> dict[str, Any]:
     """Say whether turns are stored in Redis. Without Redis the server is ready too: degraded, and it says so."""
     engine = service.sessions.engine
+    facts = {"turns": service.runs.count, "documents": await asyncio.to_thread(service.jobs.library.describe)}
     if engine.alone:
         reason = "REDIS_URL is empty: sessions are kept on this machine alone."
-        return {"status": "degraded", "redis": "not configured", "reason": reason, "turns": service.runs.count}
+        return {"status": "degraded", "redis": "not configured", "reason": reason, **facts}
     try:
         await service.manager.asession_exists(PROBED)
     except HistoryUnavailableError:
@@ -36,9 +38,9 @@ async def readyz(service: ServiceOf) -> dict[str, Any]:
     else:
         is_up = engine.knows_all_sessions()
     if is_up:
-        return {"status": "ready", "redis": "up", "turns": service.runs.count}
+        return {"status": "ready", "redis": "up", **facts}
     reason = f"Redis at {service.settings.redis_address} is away: turns are kept on this machine until it is back."
-    return {"status": "degraded", "redis": "away", "reason": reason, "turns": service.runs.count}
+    return {"status": "degraded", "redis": "away", "reason": reason, **facts}
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

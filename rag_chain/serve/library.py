@@ -5,6 +5,7 @@ Blocking; ``rag_chain.serve.documents`` calls it in threads.
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
 import unicodedata
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from rag_chain.access import tags_of
 from rag_chain.errors import DocumentIndexError, UsageError
-from rag_chain.factory import open_index, refresh_index
+from rag_chain.factory import open_or_create_index, refresh_index
 from rag_chain.ingestion import IngestReport, ingest
 from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.serve.auth import Caller
@@ -29,6 +30,7 @@ from rag_chain.settings import Settings
 MAX_NAME_BYTES = 200
 _LOCK_SECONDS = 60.0
 _STALE_SECONDS = 24 * 3600.0
+_LOOKED_AT, _TAGS_KEPT = 1_000, 20_000
 _NEW, _OLD = ".new-", ".old-"
 
 
@@ -51,23 +53,33 @@ class Library:
     def __init__(self, settings: Settings, index: AnyIndex | None = None) -> None:
         self._settings, self._index = settings, index
         self._folder = settings.documents_dir
+        self._known_tags: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def list_documents(self, caller: Caller, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-        """Return documents of the index that the caller may read, by source, and the cursor of the next page."""
+        """Return documents of the index that the caller may read, by source, and the cursor of the next page.
+
+        A page looks at ``limit`` documents, or 1,000 if that is more, and may so have fewer than ``limit``.
+        """
         index = self._open()
         records = index.sources
+        looked_at = heapq.nsmallest(max(limit, _LOOKED_AT) + 1, (source for source in records if source > after))
         found: list[dict[str, Any]] = []
-        for source in sorted(source for source in records if source > after):
-            tags = self._tags(index, source, records[source])
+        last = ""
+        for number, source in enumerate(looked_at, 1):
+            if len(found) == limit or number > max(limit, _LOOKED_AT):
+                return found, last
+            last, record = source, records[source]
+            tags = self._tags(index, source, record) if record["chunks"] else tuple(record.get("access", ()))
             if not _is_open(tags, caller):
                 continue
-            if len(found) == limit:
-                return found, str(found[-1]["source"])
-            record = records[source]
             name = self._uploaded_name(record)
             size = {"bytes": record["size"], "chunks": record["chunks"]}
             found.append({"source": source, "name": name, **size, "access": list(tags)})
         return found, None
+
+    def describe(self) -> str:
+        """Say whether there are documents."""
+        return "ready" if len(self._open()) else "no documents yet"
 
     def reserve(self, name: str, caller: Caller) -> Upload:
         """Return where a new document of this name may be written.
@@ -143,7 +155,7 @@ class Library:
 
     def _open(self) -> AnyIndex:
         if self._index is None:
-            self._index = open_index(self._settings)
+            self._index = open_or_create_index(self._settings)
         refresh_index(self._index)
         return self._index
 
@@ -196,8 +208,16 @@ class Library:
 
     def _tags(self, index: AnyIndex, source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
         """Return a document's access tags. The chunks have them all, those of its front matter too."""
+        state = repr(record)  # another version of the document has another record
+        known = self._known_tags.get(source)
+        if known is not None and known[0] == state:
+            return known[1]
         chunks = index.get_by_ids(index.ids_of_source([source])[:1])
-        return tags_of(chunks[0].metadata) if chunks else tuple(record.get("access", ()))
+        tags = tags_of(chunks[0].metadata) if chunks else tuple(record.get("access", ()))
+        if len(self._known_tags) >= _TAGS_KEPT:
+            self._known_tags.clear()
+        self._known_tags[source] = (state, tags)
+        return tags
 
 
 def check_name(name: str | None) -> str:

@@ -342,7 +342,7 @@ def test_feedback_becomes_a_set_of_questions(url: str, folder: Path, redis_serve
 
 def test_health_and_headers(url: str) -> None:
     ready = httpx.get(f"{url}/readyz")
-    assert ready.json() == {"status": "ready", "redis": "up", "turns": 0}
+    assert ready.json() == {"status": "ready", "redis": "up", "turns": 0, "documents": "ready"}
     assert ready.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models").headers
 
@@ -534,3 +534,18 @@ def test_turns_outlive_readers_are_bounded_and_end_before_the_server(folder: Pat
             stream.__exit__(None, None, None)
             assert "event: end" in ending
             assert any('"persistence":"durable"' in line for line in ending)
+
+
+def test_a_server_without_documents_says_so_and_takes_the_first(tmp_path: Path) -> None:
+    with serving(tmp_path, REDIS_URL="") as (url, _):
+        turns = f"{url}/sessions/n1/turns"
+        assert httpx.get(f"{url}/readyz").json()["documents"] == "no documents yet"
+        assert httpx.get(f"{url}/documents").json() == {"documents": [], "cursor": None}
+        told = events(httpx.post(turns, json={"input": "Wie lange bleibt eine Sitzung erhalten?"}, timeout=60))
+        assert "".join(data["text"] for name, data in told if name == "token").startswith("Es gibt noch keine")
+        files = {"file": ("first.md", b"# Sessions\n\nA session is kept for one hour.\n")}
+        sent = httpx.post(f"{url}/documents", files=files, timeout=60)
+        assert events(sent)[-1][1]["documents"] == [{"name": "first.md", "status": "ingested"}]
+        told = events(httpx.post(turns, json={"input": QUESTION}, timeout=60))
+        assert "one hour" in "".join(data["text"] for name, data in told if name == "token")
+        assert httpx.get(f"{url}/readyz").json()["documents"] == "ready"
