@@ -84,7 +84,7 @@ class ManagerFlows:
     def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
         """See ``RedisSessionManager.get_session_stats``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
+        account = yield from self._engine.require(key, 0, -1)
         elsewhere = yield from self._engine.list_elsewhere(key)
         info = _info(key, account)
         return SessionStats(
