@@ -14,6 +14,7 @@ from rag_chain.cli.ingest import ingest
 from rag_chain.cli.mcp import mcp
 from rag_chain.cli.serve import keys, serve
 from rag_chain.cli.sessions import app as sessions
+from rag_chain.cli.ui import ui
 
 HELP = """Answer questions over your own documents, with cited sources, in conversations that are kept.
 
@@ -63,4 +64,5 @@ app.add_typer(sessions, name="sessions")
 add_command(app, evaluate)
 add_command(app, serve)
 app.add_typer(keys, name="keys")
+add_command(app, ui)
 add_command(app, mcp)

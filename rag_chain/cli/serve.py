@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,18 @@ def serve(
 
     Exit code: 0 ended by a signal, 1 the work failed, 2 wrong usage.
     """
+    run_server(host, port, workers, redis_url, index_dir)
+
+
+def run_server(
+    host: str | None,
+    port: int,
+    workers: int,
+    redis_url: str | None,
+    index_dir: Path | None,
+    on_start: Callable[[str], None] = lambda host: None,
+) -> None:
+    """Serve until a signal; see ``serve``. ``on_start``: called with the host before the server starts."""
     chosen: dict[str, str | None] = {
         "RAG_SERVE_HOST": host,
         "REDIS_URL": redis_url,
@@ -78,6 +91,7 @@ def serve(
         open_keys(settings)
         if not len(open_or_create_index(settings)):  # an error is one line now, in place of a worker's traceback
             errors.print("There are no documents yet: add some with POST /documents or `rag-chain ingest`.")
+        on_start(settings.serve_host)
         uvicorn.run(
             f"{create_app.__module__}:{create_app.__name__}",
             factory=True,

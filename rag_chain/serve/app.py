@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from rag_chain import __version__
 from rag_chain.conversation import ConversationChain
 from rag_chain.factory import build_chain, open_or_create_index
-from rag_chain.serve import completions, documents, feedback, health, sessions, transfer
+from rag_chain.serve import completions, documents, feedback, health, page, passages, sessions, transfer
 from rag_chain.serve.auth import open_keys
 from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.errors import add_error_handlers
@@ -69,6 +69,8 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         transfer.router,
         feedback.router,
         documents.router,
+        passages.router,
+        page.router,
     ):
         app.include_router(router)
     return app

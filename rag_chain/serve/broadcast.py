@@ -11,7 +11,7 @@ import orjson
 from rag_chain.serve.errors import RequestError
 from rag_chain.serve.runs import Run
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.redis.events import add_events, read_events
+from rag_chain.sessions.redis.events import add_events, read_events, stop_events
 from rag_chain.sessions.values.keys import SessionRef
 
 Event = dict[str, str]
@@ -23,6 +23,7 @@ KEPT_SECONDS = 120.0
 POLL_SECONDS = 0.1
 _LAST = ("end", "error")
 _ACCESS = "access"
+_STOP = 2
 
 
 class Broadcast:
@@ -59,8 +60,8 @@ class Broadcast:
                     return
                 await changed.wait()
         finally:
-            if stops and not self._is_over:
-                self._run.task.cancel()
+            if stops:
+                self.stop()
 
     async def collect(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
         """Collect the events until the turn's end, and keep them in Redis while it serves."""
@@ -83,13 +84,20 @@ class Broadcast:
             if not sessions.engine.alone and sessions.engine.knows_all_sessions():
                 texts = [orjson.dumps({**event, **needed}) for event in self._events[saved:count]]
                 seconds = KEPT_SECONDS if is_last else LEASE_SECONDS
-                if await sessions.arun(add_events(ref, turn_id, saved + 1, texts, seconds)):
-                    saved = count
+                taken = await sessions.arun(add_events(ref, turn_id, saved + 1, texts, seconds))
+                saved = count if taken else saved
+                if taken == _STOP:
+                    self.stop()
             if not is_last and self._changed is changed:
                 try:
                     await asyncio.wait_for(changed.wait(), LEASE_SECONDS / 3)
                 except TimeoutError:
                     continue  # a sign of life
+
+    def stop(self) -> None:
+        """End the turn, unless it is over; it is then stored as ``interrupted``."""
+        if not self._is_over:
+            self._run.task.cancel()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -171,6 +179,18 @@ class Broadcasts:
         if not may_read(known.access):
             raise _not_found(turn_id)
         return known.read(turn_id, after)
+
+    async def stop(self, ref: SessionRef, turn_id: str) -> None:
+        """End a turn that this server or another one answers.
+
+        Raises:
+            RequestError: no events of the turn are kept.
+        """
+        known = self._known.get((ref, turn_id))
+        if known is not None:
+            known.stop()
+        elif not await self._sessions.arun(stop_events(ref, turn_id, LEASE_SECONDS)):
+            raise _not_found(turn_id)
 
     def forget_session(self, ref: SessionRef) -> None:
         """Forget the events of a session that was deleted."""

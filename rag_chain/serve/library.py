@@ -30,6 +30,8 @@ from rag_chain.settings import Settings
 MAX_NAME_BYTES = 200
 _LOCK_SECONDS = 60.0
 _STALE_SECONDS = 24 * 3600.0
+_MAX_OVERLAP = 2_000
+"""Characters that two chunks are taken to share at most."""
 _LOOKED_AT, _TAGS_KEPT = 1_000, 20_000
 _NEW, _OLD = ".new-", ".old-"
 
@@ -76,6 +78,24 @@ class Library:
             size = {"bytes": record["size"], "chunks": record["chunks"]}
             found.append({"source": source, "name": name, **size, "access": list(tags)})
         return found, None
+
+    def read_passage(self, chunk_id: str, caller: Caller) -> dict[str, Any] | None:
+        """Return a passage with its neighbours; ``None``: there is none that the caller may read."""
+        index = self._open()
+        chunks = index.get_by_ids([chunk_id])
+        if not chunks or not _is_open(tags_of(chunks[0].metadata), caller):
+            return None
+        source = str(chunks[0].metadata.get("source", ""))
+        ids = index.ids_of_source([source])
+        at = ids.index(chunk_id) if chunk_id in ids else 0
+        around = {
+            one.id: one.page_content for one in index.get_by_ids([*ids[max(0, at - 1) : at], *ids[at + 1 : at + 2]])
+        }
+        text = chunks[0].page_content
+        before = around.get(ids[at - 1], "") if at else ""
+        after = around.get(ids[at + 1], "") if at + 1 < len(ids) else ""
+        shared, more = _overlap(before, text), _overlap(text, after)
+        return {"source": source, "before": before[: len(before) - shared], "text": text, "after": after[more:]}
 
     def describe(self) -> str:
         """Say whether there are documents."""
@@ -246,6 +266,12 @@ def check_name(name: str | None) -> str:
 def _is_open(tags: Sequence[str], caller: Caller) -> bool:
     """Whether the caller may read a document with these tags: one of them is enough."""
     return not tags or caller.access is None or not caller.access.isdisjoint(tags)
+
+
+def _overlap(first: str, second: str) -> int:
+    """Return how many characters at the end of the first text are the beginning of the second."""
+    most = min(len(first), len(second), _MAX_OVERLAP)
+    return next((size for size in range(most, 0, -1) if first.endswith(second[:size])), 0)
 
 
 def _put_back(path: Path, old: Path | None) -> None:

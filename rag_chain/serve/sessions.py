@@ -107,6 +107,16 @@ async def resume(
     return send_events(_chain_events(first, events), service.settings.serve_grace)
 
 
+@router.post("/{session_id}/turns/{turn_id}/stop", status_code=202)
+async def stop(session_id: str, turn_id: str, service: ServiceOf, user: UserOf) -> Response:
+    """End a turn that is being answered, on any server; what was said is stored as ``interrupted``.
+
+    The server that answers stops at the turn's next event, or within four seconds.
+    """
+    await service.broadcasts.stop(service.sessions.ref(session_id, user), check_id(turn_id, "turn_id"))
+    return Response(status_code=202)
+
+
 async def _chain_events(first: dict[str, str], rest: AsyncGenerator[dict[str, str]]) -> AsyncGenerator[dict[str, str]]:
     async with aclosing(rest) as events:
         yield first

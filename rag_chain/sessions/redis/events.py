@@ -7,7 +7,7 @@ from rag_chain.sessions.values.flow import Call, Flow
 from rag_chain.sessions.values.keys import SessionRef, make_events_key
 
 
-def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], seconds: float) -> Flow[bool]:
+def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], seconds: float) -> Flow[int]:
     """Add events of a turn and let all of its events live for so many seconds.
 
     Args:
@@ -18,14 +18,27 @@ def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], s
         seconds: time to live from now.
 
     Returns:
-        Whether Redis took them.
+        1: Redis took them; 2: and the turn is to be stopped, see ``stop_events``; 0: Redis is away.
     """
     numbered = [part for number, event in enumerate(events, first) for part in (number, event)]
     try:
-        yield Call("add_events", (make_events_key(ref, turn_id),), (round(seconds * 1000), *numbered))
+        return int((yield Call("add_events", (make_events_key(ref, turn_id),), (round(seconds * 1000), *numbered))))
+    except FOREIGN:
+        return 0
+
+
+def stop_events(ref: SessionRef, turn_id: str, seconds: float) -> Flow[bool]:
+    """Ask the server that answers a turn to stop; whether there are events of the turn.
+
+    Args:
+        ref: the session.
+        turn_id: of the turn.
+        seconds: how long the request stands.
+    """
+    try:
+        return bool((yield Call("stop_events", (make_events_key(ref, turn_id),), (round(seconds * 1000),))))
     except FOREIGN:
         return False
-    return True
 
 
 def read_events(ref: SessionRef, turn_id: str, after: int) -> Flow[tuple[bytes, list[bytes]] | None]:

@@ -4,10 +4,10 @@
 --
 -- The turns that have a stream are a set, by which a deletion finds them; its name is that of the stream without the turn.
 --
--- Reply: 1.
+-- Reply: 1; 2: the turn is to be stopped (stop_events.lua).
 
 if ARGV[2] == '1' then
-  redis.call('DEL', KEYS[1]) -- the turn is asked again: its events begin anew
+  redis.call('DEL', KEYS[1], KEYS[1] .. ':stop') -- the turn is asked again: its events begin anew
 end
 for i = 2, #ARGV, 2 do
   redis.pcall('XADD', KEYS[1], ARGV[i] .. '-0', 'e', ARGV[i + 1]) -- refused if the number is there already
@@ -18,4 +18,4 @@ redis.call('SADD', names, turn)
 if redis.call('PTTL', names) < tonumber(ARGV[1]) then
   redis.call('PEXPIRE', names, ARGV[1])
 end
-return 1
+return redis.call('EXISTS', KEYS[1] .. ':stop') + 1
