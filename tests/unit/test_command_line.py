@@ -45,6 +45,7 @@ def test_the_help_shows_the_first_steps_as_they_are_typed() -> None:
         "chat",
         "evaluate",
         "serve",
+        "ui",
         "mcp",
         "sessions",
         "keys",
