@@ -279,6 +279,25 @@ class Settings(BaseSettings):
         validation_alias="RAG_API_KEYS",
         description="file of rag-chain keys: hashes of the API keys, and their users",
     )
+    jwt_issuer: str = Field(
+        "",
+        validation_alias="RAG_JWT_ISSUER",
+        description="issuer (iss) of JSON Web Tokens that rag-chain serve takes beside API keys; empty: none",
+    )
+    jwt_audience: str = Field(
+        "", validation_alias="RAG_JWT_AUDIENCE", description="audience (aud) that the tokens must be for"
+    )
+    jwt_keys_url: str = Field(
+        "",
+        validation_alias="RAG_JWT_KEYS_URL",
+        description="https address of the issuer's keys (JWKS); by default .well-known/jwks.json below the issuer",
+    )
+    serve_max_requests: int = Field(
+        0,
+        ge=0,
+        validation_alias="RAG_SERVE_MAX_REQUESTS",
+        description="requests a minute of one API key or one token's user, at all servers together; 0: any number",
+    )
     serve_max_turns: int = Field(
         64,
         ge=1,

@@ -79,6 +79,7 @@ def run_server(
 
             from rag_chain.serve.app import create_app
             from rag_chain.serve.auth import open_keys
+            from rag_chain.serve.tokens import open_tokens
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"rag-chain serve needs the package {error.name}: pip install 'rag_chain[serve]'."
@@ -89,6 +90,7 @@ def run_server(
         load_dotenv()
         settings = Settings()
         open_keys(settings)
+        open_tokens(settings)
         if not len(open_or_create_index(settings)):  # an error is one line now, in place of a worker's traceback
             errors.print("There are no documents yet: add some with POST /documents or `rag-chain ingest`.")
         on_start(settings.serve_host)

@@ -19,8 +19,10 @@ from rag_chain.serve.jobs import Jobs
 from rag_chain.serve.library import Library
 from rag_chain.serve.limits import Limits
 from rag_chain.serve.metrics import Metrics
+from rag_chain.serve.rate import RateLimit
 from rag_chain.serve.runs import Runs
 from rag_chain.serve.service import Service
+from rag_chain.serve.tokens import open_tokens
 from rag_chain.sessions import RedisSessionManager, open_sessions
 from rag_chain.settings import Settings
 
@@ -36,7 +38,7 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         ConfigurationError: ``settings.serve_host`` is reachable from elsewhere, and there are no API keys.
     """
     settings = settings or Settings()
-    keys = open_keys(settings)
+    keys, tokens = open_keys(settings), open_tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +50,10 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         broadcasts = Broadcasts(store)
         jobs = Jobs(Library(settings, index))
         manager = RedisSessionManager(sessions=store)
-        app.state.service = Service(settings, built, store, manager, runs, broadcasts, jobs, metrics, keys)
+        rate = RateLimit(store, settings.serve_max_requests)
+        app.state.service = Service(
+            settings, built, store, manager, runs, broadcasts, jobs, metrics, keys, tokens, rate
+        )
         yield
         await runs.drain(settings.serve_grace)
         await broadcasts.drain()

@@ -13,6 +13,7 @@ from rag_chain.access import read_tags
 from rag_chain.errors import ConfigurationError
 from rag_chain.serve.errors import RequestError
 from rag_chain.serve.keys import KeyFile
+from rag_chain.serve.tokens import Tokens, is_token
 from rag_chain.settings import Settings
 
 
@@ -20,15 +21,15 @@ def open_keys(settings: Settings) -> KeyFile | None:
     """Return the keys that callers need; ``None`` if there are none and the server is for this machine alone.
 
     Raises:
-        ConfigurationError: other machines could reach the server, and there is no key.
+        ConfigurationError: other machines could reach the server, and there is neither a key nor an issuer of tokens.
     """
     keys = KeyFile(settings.api_keys_path)
-    if keys.list_keys():
+    if keys.list_keys() or settings.jwt_issuer:
         return keys
     if not is_loopback(settings.serve_host):
         raise ConfigurationError(
             f"Without API keys the server is for this machine alone, and {settings.serve_host!a} is not: "
-            "make one with `rag-chain keys add USER`, or bind 127.0.0.1."
+            "make one with `rag-chain keys add USER`, set RAG_JWT_ISSUER, or bind 127.0.0.1."
         )
     return None
 
@@ -47,6 +48,8 @@ class Caller:
     user: str | None
     access: frozenset[str] | None
     manages: bool
+    name: str = "local"
+    """Whose requests are counted together."""
 
     def choose_access(self, wanted: list[str] | None) -> list[str]:
         """Return the tags of one request: all of the caller's, or those of them that the request names.
@@ -71,21 +74,26 @@ class Caller:
 LOCAL = Caller(None, None, manages=True)
 
 
-def find_caller(request: Request, keys: KeyFile | None) -> Caller:
-    """Return whom the request's key stands for.
+def find_caller(request: Request, keys: KeyFile | None, tokens: Tokens | None = None) -> Caller:
+    """Return whom the request's key or token stands for. Blocking: it may fetch the keys of the tokens' issuer.
 
     Raises:
-        RequestError: 401 without a valid key; 403 where there are no keys and a page of another site calls.
+        RequestError: 401 without a valid key or token; 403 where neither is needed and a page of another site calls;
+            503 where the issuer's keys can't be fetched.
     """
     if keys is None:
         _check_local(request)
         return LOCAL
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    found = keys.find(key.strip()) if scheme.lower() == "bearer" else None
+    key = key.strip() if scheme.lower() == "bearer" else ""
+    if tokens is not None and is_token(key):
+        user, access, manages = tokens.read(key)
+        return Caller(user, access, manages, f"user {user}")
+    found = keys.find(key)
     if found is None:
         message = "A valid API key is needed: send the header Authorization: Bearer KEY."
         raise RequestError(401, message, "invalid_api_key")
-    return Caller(found.user, frozenset(found.access), found.manages)
+    return Caller(found.user, frozenset(found.access), found.manages, f"key {found.id}")
 
 
 def is_loopback(host: str) -> bool:

@@ -41,11 +41,14 @@ class RequestError(Exception):
         message: what is wrong, where, and what to do.
         code: for programs, such as ``model_not_found``.
         param: the field that is wrong.
+        retry_after: seconds after which the request may be sent again; by default one, where that helps.
     """
 
-    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
 
 
 def describe_error(error: BaseException) -> tuple[int, dict[str, Any]]:
@@ -67,7 +70,8 @@ def describe_error(error: BaseException) -> tuple[int, dict[str, Any]]:
 def error_response(error: BaseException) -> JSONResponse:
     """Return the answer for an error."""
     status, body = describe_error(error)
-    return _respond(status, body)
+    seconds = error.retry_after if isinstance(error, RequestError) else None
+    return _respond(status, body, seconds)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -97,8 +101,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, known)
 
 
-def _respond(status: int, body: dict[str, Any]) -> JSONResponse:
-    headers = {"Retry-After": RETRY_SECONDS} if status in _RETRIED else {}
+def _respond(status: int, body: dict[str, Any], retry_after: int | None = None) -> JSONResponse:
+    headers = {"Retry-After": str(retry_after or RETRY_SECONDS)} if status in _RETRIED else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -13,7 +14,9 @@ from rag_chain.serve.broadcast import Broadcasts
 from rag_chain.serve.jobs import Jobs
 from rag_chain.serve.keys import KeyFile
 from rag_chain.serve.metrics import Metrics
+from rag_chain.serve.rate import RateLimit
 from rag_chain.serve.runs import Runs
+from rag_chain.serve.tokens import Tokens
 from rag_chain.sessions import RedisSessionManager, Sessions
 from rag_chain.settings import Settings
 
@@ -32,6 +35,9 @@ class Service:
     metrics: Metrics
     keys: KeyFile | None
     """``None``: no key is needed."""
+    tokens: Tokens | None
+    """``None``: there is no issuer of tokens."""
+    rate: RateLimit
 
 
 def get_service(request: Request) -> Service:
@@ -39,13 +45,16 @@ def get_service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def get_caller(request: Request) -> Caller:
-    """Return whom the request's API key stands for.
+async def get_caller(request: Request) -> Caller:
+    """Return whom the request's API key or token stands for, and count the request.
 
     Raises:
-        RequestError: 401, or 403 where a page of another site calls a server without keys.
+        RequestError: 401, or 403 where a page of another site calls a server without keys; 429: too many requests.
     """
-    return find_caller(request, get_service(request).keys)
+    service = get_service(request)
+    caller = await asyncio.to_thread(find_caller, request, service.keys, service.tokens)
+    await service.rate.check(caller.name)
+    return caller
 
 
 def get_user(caller: Annotated[Caller, Depends(get_caller)]) -> str | None:

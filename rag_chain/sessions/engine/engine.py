@@ -292,6 +292,11 @@ class Engine:
         server = self._server
         return server is None or server.breaker is None or bool(server.breaker.closed)
 
+    def is_away(self) -> bool:
+        """Whether the server is known to be away."""
+        server = self._server
+        return server is not None and server.breaker is not None and server.breaker.closed is False
+
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
         """Keep a summary beside a session, see the stores; whether it was kept. While the server is away, none is."""
         kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, summary, last, read_at))

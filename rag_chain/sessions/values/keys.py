@@ -133,6 +133,11 @@ def make_run_key(prefix: str, run_id: str) -> str:
     return f"{make_index_key(prefix, None)}:run:{run_id}"
 
 
+def make_rate_key(prefix: str, caller: str) -> str:
+    """The number of requests of a caller in this period."""
+    return f"{make_index_key(prefix, None)}:rate:{caller}"
+
+
 def make_runs_ref(prefix: str) -> SessionRef:
     """What removals of runs wait under for the server. No session can have that name."""
     return make_known_ref(prefix, "{runs}", None)
