@@ -20,6 +20,7 @@
     │   ├── HistoryUnavailableError  the store is away
     │   ├── HistoryWriteError        a turn could be stored nowhere
     │   ├── HistoryDataError         a key of the wrong type, or data that is not a message
+    │   │   └── DecryptionError      encrypted data whose key is missing, or that was changed or moved
     │   ├── HistoryAuthError         the store refused the credentials
     │   ├── SessionNotFoundError
     │   ├── SessionExpiredError
@@ -127,6 +128,10 @@ class HistoryWriteError(HistoryError):
 
 class HistoryDataError(HistoryError):
     """The data under a session's key is not a session."""
+
+
+class DecryptionError(HistoryDataError):
+    """Stored data is encrypted with a key that is missing here, was changed, or was moved from another place."""
 
 
 class HistoryAuthError(HistoryError):

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         validation_alias="REDIS_URL",
         description="Redis server: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://; empty: no Redis",
     )
+    encryption_keys: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="RAG_ENCRYPTION_KEYS",
+        description="keys that encrypt stored messages, each 32 bytes as base64, separated by commas: the first "
+        "encrypts, all decrypt; empty: nothing is encrypted",
+    )
     session_ttl: int = Field(
         3600,
         gt=0,

@@ -9,6 +9,7 @@ the parts, as in ``timeit``.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gc
 import json
@@ -30,6 +31,7 @@ from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
+from pydantic import SecretStr
 from redis_server import redis_server
 from rich.console import Console
 from rich.table import Table
@@ -49,11 +51,11 @@ ANSWER = AIMessage(
     "A session is kept for 3600 seconds after its last use [1]. Every read and every write of the session renews it, "
     "so that a conversation that goes on is never cut off [1]. The setting RAG_SESSION_TTL changes the time [2]."
 )
-RAW, RAW_MESSAGES, OURS, OURS_ASYNC, OURS_COLD, STOCK = (
+RAW, RAW_MESSAGES, OURS, OURS_ASYNC, OURS_COLD, OURS_ENCRYPTED, STOCK = (
     "redis-py by hand", "redis-py by hand, parsed", "rag_chain", "rag_chain, async", "rag_chain, new to the process",
-    "langchain-community",
+    "rag_chain, encrypted", "langchain-community",
 )  # fmt: skip
-WAYS = [RAW, RAW_MESSAGES, OURS, OURS_ASYNC, OURS_COLD, STOCK]
+WAYS = [RAW, RAW_MESSAGES, OURS, OURS_ASYNC, OURS_COLD, OURS_ENCRYPTED, STOCK]
 WIRE = ("calls", "commands", "bytes_sent", "bytes_received")
 CHAIN, WRAPPED, STOCK_WRAPPED = "the chain alone", "ConversationChain", "RunnableWithMessageHistory"
 
@@ -192,12 +194,14 @@ class Ways(dict[str, Callable[[int], None]]):
         self._loop = asyncio.new_event_loop()
         # Holds one session at most: reading another one makes it forget.
         self._forgetful = open_sessions(settings.model_copy(update={"memory_sessions": 1}))
+        key = base64.b64encode(bytes(32)).decode()
+        self._encrypted = open_sessions(settings.model_copy(update={"encryption_keys": SecretStr(key)}))
         super().__init__(
             {
                 RAW: self._by_hand(RAW, parse=False), RAW_MESSAGES: self._by_hand(RAW_MESSAGES, parse=True),
                 OURS: self._engine(OURS, self._ours), OURS_ASYNC: self._async_engine(),
                 OURS_COLD: self._engine(OURS_COLD, self._forgetful),
-                STOCK: self._stock(url),
+                OURS_ENCRYPTED: self._engine(OURS_ENCRYPTED, self._encrypted), STOCK: self._stock(url),
             }
         )  # fmt: skip
         for way in self:
@@ -217,6 +221,7 @@ class Ways(dict[str, Callable[[int], None]]):
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         self._forgetful.close()
+        self._encrypted.close()
 
     def _session(self, way: str, turn: int) -> str:
         return f"{WAYS.index(way)}-{turn if self._length == 0 else ''}"

@@ -22,6 +22,7 @@ COLOURS = {
     "rag_chain": "#0b7a75",
     "rag_chain, async": "#3f9a95",
     "rag_chain, new to the process": "#7bc4bf",
+    "rag_chain, encrypted": "#0b5f5a",
     "langchain-community": "#d1495b",
     "redis-py by hand": "#8d99ae",
     "redis-py by hand, parsed": "#b8c0cc",

@@ -63,7 +63,7 @@ class SaverFlows:
     ) -> Flow[RunnableConfig]:
         """See ``SessionSaver.put``."""
         place = self.place_of(config, checkpoint["id"])
-        codec = Codec(self._serde, place.ref)
+        codec = Codec(self._serde, self._sessions.box(place.ref))
         values = checkpoint["channel_values"]
         versions = {**checkpoint["channel_versions"], **new_versions}
         rest = {
@@ -124,7 +124,7 @@ class SaverFlows:
         place = self.place_of(config)
         if not place.checkpoint_id:
             raise UsageError(f"Writes of thread {place.ref} need a checkpoint_id in the config: the checkpoint's.")
-        codec, held = Codec(self._serde, place.ref), self._held.get(place.ref)
+        codec, held = Codec(self._serde, self._sessions.box(place.ref)), self._held.get(place.ref)
         for refers in (True, False):
             batch = Batch(codec, held, place.namespace, refers=refers)
             parts = [
@@ -149,7 +149,7 @@ class SaverFlows:
 
     def read(self, place: Place) -> Flow[CheckpointTuple | None]:
         """Return a checkpoint; ``None``: there is none."""
-        held, codec = self._held.get(place.ref), Codec(self._serde, place.ref)
+        held, codec = self._held.get(place.ref), Codec(self._serde, self._sessions.box(place.ref))
         with held.lock:
             holding, before = held.holding(place.namespace)
         found = yield from self._checkpoints.read(place, holding)
@@ -181,6 +181,11 @@ class SaverFlows:
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> Flow[None]:
         """See ``SessionSaver.copy_thread``."""
         source, target = self.thread_of(source_thread_id), self.thread_of(target_thread_id)
+        if self._sessions.box(source):
+            raise UsageError(
+                f"Thread {source} can't be copied: with RAG_ENCRYPTION_KEYS its checkpoints are bound to it, and a"
+                " copy could not be read; run the graph in the new one."
+            )
         if not (yield from self._checkpoints.copy(source, target)):
             raise UsageError(f"Thread {target} has checkpoints already; copy to another id, or delete it before.")
 

@@ -11,7 +11,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
 from rag_chain.langgraph.shrinking import expand, shrink
-from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.sealing import Box
 
 MAX_VALUE_BYTES = 16_000_000
 """Of one channel, or of one pending write."""
@@ -48,12 +48,13 @@ class Codec:
 
     Args:
         serde: LangGraph's serialiser.
-        ref: the thread.
+        box: encrypts for the thread, and decrypts.
     """
 
-    def __init__(self, serde: SerializerProtocol, ref: SessionRef) -> None:
+    def __init__(self, serde: SerializerProtocol, box: Box) -> None:
         self._serde = serde
-        self._ref = ref
+        self._box = box
+        self._ref = box.ref
         self.dump_again: Callable[[object], bytes] | None = None
         """Gives the same bytes for the same message; ``None``: the serialiser does not, because it encrypts."""
         if isinstance(serde, JsonPlusSerializer):
@@ -93,15 +94,19 @@ class Codec:
         return self.pack(self.dump(value, what))
 
     def pack(self, raw: bytes) -> bytes:
-        """Return what ``dump`` gave in fewer bytes; what is encrypted can't be shrunk."""
-        return raw if self.dump_again is None else shrink(raw)
+        """Return what ``dump`` gave in fewer bytes, encrypted where there is a key.
+
+        What the serialiser encrypts can't be shrunk.
+        """
+        return self._box.wrap(raw if self.dump_again is None else shrink(raw), "checkpoint")
 
     def unpack(self, stored: bytes, what: str) -> bytes:
         """Return what ``pack`` was given.
 
         Raises:
-            HistoryDataError: it is damaged.
+            HistoryDataError: it is damaged, or does not decrypt.
         """
+        stored = self._box.unwrap(stored, "checkpoint", what=what)
         try:
             return expand(stored, MAX_VALUE_BYTES + 1000)
         except ValueError as error:

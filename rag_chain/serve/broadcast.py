@@ -82,7 +82,8 @@ class Broadcast:
         while not is_last:
             changed, is_last, count = self._changed, self._is_over, len(self._events)
             if not sessions.engine.alone and sessions.engine.knows_all_sessions():
-                texts = [orjson.dumps({**event, **needed}) for event in self._events[saved:count]]
+                plain = [orjson.dumps({**event, **needed}) for event in self._events[saved:count]]
+                texts = [sessions.box(ref).wrap(one, "event", turn_id.encode()) for one in plain]
                 seconds = KEPT_SECONDS if is_last else LEASE_SECONDS
                 taken = await sessions.arun(add_events(ref, turn_id, saved + 1, texts, seconds))
                 saved = count if taken else saved
@@ -128,7 +129,7 @@ async def follow(
             yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
             return
         is_known = True
-        newest, texts = found
+        newest, *texts = (sessions.box(ref).unwrap(one, "event", turn_id.encode()) for one in (found[0], *found[1]))
         if not may_read(orjson.loads(newest).get(_ACCESS, ())):
             raise _not_found(turn_id)
         for text in texts:

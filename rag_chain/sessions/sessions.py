@@ -21,6 +21,7 @@ from rag_chain.sessions.engine.checkpoints import Checkpoints
 from rag_chain.sessions.engine.engine import Engine, Server
 from rag_chain.sessions.engine.feedback import TurnFeedback
 from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
 from rag_chain.sessions.journal.feedback import LocalFeedback
 from rag_chain.sessions.journal.journal import Journal
@@ -37,6 +38,7 @@ from rag_chain.sessions.values.flow import Call, Flow, T
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.sealing import Box, Keyring
 from rag_chain.sessions.values.spending import MICROS, Ledger
 from rag_chain.sessions.values.turns import Saved, SessionState, SessionWindow, Status, Turn
 from rag_chain.sessions.values.window_cache import WindowCache
@@ -86,6 +88,10 @@ class Sessions:
             InvalidIdError: an id can't be used.
         """
         return make_ref(self.prefix, session_id, user_id)
+
+    def box(self, ref: SessionRef) -> Box:
+        """What encrypts and decrypts the values of a session."""
+        return self.engine.secrecy.keyring.box(ref)
 
     @property
     def redis_client(self) -> Any:
@@ -232,7 +238,8 @@ class _Opened:
             settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
             settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
             settings.history_summary, settings.max_message_bytes, settings.redis_wait,
-            settings.checkpoints_kept, settings.max_tokens_per_session, settings.max_cost_per_user_per_day,
+            settings.checkpoints_kept, settings.encryption_keys.get_secret_value(),
+            settings.max_tokens_per_session, settings.max_cost_per_user_per_day,
         )  # fmt: skip
         with self._lock:
             parts = self._parts.get(identity)
@@ -301,6 +308,7 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
 
 
 def _compose(settings: Settings) -> Parts:
+    secrecy = Secrecy(Keyring.parse(settings.encryption_keys.get_secret_value()))
     url = settings.redis_url.get_secret_value().strip()
     server_url = parse(url) if url else None
     clients = clients_of(server_url, settings.redis_timeout, settings.redis_wait) if server_url else no_clients()
@@ -331,7 +339,7 @@ def _compose(settings: Settings) -> Parts:
             ledger=ledger,
         )
         remote = RedisCheckpoints(address, limits, settings.checkpoints_kept, one_slot=not clients.is_cluster)
-        recovery = Recovery(store, memory, local.journals, connections.run, remote)
+        recovery = Recovery(store, memory, local.journals, connections.run, remote, secrecy)
         probe = partial(_probe, connections, server_url, settings)
         breaker = Breaker(probe, recovery.replay, address)
         server = Server(store, breaker, recovery)
@@ -344,6 +352,7 @@ def _compose(settings: Settings) -> Parts:
         turn_order=settings.turn_order,
         turn_timeout=settings.turn_timeout,
         max_message_bytes=settings.max_message_bytes,
+        secrecy=secrecy,
     )
     here = LocalCheckpoints(
         local.journals, limits, settings.checkpoints_kept, settings.memory_sessions, stands_in=spare.waits

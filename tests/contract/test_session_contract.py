@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import subprocess
 import sys
@@ -765,6 +766,36 @@ async def three_turns(store: Store, sessions: Sessions) -> list[str]:
 
 async def texts(store: Store, sessions: Sessions, session_id: str = "s1") -> list[Any]:
     return [message.content for message in await store.call(history_of(sessions, session_id), "all_messages")]
+
+
+async def test_encrypted_sessions_do_what_others_do(store: Store) -> None:
+    key = base64.b64encode(bytes(range(32))).decode()
+    sessions = store.open(encryption_keys=key, history_summary="on")
+    manager = RedisSessionManager(sessions=sessions)
+    ids = await three_turns(store, sessions)
+    assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+    assert await shown(store, sessions) == [
+        ("human", "q1"), ("ai", "a1"), ("human", "q2"), ("ai", "a2"), ("human", "q3"), ("ai", "a3")
+    ]  # fmt: skip
+    ref = sessions.ref("s1")
+    state = await store.call(sessions, "inspect", ref, 0, -1)
+    assert all(item.is_sealed for item in state.items)
+    assert not any(text in item.raw for item in state.items for text in (b'"q1"', b'"a1"', b'"next"'))
+    await store.call(manager, "edit_turn", "s1", ids[1], "q2, again", "b2")
+    assert await texts(store, sessions) == ["q1", "a1", "q2, again", "b2"]
+    again = await store.call(sessions, "begin", ref, HumanMessage("q2, again"), ids[0])
+    saved = await store.call(sessions, "commit", again, AIMessage("late"), "complete")
+    assert (saved.outcome, await texts(store, sessions)) == ("repeated", ["q1", "a1", "q2, again", "b2"])
+    await store.call(manager, "delete_turn", "s1", ids[0])
+    assert (await store.call(manager, "get_session_stats", "s1")).bad_items == 0
+    lines = await store.call(manager, "export_session", "s1")
+    assert "q2, again" in lines[1]
+    await store.call(manager, "import_session", lines, session_id="copy", user_id="u1")
+    copy = await store.call(sessions, "inspect", sessions.ref("copy", "u1"), 0, -1)
+    assert [item.message.content for item in copy.items if item.message] == ["q2, again", "b2"]
+    assert all(item.is_sealed for item in copy.items)
+    found = await store.call(manager, "search_messages", "AGAIN", user_id="u1")
+    assert [hit.excerpt for hit in found.hits] == ["q2, again"]
 
 
 async def test_a_deleted_turn_is_gone_and_does_not_come_back(store: Store) -> None:

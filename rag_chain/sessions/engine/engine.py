@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from rag_chain.errors import (
     BudgetExceededError,
+    DecryptionError,
     HistoryError,
     HistoryUnavailableError,
     HistoryWriteError,
@@ -23,6 +25,7 @@ from rag_chain.errors import (
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.erasure import Erasure
 from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.journal.store import LocalStore
 from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import now_ms, steady_ms
@@ -41,6 +44,7 @@ from rag_chain.sessions.values.turns import (
     Status,
     Summary,
     Turn,
+    session_unknown,
 )
 
 T = TypeVar("T")
@@ -66,6 +70,7 @@ class Engine:
         turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
         turn_timeout: seconds after which a turn of another machine counts as dead.
         max_message_bytes: a larger message is refused; of a larger answer a part is stored.
+        secrecy: encrypts and decrypts; default: no keys.
     """
 
     def __init__(
@@ -76,12 +81,14 @@ class Engine:
         turn_order: str = "free",
         turn_timeout: float = 300.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        secrecy: Secrecy | None = None,
     ) -> None:
         self._server = server
         self._local = local
         self._turn_order = turn_order
         self._turn_timeout = turn_timeout
         self.max_message_bytes = max_message_bytes
+        self.secrecy = secrecy or Secrecy()
         self.erasure = Erasure(self._serve, local, stands_in=server is not None)
 
     @property
@@ -102,6 +109,7 @@ class Engine:
             BudgetExceededError: the session has used its tokens, or the user the money of the day.
             InvalidQuestionError: the question can't be stored.
             SessionBusyError: another turn is under way and turns are not free.
+            DecryptionError: what is stored of the session can't be decrypted.
         """
         turn = make_turn_id() if turn_id is None else check_id(turn_id, "turn_id")
         now = now_ms()
@@ -109,7 +117,7 @@ class Engine:
             item = Item.of(with_note(question, turn_id=turn, at=now), self.max_message_bytes)
         except UsageError as error:
             raise InvalidQuestionError(str(error)) from error
-        pending = Pending(turn, get_owner(), now, item)
+        pending = Pending(turn, get_owner(), now, self.secrecy.seal(ref, [item])[0])
         alone = self._turn_order != "free"
         running = RunningTurn(ref.messages_key, turn)
         try:
@@ -119,7 +127,7 @@ class Engine:
                 if window.excess:
                     raise BudgetExceededError(window.excess)
                 if window.began:
-                    return Turn(ref, pending, _moment_of(window), window, running, named=turn_id is not None)
+                    return Turn(ref, pending, window.moment, window, running, named=turn_id is not None)
                 if self._turn_order == "reject" or steady_ms() >= deadline:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
                 yield from self._serve(lambda store: store.wait(ref), ref)
@@ -134,7 +142,7 @@ class Engine:
             HistoryWriteError: it could be kept nowhere.
         """
         try:
-            items = turn.finish(answer, status, self.max_message_bytes, **note)
+            items = self.secrecy.seal(turn.ref, turn.finish(answer, status, self.max_message_bytes, **note))
             base = 0 if turn.window.local else turn.window.total
             saved: Saved = yield from self._serve(
                 lambda store: store.commit(turn.ref, turn.turn_id, turn.moment, items, base, again=turn.named),
@@ -156,7 +164,7 @@ class Engine:
         """
         window = yield from self._read_window(ref, None, alone=False)
         if window.knowledge == "partial" and not window.items:
-            raise _unknown(ref)
+            raise session_unknown(ref)
         return window
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Flow[Saved]:
@@ -170,8 +178,8 @@ class Engine:
 
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
         """Append messages as they are stored."""
-        unique, moment = make_turn_id(), Moment()
-        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, items), ref, write=True)
+        unique, moment, sealed = make_turn_id(), Moment(), self.secrecy.seal(ref, items)
+        saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, sealed), ref, write=True)
         return saved
 
     def delete_turn(self, ref: SessionRef, turn_id: object) -> Flow[Saved]:
@@ -182,7 +190,8 @@ class Engine:
             SessionBusyError: the turn is being answered.
             TurnNotFoundError: there is no such turn.
         """
-        yield from self._read_window(ref, None, alone=False)  # ends turns that died
+        with contextlib.suppress(DecryptionError):  # a turn that can't be read can be deleted
+            yield from self._read_window(ref, None, alone=False)  # ends turns that died
         turn = check_id(turn_id, "turn_id")
         saved: Saved = yield from self._serve(lambda store: store.erase(ref, turn), ref, reads=True)
         return saved
@@ -217,7 +226,7 @@ class Engine:
 
     def fill(self, ref: SessionRef, data: str, parts: Sequence[Sequence[Item]]) -> Flow[bool]:
         """Make a session with metadata as JSON and messages, oldest first, all or none; whether it is new."""
-        named = [Part(make_turn_id(), part) for part in parts]
+        named = [Part(make_turn_id(), self.secrecy.seal(ref, part)) for part in parts]
         new: bool = yield from self._serve(lambda store: store.fill(ref, data, named), ref)
         return new
 
@@ -242,17 +251,17 @@ class Engine:
             if self._local is not None:
                 state.waiting = yield from self._local.count_waiting(ref)
         elif self._server is not None and not state.exists:
-            raise _unknown(ref)
+            raise session_unknown(ref)
         if self._local is not None and not state.exists:
             state.elsewhere = yield from self.list_elsewhere(ref)
-        return state
+        return self.secrecy.unlock_state(ref, state)
 
     def inspect_known(self, ref: SessionRef, count: int) -> Flow[SessionState]:
         """As ``inspect``, without a renewal; a session of which nothing is known has no messages."""
         state: SessionState = yield from self._serve(
             lambda store: store.inspect(ref, 0, count, renew=False), ref, reads=True
         )
-        return state
+        return self.secrecy.unlock_state(ref, state)
 
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
         """As ``inspect``, of a session that must exist.
@@ -299,7 +308,8 @@ class Engine:
 
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
         """Keep a summary beside a session, see the stores; whether it was kept. While the server is away, none is."""
-        kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, summary, last, read_at))
+        sealed = self.secrecy.seal_summary(ref, summary)
+        kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, sealed, last, read_at))
         return kept
 
     def describe(self, refs: Sequence[SessionRef]) -> Flow[list[SessionState]]:
@@ -323,15 +333,25 @@ class Engine:
         return (yield from self._serve(lambda store: local() if store is self._local else remote(), ref))
 
     def _read_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
-        window: SessionWindow = yield from self._serve(
-            lambda store: store.begin(ref, pending, alone=alone), ref, reads=True
-        )
+        window = yield from self._open_window(ref, pending, alone=alone)
         over = ((one.turn_id, one.given_up()) for one in window.pending if self._is_over(ref, one, window.now))
         dead = [(turn_id, item) for turn_id, item in over if item is not None]
         if not dead:
             return window
-        yield from self._serve(lambda store: store.settle(ref, dead))
-        window = yield from self._serve(lambda store: store.begin(ref, pending, alone=alone), ref, reads=True)
+        ended = [(turn_id, self.secrecy.seal(ref, [item])[0]) for turn_id, item in dead]
+        yield from self._serve(lambda store: store.settle(ref, ended))
+        return (yield from self._open_window(ref, pending, alone=alone))
+
+    def _open_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
+        window: SessionWindow = yield from self._serve(
+            lambda store: store.begin(ref, pending, alone=alone), ref, reads=True
+        )
+        try:
+            self.secrecy.open_window(ref, window)
+        except DecryptionError:
+            if pending is not None and window.began:
+                yield from self._serve(lambda store: store.forget_pending(ref, pending.turn_id))
+            raise
         return window
 
     def _serve(
@@ -402,16 +422,3 @@ class Engine:
             return not is_running(ref.messages_key, pending.turn_id)
         dead = is_dead(pending.owner)
         return dead if dead is not None else now - pending.begun > self._turn_timeout * 1000
-
-
-def _moment_of(window: SessionWindow) -> Moment:
-    """When a turn began, as the store of its window knows it."""
-    if window.local:
-        return Moment(window.deletion, 0, window.now)
-    return Moment(window.deletion, window.now)
-
-
-def _unknown(ref: SessionRef) -> HistoryUnavailableError:
-    return HistoryUnavailableError(
-        f"Session {ref} can't be read now: its store is away and nothing of it is kept here; try again later."
-    )

@@ -17,6 +17,7 @@ from rag_chain.errors import (
     HistoryWriteError,
     TurnNotFoundError,
 )
+from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.engine.thread_replays import ThreadReplays
 from rag_chain.sessions.journal.entry_table import CHECKPOINT, FEEDBACK, MESSAGES, Entry, name_feedback
 from rag_chain.sessions.journal.journal import Journal
@@ -45,6 +46,7 @@ class Recovery:
         run: drives a flow with blocking calls.
         journals: the one on disk holds the older entries.
         checkpoints: LangGraph's, of the same server.
+        secrecy: decrypts a turn that has to be changed.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Recovery:
         journals: JournalPair,
         run: Callable[[Flow[Any]], Any],
         checkpoints: RedisCheckpoints,
+        secrecy: Secrecy,
     ) -> None:
         self._remote = remote
         self._checkpoints = checkpoints
         self._feedback = RedisFeedback(remote.address)
+        self._secrecy = secrecy
         self._cache = cache
         self._journals = journals
         self._run = run
@@ -261,7 +265,9 @@ class Recovery:
         if entry.kind == CHECKPOINT:
             return (yield from threads.replay(entry, moment.server_ms))
         if entry.kind in ("turn", "given_up"):
-            return (yield from remote.commit(ref, entry.name, moment, entry.items, entry.base, again=True))
+            items = entry.items
+            self._secrecy.unlock(ref, items)
+            return (yield from remote.commit(ref, entry.name, moment, items, entry.base, again=True))
         if entry.kind == "append":
             return (yield from remote.append(ref, entry.name, moment, entry.items, entry.base, late=True))
         if entry.kind == FEEDBACK:

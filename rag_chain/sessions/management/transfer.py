@@ -83,12 +83,12 @@ def metadata_of(account: SessionState) -> dict[str, Any]:
 
 def _line(item: Item) -> str:
     try:
-        text = item.raw.decode()
+        text = item.plain.decode()
     except UnicodeDecodeError:
         text = ""
     if item.message is not None and text == text.strip() and "\n" not in text and "\r" not in text:
         return text
-    return json.dumps({"base64": base64.b64encode(item.raw).decode()})
+    return json.dumps({"base64": base64.b64encode(item.plain).decode()})
 
 
 def _item(number: int, line: str) -> Item:
@@ -100,11 +100,13 @@ def _item(number: int, line: str) -> Item:
             raise UsageError(f"Line {number} of the export holds damaged base64.") from error
     else:
         item = Item(line.strip().encode(errors="surrogatepass"))
-        if item.message is None:
+        if item.outline is None:
             raise UsageError(
                 f"Line {number} of the export is no message that LangChain can read: it would be lost when the session "
                 "is read."
             )
+    if item.is_sealed:
+        raise UsageError(f"Line {number} of the export is an encrypted message; export the session with its key.")
     if len(item.raw) > MAX_IMPORTED_BYTES:
         raise UsageError(f"Line {number} of the export is larger than the limit of {MAX_IMPORTED_BYTES:,} bytes.")
     return item

@@ -9,7 +9,7 @@ from rag_chain.sessions.values.flow import Args, Call, Flow
 from rag_chain.sessions.values.keys import SessionRef
 
 _READS_DELETION = {"begin", "commit", "append", "delete", "inspect", "stage", "adopt"}
-_WAKES = {"commit", "delete"}
+_WAKES = {"commit", "delete", "forget_pending"}
 _READS_ERASED = {"commit", "delete", "erase", "inspect", "settle", "summary"}
 _CONFIRMED = {"commit", "append", "delete", "erase", "restore", "adopt"}
 """What is told to be kept, or to be gone, once it is done."""

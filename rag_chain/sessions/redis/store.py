@@ -171,6 +171,10 @@ class RedisStore:
         )
         return self._take_outcome(ref, reply, items, sent)
 
+    def forget_pending(self, ref: SessionRef, turn_id: str) -> Flow[None]:
+        """Remove the question of a turn that could not begin."""
+        yield from self._call("forget_pending", ref, (turn_id,))
+
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
         """Put the questions of dead turns into the list."""
         args = [part for turn_id, item in dead for part in (turn_id, item.raw)]

@@ -37,9 +37,15 @@ from langchain_core.messages import (
 )
 from pydantic import BaseModel, ValidationError
 
-from rag_chain.errors import UsageError
+from rag_chain.errors import DecryptionError, UsageError
+from rag_chain.sessions.values.sealing import Box
 
 NOTE = "rag_chain"
+SEALED = "sealed"
+"""In the note of a message that is encrypted, see ``sealed_items.py``."""
+ENCRYPTED = "rag_chain_encrypted"
+"""Beside the note of such a message, so that a message whose ``sealed`` was damaged is not taken for a plain one."""
+ENCRYPTED_MARK = b'"rag_chain_encrypted":'
 MAX_MESSAGE_BYTES = 1_000_000
 """Default of RAG_MAX_MESSAGE_BYTES."""
 
@@ -55,15 +61,19 @@ _RAW_CALLS = ("tool_calls", "function_call")
 class Item:
     """One message as stored. It is parsed on first use, and only once.
 
-    ``left_out`` names what ``reduced`` left out of it.
+    ``left_out`` names what ``reduced`` left out of it; ``box`` decrypts it, if it is encrypted.
     """
 
-    __slots__ = ("_mark", "_message", "left_out", "raw")
+    __slots__ = ("_mark", "_message", "_outline", "box", "left_out", "raw")
 
-    def __init__(self, raw: bytes, message: BaseMessage | None = None, left_out: Sequence[str] = ()) -> None:
+    def __init__(
+        self, raw: bytes, message: BaseMessage | None = None, left_out: Sequence[str] = (), box: Box | None = None
+    ) -> None:
         self.raw = raw
         self.left_out = tuple(left_out)
+        self.box = box
         self._message: BaseMessage | bool | None = message
+        self._outline: BaseMessage | bool | None = None
         self._mark: str | None = None
 
     @classmethod
@@ -77,6 +87,8 @@ class Item:
             UsageError: the message has no form in JSON, can't be read back, or is larger than ``limit``.
         """
         message = without_chunks(message)
+        if SEALED in note_of(message) or ENCRYPTED in message.additional_kwargs:
+            raise UsageError("A message can't be stored: its note says that it is encrypted; leave the note out.")
         try:
             raw = dump_message(message)
         except (TypeError, ValueError, RecursionError) as error:
@@ -98,10 +110,79 @@ class Item:
 
     @property
     def message(self) -> BaseMessage | None:
-        """A copy of the message; ``None`` if the stored bytes are no message."""
+        """A copy of the message; ``None`` if the stored bytes are no message.
+
+        Raises:
+            DecryptionError: it is encrypted, and can't be decrypted.
+        """
         if self._message is None:
-            self._message = parse(self.raw) or False
+            self._message = parse(self.plain) or False
         return self._message.model_copy() if isinstance(self._message, BaseMessage) else None
+
+    @property
+    def outline(self) -> BaseMessage | None:
+        """What the stores know of the message: the type and the note. No key is needed for it. Not to be changed."""
+        if self._message is not None:
+            return self._message if isinstance(self._message, BaseMessage) else None
+        if self._outline is None:
+            self._outline = parse(self.raw) or False
+        return self._outline if isinstance(self._outline, BaseMessage) else None
+
+    def unlock(self, box: Box) -> None:
+        """Let the message be decrypted by ``box`` when it is read."""
+        if self._message is None and self.is_sealed:
+            self.box = box
+
+    def check(self) -> None:
+        """Decrypt the message, if it is encrypted.
+
+        Raises:
+            DecryptionError: it can't be decrypted.
+        """
+        if self.box is not None and self._message is None:
+            self._message = parse(self.plain) or False
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the stored bytes are encrypted, or were before they were damaged."""
+        return self._find_seal() is not None
+
+    @property
+    def plain(self) -> bytes:
+        """The JSON of the message.
+
+        Raises:
+            DecryptionError: it is encrypted, and can't be decrypted.
+        """
+        seal = self._find_seal()
+        if seal is None:
+            return self.raw
+        token, outline = seal
+        turn_id = outline[1].get("turn_id")
+        what = "A message" if turn_id is None else f"A message of turn {turn_id!a}"
+        if not token:
+            raise DecryptionError(f"{what} is encrypted and damaged; restore it from a copy, or delete the session.")
+        if self.box is None:
+            raise DecryptionError(f"{what} is encrypted; set RAG_ENCRYPTION_KEYS to the key that it was written with.")
+        return self.box.open(token, "message", dump_json(outline), what)
+
+    def _find_seal(self) -> tuple[str, tuple[Any, dict[str, Any]]] | None:
+        """The ciphertext, empty if it was damaged, and what is bound to it; ``None``: nothing is encrypted."""
+        is_marked = ENCRYPTED_MARK in self.raw
+        if not is_marked and b'"sealed":"' not in self.raw:
+            return None
+        try:
+            value = load_json(self.raw)
+        except (ValueError, RecursionError):
+            return "", ("", {})
+        try:
+            note = dict(value["data"]["additional_kwargs"][NOTE])
+        except (ValueError, TypeError, KeyError):
+            return ("", ("", {})) if is_marked else None
+        token = note.pop(SEALED, None)
+        if isinstance(token, str):
+            return token, (value.get("type"), note)
+        return ("", ("", note)) if is_marked else None
 
     @property
     def mark(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from rag_chain.sessions.values.codec import Item, messages_of, note_of, with_note
+from rag_chain.sessions.values.sealed_items import seal_item
 from rag_chain.sessions.values.versions import find_turn
 
 MAX_FORMER = 10
@@ -83,7 +84,7 @@ def find_replacement(items: Sequence[Item]) -> Replacement | None:
     """Return what the turn of these messages replaces."""
     if not items or b'"replaces"' not in items[-1].raw:
         return None
-    message = items[-1].message
+    message = items[-1].outline
     place = note_of(message).get("replaces") if message is not None else None
     if not isinstance(place, dict):
         return None
@@ -96,7 +97,8 @@ def without_replacement(items: Sequence[Item]) -> list[Item]:
     if message is None:
         return list(items)
     note = {name: value for name, value in note_of(message).items() if name not in ("replaces", "former")}
-    return [*items[:-1], Item.of(with_note(message, **note), None)]
+    item, box = Item.of(with_note(message, **note), None), items[-1].box
+    return [*items[:-1], item if box is None else seal_item(item, box)]
 
 
 def remove_replaced(items: Sequence[Item], place: Replacement) -> list[Item]:

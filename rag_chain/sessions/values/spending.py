@@ -37,7 +37,7 @@ def spent_by(items: Iterable[Item]) -> Spent:
     """Return what the turns of these messages took, as far as they report it."""
     tokens, micros = 0, 0.0
     for item in items:
-        if (message := item.message) is None:
+        if (message := item.outline) is None:
             continue
         note = note_of(message)
         usage = note.get("usage") or getattr(message, "usage_metadata", None)

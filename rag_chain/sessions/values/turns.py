@@ -141,6 +141,11 @@ class SessionWindow:
     summary: Summary | None = None
     excess: str = ""
 
+    @property
+    def moment(self) -> Moment:
+        """When a turn of this window began, as its store knows it."""
+        return Moment(self.deletion, 0, self.now) if self.local else Moment(self.deletion, self.now)
+
 
 @dataclass(slots=True)
 class Turn:
@@ -251,6 +256,13 @@ def turn_unknown(ref: SessionRef, turn_id: str) -> HistoryUnavailableError:
     """Return the error for a turn that may be on the server, which is away."""
     return HistoryUnavailableError(
         f"Turn {turn_id!r} of session {ref} is not known on this machine, and Redis is away; try again later."
+    )
+
+
+def session_unknown(ref: SessionRef) -> HistoryUnavailableError:
+    """Return the error for a session that may be on the server, which is away."""
+    return HistoryUnavailableError(
+        f"Session {ref} can't be read now: its store is away and nothing of it is kept here; try again later."
     )
 
 

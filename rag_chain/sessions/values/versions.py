@@ -36,7 +36,7 @@ def exclude(items: Iterable[Item], others: Sequence[Item]) -> list[Item]:
 
 def is_answered(turn: Sequence[Item]) -> bool:
     """Whether a turn has an answer that stands."""
-    return any(isinstance(item.message, AIMessage) and _note(item).get("status") != "failed" for item in turn)
+    return any(isinstance(item.outline, AIMessage) and _note(item).get("status") != "failed" for item in turn)
 
 
 def gives_way(stored: Sequence[Item], newer: Sequence[Item]) -> bool:
@@ -93,9 +93,9 @@ def choose_versions(there: Sequence[Item], held: Sequence[Item]) -> tuple[Sequen
 
 def _asked(turn: Iterable[Item]) -> int:
     """When the question of a turn was asked (ms)."""
-    questions = (item for item in turn if isinstance(item.message, HumanMessage))
+    questions = (item for item in turn if isinstance(item.outline, HumanMessage))
     return max((at for item in questions if isinstance(at := _note(item).get("at"), int)), default=0)
 
 
 def _note(item: Item) -> dict[str, Any]:
-    return note_of(message) if (message := item.message) is not None else {}
+    return note_of(message) if (message := item.outline) is not None else {}
