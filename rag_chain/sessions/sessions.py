@@ -18,9 +18,9 @@ from rag_chain.sessions.connections import Connections
 from rag_chain.sessions.engine import edits
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.checkpoints import Checkpoints
-from rag_chain.sessions.engine.engine import Engine, Server
+from rag_chain.sessions.engine.engine import Engine
 from rag_chain.sessions.engine.feedback import TurnFeedback
-from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.engine.recovery import Recovery, Server
 from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
 from rag_chain.sessions.journal.feedback import LocalFeedback

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -22,12 +22,10 @@ from rag_chain.errors import (
     SessionNotFoundError,
     UsageError,
 )
-from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.erasure import Erasure
-from rag_chain.sessions.engine.recovery import Recovery
+from rag_chain.sessions.engine.recovery import Server
 from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.journal.store import LocalStore
-from rag_chain.sessions.redis.store import RedisStore
 from rag_chain.sessions.values.clock import now_ms, steady_ms
 from rag_chain.sessions.values.codec import MAX_MESSAGE_BYTES, Item, with_note
 from rag_chain.sessions.values.flow import Disk, Flow
@@ -50,15 +48,6 @@ from rag_chain.sessions.values.turns import (
 T = TypeVar("T")
 Ask = Callable[[Any], Flow[T]]
 log = logging.getLogger("rag_chain.sessions")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server's sessions, with what finds it again when it is away and brings it what was kept meanwhile."""
-
-    store: RedisStore
-    breaker: Breaker | None = None
-    recovery: Recovery | None = None
 
 
 class Engine:

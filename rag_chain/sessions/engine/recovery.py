@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from rag_chain.errors import (
     HistoryWriteError,
     TurnNotFoundError,
 )
+from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.engine.thread_replays import ThreadReplays
 from rag_chain.sessions.journal.entry_table import CHECKPOINT, FEEDBACK, MESSAGES, Entry, name_feedback
@@ -302,3 +304,12 @@ class Recovery:
         if mark not in self._refused:
             self._refused.add(mark)
             log.error("A turn of session %s stays in the journal: %s", entry.ref, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server's sessions, with what finds it again when it is away and brings it what was kept meanwhile."""
+
+    store: RedisStore
+    breaker: Breaker | None = None
+    recovery: Recovery | None = None
