@@ -12,6 +12,7 @@ from rich.text import Text
 
 from rag_chain.cli.command_line import add_command, console, new_app, print_error, print_json
 from rag_chain.cli.doctor import doctor
+from rag_chain.cli.encrypting import encrypt
 from rag_chain.cli.erasing import delete, erase_user
 from rag_chain.cli.feedback import export_feedback, rate
 from rag_chain.cli.journal import journal
@@ -40,6 +41,8 @@ Examples:
     rag-chain sessions rate s1 TURN --up --text "exactly" && rag-chain sessions feedback > questions.jsonl
 
     rag-chain sessions journal --replay
+
+    rag-chain sessions encrypt --dry-run
 
     rag-chain sessions doctor
 """
@@ -187,4 +190,5 @@ add_command(app, export_feedback, "feedback")
 add_command(app, delete)
 add_command(app, erase_user, "erase-user")
 add_command(app, journal)
+add_command(app, encrypt)
 add_command(app, doctor)

@@ -13,14 +13,18 @@ from graphs import answering_graph, ask
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer, free_port
 from talking import another_process
+from typer.testing import CliRunner
 
+from rag_chain.cli.sessions import app
 from rag_chain.errors import ConfigurationError, DecryptionError, UsageError
 from rag_chain.langgraph import SessionSaver
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, open_sessions
+from rag_chain.sessions.management.encryption import aencrypt_sessions, encrypt_sessions
 from rag_chain.sessions.values.codec import Item, messages_of, with_note
 from rag_chain.sessions.values.keys import make_ref
 from rag_chain.sessions.values.sealed_items import seal_item
 from rag_chain.sessions.values.sealing import Keyring
+from rag_chain.sessions.values.turns import Summary
 from rag_chain.settings import Settings
 
 OLD, NEW = (base64.urlsafe_b64encode(bytes([one]) * 32).decode().rstrip("=") for one in (1, 2))
@@ -204,3 +208,64 @@ def test_a_key_that_is_none_is_refused_without_showing_it(keys: str) -> None:
         open_sessions(Settings(redis_url="", journal_path=None, encryption_keys=keys))
     assert keys not in str(caught.value).replace("base64", "")
     assert keys not in repr(Settings(encryption_keys=keys))
+
+
+def test_what_is_stored_is_encrypted_and_put_under_a_new_key(open_with: Opener, redis_server: RedisServer) -> None:
+    plain = open_with("")
+    talk(plain, "one", user_id="u1")
+    talk(open_with(OLD), "two", user_id="u1")
+    ref = plain.ref("s1", "u1")
+    client = redis_server.client()
+    last = client.lindex(ref.messages_key, 2)
+    plain.run(plain.engine.keep_summary(ref, Summary("they spoke of one", 2), Item(last), 1 << 40))
+    client.rpush(plain.ref("alien").messages_key, "no message")
+    client.set(f"{plain.prefix}else", "not a list")
+    both = open_with(f"{NEW},{OLD}")
+    counted = encrypt_sessions(both, dry_run=True)
+    assert (counted.messages, counted.encrypted) == (5, 4)
+    assert client.lindex(ref.messages_key, 2) == last, "a dry run changes nothing"
+    seen: list[tuple[int, int]] = []
+    report = encrypt_sessions(both, on_progress=lambda done, total: seen.append((done, total)))
+    assert (report.encrypted, report.changed, len(report.failed), seen[-1]) == (4, 0, 1, (3, 3))
+    stored = b"".join(client.lrange(ref.messages_key, 0, -1)) + b"".join(client.hgetall(ref.meta_key).values())
+    assert b"one" not in stored
+    new = open_with(NEW, history_summary="on")
+    assert texts(new, "s1", "u1") == ["one", "re: one", "two", "re: two"]
+    assert new.read(ref).summary == Summary("they spoke of one", 2)
+    assert encrypt_sessions(new).encrypted == 0
+    with pytest.raises(UsageError, match="RAG_ENCRYPTION_KEYS is empty"):
+        encrypt_sessions(plain)
+
+
+async def test_a_session_whose_key_is_missing_stays_as_it_is(open_with: Opener, redis_server: RedisServer) -> None:
+    old = open_with(OLD)
+    talk(old, "one")
+    before = redis_server.client().lrange(old.ref("s1").messages_key, 0, -1)
+    report = await aencrypt_sessions(open_with(NEW))
+    assert "not among RAG_ENCRYPTION_KEYS" in report.failed["'s1'"]
+    assert redis_server.client().lrange(old.ref("s1").messages_key, 0, -1) == before
+
+
+def test_the_journal_is_encrypted_too(open_with: Opener, tmp_path: Path) -> None:
+    talk(open_with("", redis_url=""), "kept here")
+    sealing = open_with(OLD, redis_url="")
+    assert encrypt_sessions(sealing).encrypted == 2
+    assert texts(sealing) == ["kept here", "re: kept here"]
+    sealing.close()
+    assert b"kept here" not in b"".join(path.read_bytes() for path in tmp_path.glob("j.sqlite3*"))
+
+
+def test_the_command_encrypts(open_with: Opener, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = open_with("")
+    talk(sessions, "one")
+    monkeypatch.setenv("RAG_KEY_PREFIX", sessions.prefix)
+    monkeypatch.setenv("RAG_JOURNAL_PATH", "")
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    refused = CliRunner().invoke(app, ["encrypt", "--yes"])
+    assert (refused.exit_code, "RAG_ENCRYPTION_KEYS is empty" in refused.output) == (2, True)
+    monkeypatch.setenv("RAG_ENCRYPTION_KEYS", OLD)
+    assert CliRunner().invoke(app, ["encrypt"], input="n\n").exit_code != 0
+    assert "Would encrypt 2 of 2 messages in 1 session." in CliRunner().invoke(app, ["encrypt", "--dry-run"]).output
+    done = CliRunner().invoke(app, ["encrypt", "--yes", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["encrypted"]) == (0, 2)
+    assert texts(open_with(OLD)) == ["one", "re: one"]

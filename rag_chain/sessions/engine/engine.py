@@ -91,6 +91,11 @@ class Engine:
         """Whether no server is configured, so that this machine keeps the sessions."""
         return self._server is None
 
+    @property
+    def stores(self) -> tuple[Server | None, LocalStore | None]:
+        """The server's sessions and those of this machine, for what works on one of them alone."""
+        return self._server, self._local
+
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Flow[Turn]:
         """Open the session, note the question, read what the chain is shown.
 

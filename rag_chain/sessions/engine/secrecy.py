@@ -42,6 +42,29 @@ class Secrecy:
             return item
         return seal_item(Item(item.plain, item.message, item.left_out), box)
 
+    def renew(self, ref: SessionRef, raw: bytes) -> bytes | None:
+        """Return a stored message encrypted with the first key; ``None``: it is already, or it is no message.
+
+        Raises:
+            DecryptionError: it can't be decrypted.
+        """
+        box, item = self.keyring.box(ref), Item(raw)
+        item.unlock(box)
+        message = item.message
+        if message is None or item.key_name == box.newest:
+            return None
+        return seal_item(Item(item.plain, message), box).raw
+
+    def renew_summary(self, ref: SessionRef, text: str) -> str | None:
+        """Return a stored summary encrypted with the first key; ``None``: it is already.
+
+        Raises:
+            DecryptionError: it can't be decrypted.
+        """
+        plain = self._open_summary(ref, text)
+        new = self.seal_summary(ref, Summary(plain, 0)).text
+        return None if new == text else new
+
     def unlock(self, ref: SessionRef, items: Iterable[Item]) -> None:
         """Let messages of a session be decrypted when they are read."""
         box = self.keyring.box(ref)
@@ -65,9 +88,12 @@ class Secrecy:
             item.check()
         summary = window.summary
         if summary is not None and summary.text.startswith(_MARK):
-            token = summary.text.removeprefix(_MARK)
-            text = self.keyring.box(ref).open(token, "summary", what="The summary").decode()
-            window.summary = Summary(text, summary.covers)
+            window.summary = Summary(self._open_summary(ref, summary.text), summary.covers)
+
+    def _open_summary(self, ref: SessionRef, text: str) -> str:
+        if not text.startswith(_MARK):
+            return text
+        return self.keyring.box(ref).open(text.removeprefix(_MARK), "summary", what="The summary").decode()
 
     def seal_summary(self, ref: SessionRef, summary: Summary) -> Summary:
         """Return the summary as it is to be stored."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.codec import Item
-from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.keys import SessionRef, make_known_ref
 from rag_chain.sessions.values.turns import Moment, Pending
 
 COLUMNS = "e.id, e.kind, e.name, e.at, e.base, e.body, m.deletion, m.server_ms"
@@ -99,6 +99,33 @@ class EntryTable:
             (self._store, ref.messages_key),
         )
         return [item for (body,) in rows for item in parse_items(bytes(body))]
+
+    def list_refs(self, db: sqlite3.Connection, prefix: str) -> list[SessionRef]:
+        """The sessions that have messages."""
+        rows = db.execute(
+            "SELECT DISTINCT s.session, s.owner FROM sessions s JOIN entries e USING (store, key)"  # noqa: S608 - constants
+            f" WHERE s.store = ? AND e.kind IN {MESSAGES}",
+            (self._store,),
+        )
+        return [make_known_ref(prefix, session, owner or None) for session, owner in rows]
+
+    def reseal(
+        self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[bytes], bytes | None], *, dry_run: bool
+    ) -> tuple[int, int]:
+        """Put messages in other bytes, see ``Journal.reseal``."""
+        rows = db.execute(
+            f"SELECT id, body FROM entries WHERE store = ? AND key = ? AND kind IN {MESSAGES}",  # noqa: S608 - constants
+            (self._store, ref.messages_key),
+        ).fetchall()
+        total = changed = 0
+        for number, body in rows:
+            old = [item.raw for item in parse_items(bytes(body))]
+            new = [renew(raw) for raw in old]
+            total, changed = total + len(old), changed + sum(one is not None for one in new)
+            if not dry_run and any(one is not None for one in new):
+                parts = [one if one is not None else raw for one, raw in zip(new, old, strict=True)]
+                db.execute("UPDATE entries SET body = ? WHERE id = ?", (b"\n".join(parts), number))
+        return total, changed
 
     def read_user_items(self, db: sqlite3.Connection, user_id: str | None, since: int) -> list[Item]:
         """The messages of a user's sessions since a time of the database's clock."""

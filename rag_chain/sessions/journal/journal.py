@@ -23,6 +23,7 @@ from rag_chain.sessions.journal.entry_table import (
     parse_items,
 )
 from rag_chain.sessions.journal.outbox import Outbox
+from rag_chain.sessions.journal.resealing import JournalResealing
 from rag_chain.sessions.journal.session_table import JournalSession, SessionTable
 from rag_chain.sessions.journal.stores import adopt_spellings, take_over
 from rag_chain.sessions.journal.summary_table import SummaryTable
@@ -58,6 +59,7 @@ class Journal:
         self._entries = EntryTable(self._database, self.store)
         self.outbox = Outbox(self._database, self._entries, self.store, prefix)
         self.summaries = SummaryTable(self._database, self.store)
+        self.resealing = JournalResealing(self._database, self._entries, self.summaries, prefix)
         self.checkpoints = CheckpointTable(
             self._database, self._sessions, self._entries, self.store, prefix, waits=self.waits
         )

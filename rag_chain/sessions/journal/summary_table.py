@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.keys import SessionRef
@@ -34,6 +35,17 @@ class SummaryTable:
     def remove(self, db: sqlite3.Connection, ref: SessionRef) -> None:
         """Remove the summary of a session, in a transaction of the caller."""
         db.execute("DELETE FROM summaries WHERE store = ? AND key = ?", (self._store, ref.messages_key))
+
+    def renew(self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[str], str | None]) -> None:
+        """Put the summary of a session in other bytes (``None``: it stays), in a transaction of the caller."""
+        row = db.execute(
+            "SELECT text FROM summaries WHERE store = ? AND key = ?", (self._store, ref.messages_key)
+        ).fetchone()
+        new = renew(row[0]) if row else None
+        if new is not None:
+            db.execute(
+                "UPDATE summaries SET text = ? WHERE store = ? AND key = ?", (new, self._store, ref.messages_key)
+            )
 
     def put(self, ref: SessionRef, summary: Summary, read_at: int) -> bool:
         """Keep a summary unless the one here covers as much; whether it was kept.

@@ -148,6 +148,12 @@ class Item:
         return self._find_seal() is not None
 
     @property
+    def key_name(self) -> str:
+        """The name of the key that encrypted the stored bytes; empty: none did, or they are damaged."""
+        seal = self._find_seal()
+        return seal[0].split(".")[1] if seal is not None and seal[0].count(".") == 3 else ""
+
+    @property
     def plain(self) -> bytes:
         """The JSON of the message.
 

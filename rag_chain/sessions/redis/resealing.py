@@ -1,0 +1,64 @@
+"""The same messages in other bytes on one server: encrypted, or with another key."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+
+from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.session_calls import SessionCalls
+from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.flow import Flow, Scan
+from rag_chain.sessions.values.keys import SessionRef, is_id, make_known_ref
+
+BATCH = 100
+"""Messages in one call."""
+
+
+class Resealing:
+    """Flows over one server.
+
+    Args:
+        address: the server without credentials, for messages.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._call = SessionCalls(address, one_slot=True)
+
+    def list_sessions(self, prefix: str) -> Flow[list[SessionRef]]:
+        """Return all sessions of all users: it passes over every key of the server."""
+        pattern = re.sub(r"([*?\[\]^\\-])", r"\\\1", prefix) + "*"
+        try:
+            keys = yield Scan(pattern)
+        except FOREIGN as error:
+            raise translate(error, self._address, prefix) from error
+        return list(_refs_of(prefix, keys))
+
+    def put(self, ref: SessionRef, items: list[Item], changed: dict[int, bytes]) -> Flow[int]:
+        """Put messages in other bytes, by their place from the oldest; how many were put."""
+        places = sorted(changed)
+        put = 0
+        for start in range(0, len(places), BATCH):
+            args: list[str | int | bytes] = ["", ""]
+            for place in places[start : start + BATCH]:
+                args += [place, hashlib.sha1(items[place].raw, usedforsecurity=False).hexdigest(), changed[place]]
+            put += (yield from self._call("reseal", ref, tuple(args)))[0]
+        return put
+
+    def renew_summary(self, ref: SessionRef, renew: Callable[[str], str | None]) -> Flow[bool]:
+        """Put the summary in the bytes that ``renew`` gives (``None``: it stays); whether it was put."""
+        _, text = yield from self._call("reseal", ref, ("", ""))
+        new = renew(text.decode(errors="replace")) if text else None
+        if new is None:
+            return False
+        yield from self._call("reseal", ref, (hashlib.sha1(text, usedforsecurity=False).hexdigest(), new))
+        return True
+
+
+def _refs_of(prefix: str, keys: list[bytes]) -> Iterator[SessionRef]:
+    for key in keys:
+        owner, _, session_id = key.decode(errors="replace").removeprefix(prefix).rpartition("/")
+        if is_id(session_id) and (not owner or is_id(owner)):
+            yield make_known_ref(prefix, session_id, owner or None)
