@@ -12,6 +12,7 @@ Examples:
     python scripts/benchmark.py langgraph --turns 20     # a graph's turn with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
+    python scripts/benchmark.py serve --clients 200       # the service beside a bare FastAPI route; some minutes
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
 
@@ -26,6 +27,7 @@ from benchmark_history import history
 from benchmark_langgraph import langgraph
 from benchmark_load import load
 from benchmark_retrieval import retrieval
+from benchmark_serve import serve
 from benchmark_sessions import sessions
 from benchmark_streaming import streaming
 
@@ -43,6 +45,7 @@ app.command()(history)
 app.command()(langgraph)
 app.command()(load)
 app.command()(retrieval)
+app.command()(serve)
 app.command()(sessions)
 app.command()(streaming)
 

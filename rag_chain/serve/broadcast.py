@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
@@ -20,6 +22,8 @@ LEASE_SECONDS = 10.0
 """How long events of a running turn live without a sign of life of the server that answers."""
 KEPT_SECONDS = 120.0
 """How long the events of a turn that ended are kept."""
+MAX_ENDED = 200
+"""Ended turns whose events are kept in this process; Redis has those of others."""
 POLL_SECONDS = 0.1
 _LAST = ("end", "error")
 _ACCESS = "access"
@@ -151,6 +155,7 @@ class Broadcasts:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._known: dict[tuple[SessionRef, str], Broadcast] = {}
+        self._ended: deque[tuple[float, SessionRef, str, Broadcast]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(
@@ -163,7 +168,8 @@ class Broadcasts:
 
         def end(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, ref, turn_id, broadcast)
+            self._ended.append((time.monotonic(), ref, turn_id, broadcast))
+            self._forget_old()
 
         task.add_done_callback(end)
         return broadcast
@@ -174,6 +180,7 @@ class Broadcasts:
         Raises:
             RequestError: the reader may not read them.
         """
+        self._forget_old()
         known = self._known.get((ref, turn_id))
         if known is None:
             return follow(self._sessions, ref, turn_id, after, may_read)
@@ -203,6 +210,9 @@ class Broadcasts:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5)
 
-    def _forget(self, ref: SessionRef, turn_id: str, broadcast: Broadcast) -> None:
-        if self._known.get((ref, turn_id)) is broadcast:
-            del self._known[ref, turn_id]
+    def _forget_old(self) -> None:
+        """Forget the events of turns that ended too long ago, or before too many others."""
+        while self._ended and (len(self._ended) > MAX_ENDED or time.monotonic() - self._ended[0][0] > KEPT_SECONDS):
+            _, ref, turn_id, broadcast = self._ended.popleft()
+            if self._known.get((ref, turn_id)) is broadcast:
+                del self._known[ref, turn_id]

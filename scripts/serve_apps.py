@@ -1,0 +1,106 @@
+"""The two applications that ``benchmark.py serve`` compares: the service, and a bare FastAPI route over its chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import BaseModel
+
+from rag_chain import Settings, build_chain
+from rag_chain.conversation import ConversationChain
+from rag_chain.serve.app import create_app
+
+TOKENS = 5
+
+
+class InstantModel(BaseChatModel):
+    """Answers at once with tokens that are the time of their making, in ns of ``time.monotonic_ns``."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "instant"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"{time.monotonic_ns()} "))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for _ in range(TOKENS):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{time.monotonic_ns()} "))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for _ in range(TOKENS):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{time.monotonic_ns()} "))
+
+
+def make_chain() -> ConversationChain:
+    """The whole chain of the environment's settings, with the instant model."""
+    return build_chain(Settings(), model=InstantModel())
+
+
+def ours() -> FastAPI:
+    """The service."""
+    return create_app(Settings(), chain=make_chain())
+
+
+class Turn(BaseModel):
+    """The body of a request."""
+
+    input: str
+
+
+def bare() -> FastAPI:
+    """The same chain behind one route, which streams what the chain gives and does nothing else."""
+    chain = make_chain()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await chain.aclose()
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/sessions/{session_id}/turns")
+    async def ask(session_id: str, turn: Turn) -> StreamingResponse:
+        async def stream() -> AsyncGenerator[bytes]:
+            config: Any = {"configurable": {"session_id": session_id}}
+            async for part in chain.astream({"input": turn.input}, config):
+                if part.get("answer"):
+                    yield b"event: token\ndata: " + orjson.dumps({"text": part["answer"]}) + b"\n\n"
+                elif "turn_id" in part:
+                    yield b"event: end\ndata: " + orjson.dumps({"turn_id": part["turn_id"]}) + b"\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
