@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.documents import BaseDocumentCompressor
@@ -39,6 +39,7 @@ def build_chain(
     index: SearchIndex | VectorStore | None = None,
     model: BaseChatModel | None = None,
     reranker: BaseDocumentCompressor | None = None,
+    redact: Callable[[str], str] | None = None,
 ) -> ConversationChain:
     """Build the whole chain: history, retrieval, model, and the storing of each turn.
 
@@ -52,6 +53,7 @@ def build_chain(
             LangChain ``VectorStore`` does as well, see ``rag_chain.retrieval.vector_store``.
         model: by default the one that ``settings.chat_model`` names.
         reranker: puts the found chunks in an order of its own; by default the one that ``settings.reranker`` names.
+        redact: returns a text as it may be stored; by default what ``settings.redact`` names is replaced.
 
     Raises:
         ConfigurationError: a key or a package is missing; the message names it.
@@ -120,7 +122,7 @@ def build_chain(
         writes=not quotes,
         has_documents=lambda: len(index) > 0,
     )
-    store = sessions.open_sessions(settings)
+    store = sessions.open_sessions(settings, redact=redact)
     # Only with the chat model: the fallback model may not be able to write one.
     summaries = None if settings.history_summary == "off" else HistorySummaries(store, GuardedModel(model, name), limit)
     traced: RunnableConfig = {

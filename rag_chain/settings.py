@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         description="keys that encrypt stored messages, each 32 bytes as base64, separated by commas: the first "
         "encrypts, all decrypt; empty: nothing is encrypted",
     )
+    redact: str = Field(
+        "",
+        validation_alias="RAG_REDACT",
+        description="what is replaced in messages before they are stored: email, phone, card, key, separated by commas",
+    )
     session_ttl: int = Field(
         3600,
         gt=0,

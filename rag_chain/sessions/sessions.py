@@ -38,6 +38,7 @@ from rag_chain.sessions.values.flow import Call, Flow, T
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef, check_prefix, make_ref
 from rag_chain.sessions.values.limits import Limits
+from rag_chain.sessions.values.redaction import Redactor, make_redactor
 from rag_chain.sessions.values.sealing import Box, Keyring
 from rag_chain.sessions.values.spending import MICROS, Ledger
 from rag_chain.sessions.values.turns import Saved, SessionState, SessionWindow, Status, Turn
@@ -232,8 +233,9 @@ class _Opened:
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def open(self, settings: Settings) -> Sessions:
+    def open(self, settings: Settings, redact: Redactor | None) -> Sessions:
         identity = (
+            redact, settings.redact,
             settings.redis_url.get_secret_value().strip(), settings.key_prefix, settings.session_ttl,
             settings.history_window, settings.history_max, settings.journal_path, settings.journal_max_mb,
             settings.redis_timeout, settings.turn_order, settings.turn_timeout, settings.memory_sessions,
@@ -244,7 +246,7 @@ class _Opened:
         with self._lock:
             parts = self._parts.get(identity)
             if parts is None:
-                parts = self._parts[identity] = _compose(settings)
+                parts = self._parts[identity] = _compose(settings, redact)
             return Sessions(parts)
 
     def keep(self, parts: Parts) -> None:
@@ -267,15 +269,19 @@ class _Opened:
 _opened = _Opened()
 
 
-def open_sessions(settings: Settings) -> Sessions:
+def open_sessions(settings: Settings, *, redact: Redactor | None = None) -> Sessions:
     """Return the sessions that the settings name. No connection is opened.
 
     All of the same settings in a process share connections, journal and memory; close each when it is done.
 
+    Args:
+        settings: of the sessions.
+        redact: returns a text as it may be stored; by default what ``settings.redact`` names is replaced.
+
     Raises:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used.
     """
-    return _opened.open(settings)
+    return _opened.open(settings, redact)
 
 
 def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window: int) -> Sessions:
@@ -307,8 +313,9 @@ def direct_sessions(url: str, client: Any, prefix: str, ttl: int | None, window:
     return Sessions(Parts(engine, threads, feedback, connections, check_prefix(prefix), limits))
 
 
-def _compose(settings: Settings) -> Parts:
-    secrecy = Secrecy(Keyring.parse(settings.encryption_keys.get_secret_value()))
+def _compose(settings: Settings, redact: Redactor | None = None) -> Parts:
+    keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
+    secrecy = Secrecy(keyring, redact or make_redactor(settings.redact))
     url = settings.redis_url.get_secret_value().strip()
     server_url = parse(url) if url else None
     clients = clients_of(server_url, settings.redis_timeout, settings.redis_wait) if server_url else no_clients()

@@ -121,7 +121,7 @@ class Engine:
                 if window.excess:
                     raise BudgetExceededError(window.excess)
                 if window.began:
-                    return Turn(ref, pending, window.moment, window, running, named=turn_id is not None)
+                    return Turn(ref, pending, window.moment, window, running, turn_id is not None, asked=item.message)
                 if self._turn_order == "reject" or steady_ms() >= deadline:
                     raise SessionBusyError(f"Another turn of session {ref} is under way; ask again when it is over.")
                 yield from self._serve(lambda store: store.wait(ref), ref)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.redaction import Redactor, redact_message
 from rag_chain.sessions.values.sealed_items import seal_item
 from rag_chain.sessions.values.sealing import NO_KEYS, Box, Keyring
 from rag_chain.sessions.values.turns import SessionState, SessionWindow, Summary
@@ -19,10 +20,12 @@ class Secrecy:
 
     Args:
         keyring: without keys nothing is encrypted, and what is encrypted can't be read.
+        redact: returns a text as it may be stored; ``None``: as it is.
     """
 
-    def __init__(self, keyring: Keyring = NO_KEYS) -> None:
+    def __init__(self, keyring: Keyring = NO_KEYS, redact: Redactor | None = None) -> None:
         self.keyring = keyring
+        self._redact = redact
 
     def seal(self, ref: SessionRef, items: Sequence[Item]) -> list[Item]:
         """Return the items as they are to be stored in a session, wherever they come from.
@@ -31,9 +34,20 @@ class Secrecy:
             DecryptionError: one is encrypted for another session, and does not decrypt.
         """
         box = self.keyring.box(ref)
+        if self._redact is not None:
+            items = [self._redacted(item) for item in items]
         if not box and not any(item.is_sealed for item in items):
             return [*items]
         return [self._seal_one(item, box) for item in items]
+
+    def _redacted(self, item: Item) -> Item:
+        message = None if item.is_redacted or item.is_sealed else item.message
+        if message is None or self._redact is None:
+            return item  # what is encrypted was redacted before
+        redacted = redact_message(message, self._redact)
+        new = item if redacted is message else Item(Item.of(redacted, None).raw, redacted, item.left_out)
+        new.is_redacted = True
+        return new
 
     def _seal_one(self, item: Item, box: Box) -> Item:
         if not item.is_sealed:

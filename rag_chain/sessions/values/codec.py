@@ -64,7 +64,7 @@ class Item:
     ``left_out`` names what ``reduced`` left out of it; ``box`` decrypts it, if it is encrypted.
     """
 
-    __slots__ = ("_mark", "_message", "_outline", "box", "left_out", "raw")
+    __slots__ = ("_mark", "_message", "_outline", "box", "is_redacted", "left_out", "raw")
 
     def __init__(
         self, raw: bytes, message: BaseMessage | None = None, left_out: Sequence[str] = (), box: Box | None = None
@@ -72,6 +72,7 @@ class Item:
         self.raw = raw
         self.left_out = tuple(left_out)
         self.box = box
+        self.is_redacted = False
         self._message: BaseMessage | bool | None = message
         self._outline: BaseMessage | bool | None = None
         self._mark: str | None = None

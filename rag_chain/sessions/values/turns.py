@@ -153,7 +153,7 @@ class Turn:
 
     ``named``: the caller chose its id; ``running``: what says that this process runs it; ``answered``: when the answer
     was first stored, in ms by this machine's clock, 0 before that; ``replacement``: the place of another turn, which it
-    takes once it has an answer.
+    takes once it has an answer; ``asked``: the question before it was redacted.
     """
 
     ref: SessionRef
@@ -164,6 +164,7 @@ class Turn:
     named: bool = False
     answered: int = 0
     replacement: Replacement | None = None
+    asked: BaseMessage | None = None
     steps: list[BaseMessage] = field(default_factory=list)
     """Messages between question and answer: an agent's tool calls and their results."""
     _messages: list[BaseMessage] | None = field(default=None, init=False, repr=False, compare=False)
@@ -175,6 +176,11 @@ class Turn:
 
     @property
     def question(self) -> BaseMessage:
+        """The question as it was asked."""
+        return self.stored_question if self.asked is None else self.asked
+
+    @property
+    def stored_question(self) -> BaseMessage:
         """The question, as it is going to be stored."""
         question = self.pending.question.message
         if question is None:
@@ -208,7 +214,7 @@ class Turn:
         if answer is None and self.steps:
             answer = AIMessage("")  # holds the note
         if answer is None:
-            question = self.question
+            question = self.stored_question
             # The question was accepted without its note.
             limit = max(max_bytes, len(self.pending.question.raw)) + NOTE_BYTES
             return [reduced(with_note(question, **note_of(question), status=status, **note), limit)]
