@@ -55,13 +55,12 @@ class Settings(BaseSettings):
     encryption_keys: SecretStr = Field(
         SecretStr(""),
         validation_alias="RAG_ENCRYPTION_KEYS",
-        description="keys that encrypt stored messages, each 32 bytes as base64, separated by commas: the first "
-        "encrypts, all decrypt; empty: nothing is encrypted",
+        description="keys for stored messages, each 32 bytes as base64, with commas: the first encrypts, all decrypt",
     )
     redact: str = Field(
         "",
         validation_alias="RAG_REDACT",
-        description="what is replaced in messages before they are stored: email, phone, card, key, separated by commas",
+        description="replaced in what is stored, with commas: email, phone, card, key",
     )
     session_ttl: int = Field(
         3600,
@@ -266,7 +265,6 @@ class Settings(BaseSettings):
         validation_alias="RAG_QUERY_STRATEGY",
         description="fusion: history without a model call; condense: a model rewrites; last: the question alone",
     )
-
     reranker: str = Field(
         "",
         validation_alias="RAG_RERANKER",

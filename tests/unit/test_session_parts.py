@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_to_dict
 from pydantic import BaseModel
@@ -328,6 +328,7 @@ def test_an_export_that_is_none(lines: list[str], complaint: str) -> None:
 @given(st.lists(st.binary(max_size=40) | JSON.map(dump_json), max_size=5))
 def test_an_export_carries_whatever_is_stored(raws: list[bytes]) -> None:
     items = [Item(raw) for raw in raws]
+    assume(not any(item.is_sealed for item in items))  # what looks encrypted is an error
     lines = list(transfer.dump(make_ref("p:", "s1"), SessionState(exists=True, items=items), {}))
     header, again = transfer.load(f"{line}\n" for line in lines)
     assert header["session_id"] == "s1"
