@@ -5,6 +5,7 @@
   and needs no dictionary.
 - What is written as one with signs inside (``proxy_read_timeout``, ``1.2.3``, ``--no-deps``) is a term beside its
   parts, so that it can be found exactly.
+- What a text defines, and what a question asks after, is a term of its own, see ``definitions``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cache
 from typing import Any
 
 import tantivy
+
+from rag_chain.retrieval.definitions import definition_terms
 
 MAX_TERM = 40
 """Longer words are no words: hashes, base64. As in tantivy's own analyzers."""
@@ -76,11 +79,15 @@ def analyze(text: str, language: str) -> list[str]:
         text: as it stands in the document.
         language: ISO 639-1 code; one without a stemmer, or none, leaves words as they are.
     """
+    terms = [*_words(text, language), *_compounds(text)]
+    return terms + definition_terms(text, lambda name: _words(name, language))
+
+
+def _words(text: str, language: str) -> list[str]:
     unspaced = list(_UNSPACED.finditer(text))
     terms = list(_stems(language).analyze(_UNSPACED.sub(" ", text) if unspaced else text))
     for run in unspaced:
         terms += _characters_and_pairs(run.group())
-    terms += _compounds(text)
     return terms
 
 

@@ -16,7 +16,8 @@ FIELD = re.compile(
     r":(?:(?:param|parameter|arg|type|raises?|returns?|rtype|keyword|var|ivar)\b\s?)?([^:`\n]*):\s+(\S.*)$"
 )
 SKIPPED_LINE = re.compile(
-    r"\[[^\]^]+\]:\s*\S+.*$|\([\w.:-]+\)=$|<!--.*-->$|\[!\w+\]$|</?\w+[^<>]*>$|\{[%{].*[%}]\}$|\[TOC\]$|__ \S+$"
+    r"\[[^\]^]+\]:\s*\S+.*$|\([\w.:-]+\)=$|<!--.*-->$|\[!\w+\]$|\{[.#:][^{}]*\}$|</?\w+[^<>]*>$|\{[%{].*[%}]\}$"
+    r"|\[TOC\]$|__ \S+$"
     r"|(?:\.\.\s*)?_[\w .-]+:(?:\s+\S+)?$|[a-z-]+::$"
 )
 PIPE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*\|?$")
@@ -45,7 +46,18 @@ PROSE_DIRECTIVES = frozenset(
     describe details dropdown tab tabs""".split()  # noqa: SIM905
 )
 CODE_DIRECTIVES = frozenset(
-    ["code", "code-block", "sourcecode", "parsed-literal", "doctest", "ipython", "prompt", "testcode", "productionlist"]
+    [
+        "code",
+        "code-block",
+        "sourcecode",
+        "parsed-literal",
+        "doctest",
+        "ipython",
+        "prompt",
+        "testcode",
+        "productionlist",
+        "example",
+    ]
 )
 TABLE_DIRECTIVES = frozenset(["list-table", "csv-table"])
 SKIPPED_DIRECTIVES = frozenset(
@@ -59,5 +71,7 @@ TAB = re.compile(r"===[+!]*\s+\"(.+)\"$")
 """Of MkDocs: what is indented below belongs to it."""
 INCLUDE = re.compile(r"\s*(?:\{!.*!\}|(?:--|%%|==)8<(?:--|%%|==).*|;?\s*include::.*)\s*$")
 """A line that stands for another file, which is not there."""
-TITLE = re.compile(r"[A-ZÀ-ÖØ-ÞА-Я\d][\w'’&,()/ -]{2,58}[\w)]")
+OPTION_TERM = re.compile(r"-{1,2}\w[\w-]*(?:[ =,|<\[(][^.]*)?")
+"""An option on a line by itself, above the paragraphs that say what it does."""
+TITLE = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.? +)?[A-ZÀ-ÖØ-ÞА-Я\d][\w'’&,()/ -]{2,58}[\w)]")
 """A short line without the end of a sentence."""

@@ -26,6 +26,7 @@ from rag_chain.models.local.block_marks import (
     LOG,
     MOST_TERM,
     OPTION,
+    OPTION_TERM,
     PIPE_RULE,
     PROMPT,
     PROSE,
@@ -171,7 +172,7 @@ class _Reader:
         body = self._lines[start : self._at]
         self._at += 1
         name = info.strip("{} ").split(" ")[0].split("}")[0].strip("{}")
-        if mark.startswith(":") or (info.startswith("{") and name in PROSE_DIRECTIVES):
+        if mark.startswith(":") or (info.startswith("{") and (name in PROSE_DIRECTIVES or name == "eval-rst")):
             yield from _Reader(_without_options(body)).blocks()
         elif not (info.startswith("{") and name in SKIPPED_DIRECTIVES) and not all(
             INCLUDE.match(line) or not line.strip() for line in body
@@ -335,6 +336,10 @@ class _Reader:
         text = " ".join(lines)
         if len(lines) == 1 and self._is_title(text):
             yield Block("heading", text)
+            return
+        if len(lines) == 1 and len(text) <= MOST_TERM and OPTION_TERM.fullmatch(text):
+            yield Block("item", text)
+            yield Block("heading", text)  # of the paragraphs below it
             return
         literal = text.endswith("::")
         if literal:

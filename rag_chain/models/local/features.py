@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rag_chain.models.local.question_kinds import QuestionKind
+from rag_chain.models.local.question_kinds import QuestionKind, asks_alike
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems
 
@@ -160,13 +160,18 @@ def measure(
     headed = np.array(
         [
             max(
-                _headed(set(stems(unit.context, language)), terms, whole),
+                _headed(set(stems(unit.context, language)), terms, whole) * _may_answer(question, unit.context),
                 _OUTER * max((_headed(outer, terms, whole) for outer in paths.get(unit.number, ())), default=0.0),
             )
             for unit in units
         ]
     )
     return Measured(cosines, overlap, with_heading, features, fits, headed, source, words, about, terms, unseen)
+
+
+def _may_answer(question: str, heading: str) -> bool:
+    """Whether what stands below a heading may answer: it does not where the heading asks something else."""
+    return not heading.endswith(("?", "？")) or asks_alike(question, heading)
 
 
 def _without(text: str, words: Collection[str]) -> str:

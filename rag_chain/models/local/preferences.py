@@ -16,7 +16,7 @@ from rag_chain.models.local.words import stems
 Floats = npt.NDArray[np.float64]
 
 # All in logits.
-_FITS, _DEFINES, _DOES = 1.2, 1.5, 1.5
+_FITS, _DEFINES, _DOES = 1.2, 3.0, 1.5
 """Of a unit that holds what is asked for first, that defines what is named, that says what to do for it."""
 _STRUCTURE, _CODE, _ROW = 0.8, 2.0, 2.0
 _ANSWERS = 6.0
@@ -43,6 +43,7 @@ _TO_DO = re.compile(
     r"(?:If you (?:want|need|wish|would like) to|In order to|To)\s+(.{3,90}?)"
     r"(?:,|\s+(?:you|use|call|run|add|set|pass)\b)"
 )
+_IS_A = re.compile(r"\W*(?:The |An? )?[\w`*.+-]+(?: [\w`*.+-]+)?\W* (?:is|are) (?:an?|the)\b", re.I)
 _ACTION = re.compile(r"\bhow (?:do|can|should|would|could|must|to)\s+(?:(?:i|you|we|one|they)\s+)?(\w+)", re.I)
 _PURPOSE = re.compile(
     r"(?:The|An?|Its?)\s+(?:\w+\s+)?(?:concept|idea|purpose|point|goal|role|job|aim|task)s?\s+(?:of|behind)\s+"
@@ -79,6 +80,7 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
     if kind.name == "how_to":
         added += _DOES * np.array([_does(unit, measured.terms) for unit in units])
         action = set(stems(found[1])) if (found := _ACTION.search(question)) else set()
+        added -= _DOES * np.array([_IS_A.match(unit.text) is not None for unit in units])
         added += _ACTS * np.array([bool(action & set(words)) for words in measured.words])
     if not kind.is_exact and kind.name != "yes_no":
         added -= _EMPTY * np.array(

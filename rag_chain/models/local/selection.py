@@ -25,8 +25,8 @@ Floats = npt.NDArray[np.float64]
 _MOST_EMBEDDED = 30
 _LONGEST_EMBEDDED = 400
 _POINTER = re.compile(
-    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click|for (?:more|further"
-    r"|additional|complete|full|details)"
+    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click (?:here|on|the)\b"
+    r"|for (?:more|further|additional|complete|full|details)"
     r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
     r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)",
     re.I,
