@@ -34,7 +34,9 @@ _FEW = 3
 _SAME_QUESTION = 0.6
 """Share of a question's weighted words that the same question holds."""
 _COPULA = re.compile(
-    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:is|are|was|were|means?|refers?|provides?|allows?|represents?"
+    r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:(?:is|are|was|were)"
+    r"(?=\s+(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
+    r"|means?|refers?|provides?|allows?|represents?"
     r"|describes?|defines?|contains?"
     r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
     re.I,
