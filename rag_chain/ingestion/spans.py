@@ -27,6 +27,7 @@ _SENTENCE_END = re.compile(r"[.!?:。！？：][\"')\]*_`”’»]*\s*$|\n[ \t]*
 _LEAD_IN = re.compile(r"[:：][*_`]{0,3}\s*$")
 _WORD_OVERLAP = re.compile(r"\s+")
 _LINE_OVERLAP = re.compile(r"\n")
+_BLANKS = re.compile(r"\s*")
 _BLOCKS_LOOKED_AT = 3
 
 
@@ -68,7 +69,7 @@ def cut(
     overlap = min(overlap, size // 2)
     spans: list[tuple[int, int]] = []
     for start, end in _packed(text, blocks, size - overlap, language):
-        if start > first and overlap and not _is_in_table(blocks, start, size):
+        if start > first and overlap and not _is_in_table(blocks, start, size, overlap):
             earlier = spans[-1][0] if spans else first
             low = max(earlier, start - overlap, _end_of_verbatim(blocks, start))
             start = _overlapping(text, low, start, code)
@@ -78,23 +79,25 @@ def cut(
     return spans
 
 
-def header_of(blocks: Sequence[Block] | None, start: int, size: int) -> tuple[int, int] | None:
+def header_of(blocks: Sequence[Block] | None, start: int, size: int, overlap: int) -> tuple[int, int] | None:
     """The span of the header that a span beginning at ``start`` is to be read with; None: there is none.
 
     Args:
-        blocks, size: as ``cut`` had them. A header of more than half of ``size`` is not repeated.
+        blocks, size, overlap: as ``cut`` had them. A header of more than half of what a span holds of its own is not
+            repeated.
     """
     position = bisect_right(blocks, start, key=lambda block: block.start) - 1 if blocks else -1
     if position < 0 or not blocks:
         return None
     block = blocks[position]
     is_below = block.start < block.header_end <= start < block.end
-    return (block.start, block.header_end) if is_below and block.header_end - block.start <= size // 2 else None
+    room = size - min(overlap, size // 2)
+    return (block.start, block.header_end) if is_below and block.header_end - block.start <= room // 2 else None
 
 
-def _is_in_table(blocks: Sequence[Block], start: int, size: int) -> bool:
+def _is_in_table(blocks: Sequence[Block], start: int, size: int, overlap: int) -> bool:
     """Whether the text before or behind ``start`` is a table with a header."""
-    return bool(header_of(blocks, start, size) or header_of(blocks, start - 1, size))
+    return bool(header_of(blocks, start, size, overlap) or header_of(blocks, start - 1, size, overlap))
 
 
 def _end_of_verbatim(blocks: Sequence[Block], start: int) -> int:
@@ -120,15 +123,23 @@ def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None
         names = names + 1 if 0 < names <= limit // 2 else 0
         for piece in _pieces(text[block.start : block.end], limit - names, end - start, block.verbatim, language):
             if end + piece - start > limit - header and end > start:
-                goes_with = last > start and end + piece - last <= limit and _LEAD_IN.search(text, last, end)
+                is_in_code = block.verbatim and last >= block.start
+                fits = last > start and not is_in_code and end + piece - last <= limit
+                goes_with = fits and _LEAD_IN.search(text, last, end)
                 cut_at = last if goes_with else end
                 yield start, cut_at
                 start = cut_at
-                header = names if start >= block.header_end else 0
+                # Blanks at the beginning are cut off, so that what begins right before the header's end is below it.
+                header = names if _end_of_blanks(text, start) >= block.header_end else 0
             last = end
             end += piece
     if end > start:
         yield start, end
+
+
+def _end_of_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start
 
 
 def _pieces(text: str, limit: int, used: int, verbatim: bool, language: str | None) -> list[int]:

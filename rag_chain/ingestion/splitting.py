@@ -121,7 +121,7 @@ def _cut(text: str, metadata: dict[str, Any], size: int, overlap: int) -> Iterat
                 else:
                     found["start_line"] = metadata["start_line"] + first
                     found["end_line"] = metadata["start_line"] + last
-            header = header_of(blocks, start, size)
+            header = header_of(blocks, start, size, overlap)
             names = text[slice(*header)].rstrip("\n") + "\n" if header else ""
             yield names + text[start:end], found
 
