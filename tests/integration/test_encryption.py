@@ -16,7 +16,7 @@ from talking import another_process
 from typer.testing import CliRunner
 
 from rag_chain.cli.sessions import app
-from rag_chain.errors import ConfigurationError, DecryptionError, UsageError
+from rag_chain.errors import ConfigurationError, DecryptionError, HistoryDataError, UsageError
 from rag_chain.langgraph import SessionSaver
 from rag_chain.sessions import RedisSessionManager, SessionHistory, Sessions, open_sessions
 from rag_chain.sessions.management.encryption import aencrypt_sessions, encrypt_sessions
@@ -269,3 +269,11 @@ def test_the_command_encrypts(open_with: Opener, redis_server: RedisServer, monk
     done = CliRunner().invoke(app, ["encrypt", "--yes", "--json"])
     assert (done.exit_code, json.loads(done.stdout)["encrypted"]) == (0, 2)
     assert texts(open_with(OLD)) == ["one", "re: one"]
+
+
+def test_a_hash_that_another_program_changed_is_an_error_of_ours(open_with: Opener, redis_server: RedisServer) -> None:
+    sessions = open_with(OLD)
+    talk(sessions, "one")
+    redis_server.client().hset(sessions.ref("s1").meta_key, "created", "\x00")
+    with pytest.raises(HistoryDataError, match="did not write"):
+        RedisSessionManager(sessions=open_with(OLD)).get_session_stats("s1")

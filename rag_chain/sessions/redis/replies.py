@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rag_chain.errors import HistoryDataError
 from rag_chain.sessions.values.codec import Item
 from rag_chain.sessions.values.flow import Args
 from rag_chain.sessions.values.limits import Limits
@@ -65,7 +66,20 @@ def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[Se
 
 
 def parse_state(reply: Any) -> SessionState:
-    """The reply of ``inspect.lua``."""
+    """The reply of ``inspect.lua``.
+
+    Raises:
+        HistoryDataError: another program has changed the hash beside the session.
+    """
+    try:
+        return _parse_state(reply)
+    except ValueError as error:
+        raise HistoryDataError(
+            "The hash beside a session's messages holds values that rag_chain did not write; delete the session."
+        ) from error
+
+
+def _parse_state(reply: Any) -> SessionState:
     (
         created,
         active,
