@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
 
+@pytest.mark.long
 def test_it_measures_recall_memory_and_the_stock_recipe(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, SCRIPT, "retrieval", "--sizes", "200", "--turns", "10", "--json", report]

@@ -251,7 +251,7 @@ _TEXTS = st.lists(st.tuples(_PIECES | st.text(max_size=12), _GLUE), max_size=14)
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(_TEXTS, max_size=4), st.sampled_from(["How long is a session kept?", "the pump in hall 4", "why?", "3600"])
 )

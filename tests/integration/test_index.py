@@ -545,5 +545,5 @@ class InvertedMachine(IndexMachine):
 TestIndexMachine = IndexMachine.TestCase
 TestInvertedMachine = InvertedMachine.TestCase
 TestIndexMachine.settings = TestInvertedMachine.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=6, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
