@@ -255,6 +255,34 @@ def test_the_journal_is_encrypted_too(open_with: Opener, tmp_path: Path) -> None
     assert b"kept here" not in b"".join(path.read_bytes() for path in tmp_path.glob("j.sqlite3*"))
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_feedback_is_encrypted_too(open_with: Opener, redis_server: RedisServer, tmp_path: Path, is_away: bool) -> None:
+    where = {"redis_url": ""} if is_away else {}
+    plain = open_with("", **where)
+    plain.commit(plain.begin(plain.ref("s1"), HumanMessage("q"), turn_id="t2"), AIMessage("a"), "complete")
+    plain.commit(plain.begin(plain.ref("s1"), HumanMessage("r"), turn_id="t3"), AIMessage("b"), "complete")
+    RedisSessionManager(sessions=plain).give_feedback("s1", "t2", thumb="up", text="said before")
+
+    def stored() -> bytes:
+        if not is_away:
+            return b"".join(redis_server.client().hgetall(plain.ref("s1").meta_key + ":feedback").values())
+        return b"".join(path.read_bytes() for path in tmp_path.glob("j.sqlite3*"))
+
+    assert b"said before" in stored()
+    old = open_with(OLD, **where)
+    manager = RedisSessionManager(sessions=old)
+    manager.give_feedback("s1", "t3", thumb="down", text="\x02sealed: said later")
+    assert b"said later" not in stored()
+    encrypt_sessions(old)
+    encrypt_sessions(open_with(f"{NEW},{OLD}", **where))
+    found = RedisSessionManager(sessions=open_with(NEW, **where)).get_feedback("s1")
+    assert {one: said["text"] for one, said in found.items()} == {"t2": "said before", "t3": "sealed: said later"}
+    for one in (plain, old):
+        with pytest.raises(DecryptionError, match=r"The feedback on turn t[23] of session"):
+            RedisSessionManager(sessions=one).get_feedback("s1")
+    assert b"said before" not in stored()
+
+
 def test_the_command_encrypts(open_with: Opener, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = open_with("")
     talk(sessions, "one")

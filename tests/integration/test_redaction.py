@@ -13,7 +13,7 @@ from talking import another_process
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.errors import ConfigurationError
-from rag_chain.sessions import SessionHistory, open_sessions
+from rag_chain.sessions import RedisSessionManager, SessionHistory, open_sessions
 from rag_chain.sessions.values.redaction import FAILED, make_redactor, redact_message
 from rag_chain.settings import Settings
 
@@ -83,7 +83,9 @@ async def test_the_chain_sees_all_and_the_stores_nothing(redis_server: RedisServ
     sessions = another_process(settings)
     chain = ConversationChain(RunnableLambda(answer), sessions)
     config: Any = {"configurable": {"session_id": "s1"}}
-    assert chain.invoke({"input": ALL}, config)["answer"] == f"Noted: {ALL}"
+    first = chain.invoke({"input": ALL}, config)
+    assert first["answer"] == f"Noted: {ALL}"
+    await RedisSessionManager(sessions=sessions).agive_feedback("s1", first["turn_id"], thumb="down", text=ALL)
     assert (await chain.ainvoke({"input": ALL}, config))["answer"] == f"Noted: {ALL}"
     assert seen == [ALL, ALL]
     history = SessionHistory(sessions, sessions.ref("s1"))

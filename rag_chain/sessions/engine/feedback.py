@@ -43,11 +43,17 @@ class TurnFeedback:
 
     def restore(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Flow[Saved]:
         """Keep feedback that was given before."""
-        return (yield from self._serve(ref, lambda store: store.put(ref, turn_id, feedback)))
+        stored = self._engine.secrecy.seal_feedback(ref, turn_id, feedback)
+        return (yield from self._serve(ref, lambda store: store.put(ref, turn_id, stored)))
 
     def read(self, ref: SessionRef) -> Flow[dict[str, Feedback]]:
-        """Return the feedback on a session's turns, by turn id; while the server is away, what is known here."""
-        return (yield from self._serve(ref, lambda store: store.read(ref)))
+        """Return the feedback on a session's turns, by turn id; while the server is away, what is known here.
+
+        Raises:
+            DecryptionError: a text is encrypted, and can't be decrypted.
+        """
+        stored = yield from self._serve(ref, lambda store: store.read(ref))
+        return {turn_id: self._engine.secrecy.open_feedback(ref, turn_id, one) for turn_id, one in stored.items()}
 
     def _serve(self, ref: SessionRef, ask: Callable[[RedisFeedback | LocalFeedback], Flow[T]]) -> Flow[T]:
         remote, here = self._remote, self._here

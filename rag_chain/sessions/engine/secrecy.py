@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.feedback import Feedback
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.redaction import Redactor, redact_message
+from rag_chain.sessions.values.redaction import Redactor, redact_message, redact_text
 from rag_chain.sessions.values.sealed_items import seal_item
 from rag_chain.sessions.values.sealing import NO_KEYS, Box, Keyring
 from rag_chain.sessions.values.turns import SessionState, SessionWindow, Summary
 
 _MARK = "\x02sealed:"
-"""What an encrypted summary begins with."""
+"""What an encrypted summary or text of feedback begins with."""
 
 
 class Secrecy:
@@ -115,3 +117,33 @@ class Secrecy:
         if not box:
             return summary
         return Summary(_MARK + box.seal(summary.text.encode(errors="replace"), "summary"), summary.covers)
+
+    def seal_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
+        """Return feedback as it is to be stored: the text redacted and encrypted, the thumb as it is."""
+        text, box = feedback.text, self.keyring.box(ref)
+        if self._redact is not None:
+            text = redact_text(text, self._redact)
+        if box and text:
+            text = _MARK + box.seal(text.encode(), "feedback", turn_id.encode())
+        return replace(feedback, text=text)
+
+    def open_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
+        """Return feedback as it was given.
+
+        Raises:
+            DecryptionError: its text does not decrypt.
+        """
+        if not feedback.text.startswith(_MARK):
+            return feedback
+        box, what = self.keyring.box(ref), f"The feedback on turn {turn_id}"
+        plain = box.open(feedback.text.removeprefix(_MARK), "feedback", turn_id.encode(), what)
+        return replace(feedback, text=plain.decode())
+
+    def renew_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback | None:
+        """Return stored feedback encrypted with the first key; ``None``: it is already.
+
+        Raises:
+            DecryptionError: it can't be decrypted.
+        """
+        new = self.seal_feedback(ref, turn_id, self.open_feedback(ref, turn_id, feedback))
+        return None if new == feedback else new

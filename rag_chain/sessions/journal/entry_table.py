@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.feedback import Feedback, load_feedback
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref
 from rag_chain.sessions.values.turns import Moment, Pending
 
@@ -126,6 +127,20 @@ class EntryTable:
                 parts = [one if one is not None else raw for one, raw in zip(new, old, strict=True)]
                 db.execute("UPDATE entries SET body = ? WHERE id = ?", (b"\n".join(parts), number))
         return total, changed
+
+    def reseal_feedback(
+        self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[str, Feedback], Feedback | None]
+    ) -> None:
+        """Put feedback in other bytes, see ``Journal.reseal``."""
+        rows = db.execute(
+            "SELECT id, name, body FROM entries WHERE store = ? AND key = ? AND kind = ?",
+            (self._store, ref.messages_key, FEEDBACK),
+        ).fetchall()
+        for number, name, body in rows:
+            feedback = load_feedback(bytes(body))
+            new = None if feedback is None else renew(name.removeprefix(name_feedback("")), feedback)
+            if new is not None:
+                db.execute("UPDATE entries SET body = ? WHERE id = ?", (new.dump(), number))
 
     def read_user_items(self, db: sqlite3.Connection, user_id: str | None, since: int) -> list[Item]:
         """The messages of a user's sessions since a time of the database's clock."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rag_chain.sessions.journal.database import Database
 from rag_chain.sessions.journal.entry_table import EntryTable
 from rag_chain.sessions.journal.summary_table import SummaryTable
+from rag_chain.sessions.values.feedback import Feedback
 from rag_chain.sessions.values.keys import SessionRef
 
 
@@ -34,13 +35,14 @@ class JournalResealing:
         ref: SessionRef,
         renew: Callable[[bytes], bytes | None],
         renew_summary: Callable[[str], str | None],
+        renew_feedback: Callable[[str, Feedback], Feedback | None],
         *,
         dry_run: bool,
     ) -> tuple[int, int]:
-        """Put the messages and the summary of a session in other bytes, all or none.
+        """Put the messages, the summary and the feedback of a session in other bytes, all or none.
 
         Args:
-            renew, renew_summary: return the other bytes; ``None``: it stays.
+            renew, renew_summary, renew_feedback: return the other bytes; ``None``: it stays.
 
         Returns:
             How many messages there are, and how many of them are in other bytes.
@@ -49,4 +51,5 @@ class JournalResealing:
             counts = self._entries.reseal(db, ref, renew, dry_run=dry_run)
             if not dry_run:
                 self._summaries.renew(db, ref, renew_summary)
+                self._entries.reseal_feedback(db, ref, renew_feedback)
         return counts

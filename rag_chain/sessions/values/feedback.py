@@ -57,7 +57,8 @@ def make_feedback(thumb: object, text: object, at: int) -> Feedback:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError("The text of feedback is not valid Unicode.") from None
-    return Feedback(thumb, text.strip(), at)
+    # A leading \x02 marks text that is encrypted, see ``secrecy.py``.
+    return Feedback(thumb, text.strip().lstrip("\x02"), at)
 
 
 def load_feedback(raw: bytes) -> Feedback | None:
@@ -65,6 +66,9 @@ def load_feedback(raw: bytes) -> Feedback | None:
     at, _, body = raw.partition(b" ")
     try:
         found = orjson.loads(body)
-        return make_feedback(found["thumb"], found["text"], int(at))
-    except (ValueError, KeyError, TypeError, UsageError):
+        thumb, text = found["thumb"], found["text"]
+        if thumb not in ("up", "down", None) or not isinstance(text, str):
+            return None
+        return Feedback(thumb, text, int(at))
+    except (ValueError, KeyError, TypeError):
         return None

@@ -82,13 +82,18 @@ def redact_message(message: BaseMessage, redact: Redactor) -> BaseMessage:
     return message.model_copy(update=changes) if changes else message
 
 
+def redact_text(text: str, redact: Redactor) -> str:
+    """Return a text as it may be stored; ``FAILED`` if the redactor raises."""
+    try:
+        return str(redact(text))
+    except Exception as error:  # noqa: BLE001 - a caller's function raises what it likes
+        log.error("The redactor failed (%s); a text is stored without its content.", type(error).__name__)
+        return FAILED
+
+
 def _redact_value(value: Any, redact: Redactor) -> Any:
     if isinstance(value, str):
-        try:
-            return str(redact(value))
-        except Exception as error:  # noqa: BLE001 - a caller's function raises what it likes
-            log.error("The redactor failed (%s); a text is stored without its content.", type(error).__name__)
-            return FAILED
+        return redact_text(value, redact)
     if isinstance(value, dict):
         # Ids and types say what a value is, and are no text.
         return {
