@@ -10,8 +10,8 @@ LINES = "lines"
 """Metadata for the splitting alone: the first and last line in the file of each line of the text, ``[[1, 1], ...]``."""
 
 TABLES = "tables"
-"""Metadata for the splitting alone: the tables of the text as offsets, ``[[start, end of the header, end], ...]``."""
-
+"""Metadata for the splitting alone: the tables and the code of the text as offsets, ``[[start, end of the
+header, end], ...]``."""
 
 RECORD = "record"
 """Metadata for the splitting alone: the Document is one record of many; what stands between two of them in a chunk."""

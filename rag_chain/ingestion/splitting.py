@@ -26,7 +26,7 @@ from rag_chain.ingestion.markup.sections import SEPARATOR, Block, Section
 from rag_chain.ingestion.reading import LINES, MARKUP, RECORD, TABLES
 from rag_chain.ingestion.spans import cut, header_of
 
-VERSION = 4
+VERSION = 5
 """To be raised when the same file and settings give other chunks than before: all files are then split anew."""
 
 _SECTIONS = {

@@ -105,3 +105,77 @@ def test_what_was_said_is_not_said_again_for_another_question(answer):
     asked, lent = "How do I run it?", "(create minimal application)"
     said = "A minimal application looks like this. [1]"
     assert answer(asked, text, standalone=f"{asked} {lent}", said=said).startswith("To run the application, use")
+
+
+FAQ = """\
+3. Lending
+
+3.1. How do I extend a loan?
+
+Loans are extended at the desk, by phone or in the catalogue. In the catalogue, run
+
+```
+catalogue extend --all
+```
+
+and confirm. Each loan can be extended twice.
+
+3.2. Can I lend books to others?
+
+Yes, at your own risk. The card holder pays for damage. But media marked red stay with you. See the rules for more.
+
+3.3. How many media are there?
+
+The library has many media on all floors. Readers find more than 5,200 media in the hall.
+"""
+
+
+@pytest.fixture
+def ask_faq(answerer):
+    def ask(question):
+        parts = FAQ.split("\n\n3.")
+        sources = [
+            Source(
+                n, f"a.html > 3. Lending > 3.{part.splitlines()[0]}", ("3. Lending\n\n" if n == 1 else "") + "3." + part
+            )
+            for n, part in enumerate(parts[1:], 1)
+        ]
+        return quoted(question, answerer.select(question, question, sources, ""))
+
+    return ask
+
+
+def test_what_stands_below_the_same_question_is_quoted_from_its_beginning(ask_faq):
+    assert ask_faq("How do I extend a loan?") == (
+        "Loans are extended at the desk, by phone or in the catalogue. [1] In the catalogue, run [1]\n"
+        "```\ncatalogue extend --all\n```\n[1]\nEach loan can be extended twice. [1]"
+    )
+
+
+def test_a_verdict_is_quoted_with_what_limits_it(ask_faq):
+    text = ask_faq("May I lend books to other people?")
+    assert text.startswith("Yes, at your own risk. [2]")
+    assert "But media marked red stay with you." in text
+    assert "See the rules" not in text
+
+
+def test_a_number_is_that_of_what_is_counted(ask_faq):
+    assert ask_faq("How many media does the library have?") == "Readers find more than 5,200 media in the hall. [3]"
+
+
+def test_items_that_begin_with_the_two_things_are_compared(answer):
+    text = (
+        "They mean:\n\n- hold - it stays as it is.\n- remove - it goes.\n- purge - it is removed with its settings.\n"
+    )
+    assert answer("What's the difference between remove and purge?", text).splitlines() == [
+        "- remove - it goes. [1]",
+        "- purge - it is removed with its settings. [1]",
+    ]
+
+
+def test_terms_in_lines_of_their_own_are_what_a_colon_announces(answer):
+    text = (
+        "These features set the library apart:\n\nFreedom:\n\nEvery book may be copied. Nobody asks.\n\n"
+        "Open hours:\n\nIt never closes.\n"
+    )
+    assert "Open hours: [1] It never closes. [1]" in answer("What features set the library apart?", text)

@@ -175,6 +175,35 @@ def test_html_sections(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        '<pre class="screen">\nls -l\n</pre>',
+        "<pre><code>ls -l\n</code></pre>",
+        '<div class="highlight-console"><div class="highlight"><pre><span></span>ls <b>-l</b>\n</pre></div></div>',
+    ],
+)
+def test_code_of_a_page_stands_between_fences(tmp_path: Path, code: str) -> None:
+    (document,) = load(written(tmp_path, "a.html", f"<p>Run</p>{code}<p>now.</p>"))
+    assert document.page_content == "Run\n\n```\nls -l\n```\n\nnow."
+
+
+def test_pieces_of_long_code_of_a_page_have_its_fence(tmp_path: Path) -> None:
+    lines = "".join(f"call {n}\n" for n in range(80))
+    documents = load(written(tmp_path, "a.html", f'<p>Run</p><pre class="screen">{lines}</pre><p>now.</p>'))
+    chunks = split(documents, 300, 0)
+    assert len(chunks) > 2
+    assert all("```\ncall" in chunk.page_content for chunk in chunks[:-1])
+
+
+def test_a_table_of_contents_is_no_text_of_a_page(tmp_path: Path) -> None:
+    contents_ = '<div class="toc"><ul><li><a href="#x">8.4. How?</a></li></ul></div>'
+    (document,) = load(written(tmp_path, "a.html", f"<p>one</p>{contents_}<p>two</p>"))
+    assert document.page_content == "one\n\ntwo"
+    (alone,) = load(written(tmp_path, "b.html", contents_))
+    assert alone.page_content == "- 8.4. How?"
+
+
 def test_html_without_headings_still_has_a_position(tmp_path: Path) -> None:
     (document,) = load(written(tmp_path, "a.html", "<p>one</p>\n<p>two</p>"))
     assert (document.page_content, document.metadata["start_line"], document.metadata["end_line"]) == (

@@ -20,6 +20,21 @@ def test_a_default_is_asked_for(question: str) -> None:
     assert not kind.fits("These are the settings, defaults included.")
 
 
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("Läuft es nur auf Linux?", "yes_no"),
+        ("testing 有安全支持吗？", "yes_no"),
+        ("Wie setze ich ein Paket auf hold?", "how_to"),
+        ("Comment installer le paquet ?", "how_to"),
+        ("Wie lange habe ich Zeit?", "fact"),
+        ("Wer hat es gegründet?", "fact"),
+    ],
+)
+def test_kinds_are_known_in_other_languages(question: str, kind: str) -> None:
+    assert kind_of(question).name == kind
+
+
 def test_a_command_is_asked_for() -> None:
     assert kind_of("Which command lists sessions?").name == "how_to"
     assert kind_of("Show me the command that lists sessions").wants_code

@@ -28,6 +28,14 @@ _LINES = {
 _PARAGRAPHS = {"address", "article", "aside", "blockquote", "dl", "figure", "ol", "p", "pre", "section", "table", "ul"}
 _STAND_ALONE = {"pre", "table"}
 _CELLS = {"td", "th"}
+_CODE_CLASSES = {
+    "code", "codehilite", "example", "highlight", "lisp", "literal-block", "prettyprint", "programlisting", "screen",
+    "smallexample", "sourcecode", "synopsis",
+}  # fmt: skip
+"""Classes by which DocBook, Sphinx, docutils, Texinfo, Pandoc and highlighters mark a ``pre`` that is code."""
+_CODE_PREFIXES = ("language-", "lang-", "highlight-", "brush:")
+_CONTENTS_CLASSES = {"toc", "table-of-contents", "navheader", "navfooter", "breadcrumb", "breadcrumbs"}
+_CONTENTS_TAGS = {"aside", "div", "dl", "ol", "section", "table", "ul"}
 _DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")
@@ -39,9 +47,10 @@ _MOST_SPANNED = 1000
 def read_html(data: bytes) -> Reading:
     """The visible text of each section, laid out in lines; ``heading`` is the path of its headings.
 
-    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, ``pre`` stands as it is.
+    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, ``pre`` stands as it is, between
+    fences if it is marked as code.
     ``start_line`` and ``end_line`` are the section's in the file. Scripts, styles, SVG, deleted and hidden elements
-    have no visible text. Menus (``nav``) are left out, unless there is nothing else.
+    have no visible text. Menus and tables of contents are left out, unless there is nothing else.
     """
     source = decode(data)
     root = _parsed(source)
@@ -93,7 +102,7 @@ def _open(page: PageWriter, tag: str, element: Any, line: int) -> None:
     elif tag in _PARAGRAPHS | _LINES and not page.is_at_item():
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
     if tag == "pre":
-        page.verbatim += 1
+        page.open_verbatim(is_code=_is_code(element))
     if tag == "table":
         page.open_table()
     elif tag == "tr":
@@ -118,7 +127,7 @@ def _close(page: PageWriter, tag: str, line: int) -> None:
     elif tag in _PARAGRAPHS | _LINES:
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
     if tag == "pre":
-        page.verbatim -= 1
+        page.close_verbatim()
     elif tag == "table":
         page.close_table()
 
@@ -134,7 +143,26 @@ def _is_hidden(tag: str, element: Any, styles: Styles) -> bool:
 
 
 def _is_menu(tag: str, element: Any) -> bool:
-    return tag == "nav" or element.get("role") in ("navigation", "menu", "menubar")
+    if tag == "nav" or element.get("role") in ("navigation", "menu", "menubar", "doc-toc"):
+        return True
+    return tag in _CONTENTS_TAGS and not _CONTENTS_CLASSES.isdisjoint(_classes(element))
+
+
+def _is_code(element: Any) -> bool:
+    """Whether a ``pre`` is marked as code: by its class or that of what it is in, or as ``<pre><code>``."""
+    parent = element.getparent()
+    around = [] if parent is None else _classes(parent)
+    names = [*_classes(element), *around]
+    if not _CODE_CLASSES.isdisjoint(names) or any(name.startswith(_CODE_PREFIXES) for name in names):
+        return True
+    children = [child for child in element if isinstance(child.tag, str)]
+    is_whole = len(children) == 1 and not (element.text or "").strip() and not (children[0].tail or "").strip()
+    return is_whole and _local_name(children[0]) in ("code", "kbd", "samp")
+
+
+def _classes(element: Any) -> list[str]:
+    names: list[str] = element.get("class", "").lower().split()
+    return names
 
 
 def _number(element: Any, name: str) -> int:

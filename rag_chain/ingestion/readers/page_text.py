@@ -13,6 +13,8 @@ from rag_chain.ingestion.readers.tables import BAR, Spans, names_columns
 from rag_chain.ingestion.reading import LINES, TABLES
 
 _ITEM = "- "
+FENCE = "```"
+"""What code stands between, as in Markdown."""
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0) if code != 0x85}
 """Browsers read ``&#150;`` as Windows-1252, in which many pages of old are written."""
 
@@ -43,8 +45,8 @@ class PageWriter:
         self.title = ""
         self.in_heading = ""
         """The heading element that is open."""
-        self.verbatim = 0
-        """How many ``pre`` elements are open."""
+        self._verbatim = 0  # how many ``pre`` elements are open
+        self._code: int | None = None  # the line of the opening fence; -1: its block has no text so far
         self._path = HeadingPath()
         self._start_line = 1
         self._lines: list[str] = []
@@ -96,6 +98,23 @@ class PageWriter:
         self.title = self.title or (heading if level == 1 else "")
         self._bare_lines = len(self._lines)
         self.in_heading = ""
+
+    def open_verbatim(self, *, is_code: bool) -> None:
+        """A ``pre`` begins."""
+        self._verbatim += 1
+        if is_code and self._verbatim == 1 and not self.in_heading and not any(t.in_cell for t in self._tables):
+            self._code = -1
+
+    def close_verbatim(self) -> None:
+        """The ``pre`` ends; what it holds has ended before."""
+        self._verbatim -= 1
+        if self._verbatim or self._code is None:
+            return
+        if self._code >= 0:
+            self._lines.append(FENCE)
+            self._places.append(self._places[-1])
+            self._closed.append([self._code, self._code + 1, len(self._lines)])
+        self._code = None
 
     def open_table(self) -> None:
         """A table begins."""
@@ -184,6 +203,7 @@ class PageWriter:
                 metadata["heading"] = SEPARATOR.join(self._path.current)
             self.documents.append(Document(page_content="\n".join(lines), metadata=metadata))
         self._lines, self._places, self._closed, self._gap, self._bare_lines = [], [], [], False, 0
+        self._code = None if self._code is None else -1
         for table in self._tables:  # a heading within a table: what is behind has lost its header
             table.first_line, table.header_end = 0, None
 
@@ -198,7 +218,7 @@ class PageWriter:
     def _end_run(self, *, gap: bool = False, is_row: bool = False) -> str:
         """What the line holds; ``gap``: a blank line stands between it and what comes next."""
         text = "".join(self._run)
-        verbatim = self.verbatim > 0 and not is_row
+        verbatim = self._verbatim > 0 and not is_row
         if is_row:
             text = BAR.join(" ".join(cell.split()) for cell in text.split(BAR)).rstrip()
         else:
@@ -210,6 +230,10 @@ class PageWriter:
         if text.strip(" |"):
             if self._gap and self._lines:
                 self._lines.append("")
+                self._places.append([place[0], place[0]])
+            if self._code == -1:
+                self._code = len(self._lines)
+                self._lines.append(FENCE)
                 self._places.append([place[0], place[0]])
             for number, line in enumerate(text.split("\n")):
                 self._lines.append(line)

@@ -14,7 +14,7 @@ from rag_chain.models.local.question_kinds import QuestionKind
 from rag_chain.models.local.quotes import Chosen
 from rag_chain.models.local.reading_on import read_on, without_said
 from rag_chain.models.local.selection import Encoder, Selection, select
-from rag_chain.models.local.units import units
+from rag_chain.models.local.units import Unit, units
 from rag_chain.models.local.words import Weights
 from rag_chain.prompts import Source, title_of
 
@@ -46,9 +46,7 @@ class Answerer:
             sources: what was found.
             said: the answer before; a question that asks for more goes on behind it.
         """
-        found = [
-            unit for s in sources for unit in units(s.number, s.text, heading_of(s.title), is_code=_is_code(s.title))
-        ]
+        found = [unit for source in sources for unit in _units_of(source)]
         titles = {source.number: source.title for source in sources}
         if said and asks_for_more(question):
             if more := read_on(found, said):
@@ -72,6 +70,11 @@ class Answerer:
         """Return how likely it is that documents answer a question, 0 to 1."""
         sources = [Source(n, title_of(document), document.page_content) for n, document in enumerate(documents, 1)]
         return self.select(question, standalone, sources).score
+
+
+def _units_of(source: Source) -> list[Unit]:
+    above = source.title.split(" > ")[1:-1]
+    return units(source.number, source.text, heading_of(source.title), above=above, is_code=_is_code(source.title))
 
 
 def heading_of(title: str) -> str:

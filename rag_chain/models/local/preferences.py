@@ -27,6 +27,10 @@ _ACTS = 0.7
 """Of a unit with the verb of "How do I ...?"."""
 _NO_FACT = 3.0
 """What code loses where a question asks for a number, a time or a name."""
+_COUNTS = 5.0
+"""Of a unit that counts what "How many ...?" asks for."""
+_COUNTED = re.compile(r"\bhow many\b|\bwie ?viele\b|\bcombien de\b|\bcu[aá]nt[ao]s\b|多少|几[个种位]", re.I)
+_AMOUNT = re.compile(r"\d[\d.,'\u202f]*\+?((?:\s+[^\s\d.;:]+){1,3}|[^\s\d]{1,6})")
 _EMPTY = 1.0
 """What a sentence loses that says hardly more than the question."""
 _FEW = 3
@@ -43,7 +47,7 @@ _COPULA = re.compile(
 )
 _TO_DO = re.compile(
     r"(?:If you (?:want|need|wish|would like) to|In order to|To)\s+(.{3,90}?)"
-    r"(?:,|\s+(?:you|use|call|run|add|set|pass)\b)"
+    r"(?:,|\s+(?:you|use|call|run|add|set|pass|execute|type|enter|choose|select|open|install|put|edit|create|define|write)\b)"
 )
 _IS_A = re.compile(r"\W*(?:The |An? )?[\w`*.+-]+(?: [\w`*.+-]+)?\W* (?:is|are) (?:an?|the)\b", re.I)
 _ACTION = re.compile(r"\bhow (?:do|can|should|would|could|must|to)\s+(?:(?:i|you|we|one|they)\s+)?(\w+)", re.I)
@@ -58,6 +62,8 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
     added = np.zeros(len(units))
     if kind.has_cue:
         added += _FITS * (measured.fits & (measured.with_heading > 0))
+    if _COUNTED.search(question):
+        added += _COUNTS * np.array([_counts(unit, question) for unit in units])
     # The encoder has read few rows; the words of a row tell more.
     added += _ROW * measured.overlap * np.array([unit.kind == "row" for unit in units])
     if kind.wants_code:
@@ -116,6 +122,19 @@ def _does(unit: Unit, terms: Mapping[str, float]) -> bool:
         return False
     aim = set(stems(clause[1]))
     return sum(weight for term, weight in terms.items() if term in aim) >= _SAME_QUESTION * sum(terms.values())
+
+
+def _counts(unit: Unit, question: str) -> bool:
+    """Whether a unit has a number before a word of the question: "more than 59100 software packages"."""
+    asked = _begins(question)
+    return any(asked & _begins(found[1]) for found in _AMOUNT.finditer(unit.text))
+
+
+def _begins(text: str) -> set[str]:
+    """The first letters of the words of a text, which forms of a word share; of CJK its pairs of characters."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    pairs = {text[i : i + 2] for i in range(len(text) - 1) if not text[i : i + 2].isascii()}
+    return {word[:5] for word in words if len(word) > 3 and word.isascii()} | pairs
 
 
 def _defines(unit: Unit, terms: set[str]) -> bool:

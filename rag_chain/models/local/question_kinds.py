@@ -114,6 +114,9 @@ _LIST = re.compile(
 _HOW_TO = re.compile(
     r"\bhow (?:do|can|should|would|could|must|to|does one)\b|\bwie (?:kann|muss|soll|mache|installier|starte"
     r"|richte)\w*\b"
+    r"|\bwie (?!(?:lange|oft|viele?|hoch|groß|alt|heißt|heiße)\b)\w+ (?:ich|man|wir|du)\b"
+    r"|\bcomment (?:faire|puis|peut|dois|doit|\w+er)\b|\bcómo (?:puedo|se|debo|\w+[aei]r)\b"
+    r"|\bcome (?:posso|si|devo|faccio)\b|\bcomo (?:posso|faço|devo|\w+[aei]r)\b|\bhoe (?:kan|moet|\w+ ik)\b"
     r"|\bshow me\b|\bexample\b|\bcommand\b|\bcode\b|\bBeispiel\b|\bBefehl\b|怎么|怎样|如何|示例|命令",
     re.I,
 )
@@ -128,7 +131,10 @@ _YES_NO = re.compile(
     r"^\W*(?:and |but |so |ok |then )*(?:is|are|was(?!\s+(?:ist|sind|war|waren|wird|werden|bedeutet|heißt|kostet|kosten"
     r"|passiert|macht|mache|muss|kann|soll|darf|gilt|gibt|tut|tun|brauche|braucht|habe|hat|haben|für)\b)|were|does|do|did|can|could|has|have|had|will|would|should"
     r"|may|must"
-    r"|isn't|aren't|doesn't|don't|can't|ist|sind|kann|können|hat|haben|gibt|darf|muss|wird|war)\b",
+    r"|isn't|aren't|doesn't|don't|can't|ist|sind|kann|können|hat|haben|gibt|darf|muss|wird|war)\b"
+    r"|^\W*(?:\w+[nt]|habe|wäre|würde|hätte|könnte|sollte|dürfte)\s+(?:es|er|sie|man|ich|wir|du|das|die|der|den|eine?|meine?)\b"
+    r"|^\W*(?:est-ce que|y a-t-il|peut-on|puis-je|dois-je|hay|puedo|se puede|posso|si può|kan ik|moet ik|можно ли)\b"
+    r"|吗[？?\s]*$|是否|是不是|能不能|可不可以|有没有",
     re.I,
 )
 _EITHER = re.compile(r"\bor\b|\boder\b|还是", re.I)
@@ -197,7 +203,7 @@ def kind_of(question: str) -> QuestionKind:
             return QuestionKind("compare", (found["a"].strip(), found["b"].strip()))
     if _LIST.search(question):
         return QuestionKind("list", _holds=holds)
-    if _YES_NO.match(question) and not _EITHER.search(question):
+    if _YES_NO.search(question) and not _EITHER.search(question):
         return QuestionKind("yes_no")
     if _HOW_TO.search(question) and holds in (
         None,

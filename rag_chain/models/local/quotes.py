@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,14 @@ _CATAPHOR = re.compile(
     r"|\bfolgende[nrs]?\b|以下|如下"
 )
 _OVERVIEW = 3
+_SECTION = {True: 1000, False: 500}
+"""Characters of a section that are quoted: where the question is how to do something, and of any other."""
+_CONTRAST = re.compile(
+    r"(?:But|However|Otherwise|Unless|Aber|Allerdings|Jedoch|Mais|Cependant|Pero|Sin embargo)\b|但|不过|然而"
+)
+_VERDICT = re.compile(r"(?:Yes|No|Ja|Nein|Oui|Non|Sí|No)\b|是的|不是|可以|不能|不可以|有[。，]|没有|没问题")
+_TERM = 8
+"""Words of a line that ends with a colon and is a term, whose text is below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ def quotes(
     best: int,
     *,
     is_named: bool = False,
+    is_same: bool = False,
 ) -> Chosen:
     """Return what to quote of the units of all sources.
 
@@ -68,12 +77,37 @@ def quotes(
         fits: how well each fits the question by itself (n,); minus infinity as in ``logits``.
         best: place of the one that answers best.
         is_named: whether its heading says what the question asks, so that a list below it is the answer.
+        is_same: whether its heading is the question, so that what is below it is the answer.
     """
     if kind.name == "compare":
         places, best = _compared(kind, found, logits)
-    else:
+    elif not (is_same and (places := _section(kind, found, logits, best))):
         places = _around(kind, found, logits, fits, best, is_named=is_named)
     return Chosen([found[i] for i in _without_repeats(places, found, best)], found[best])
+
+
+def _section(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
+    """What stands below the heading of a unit, from the beginning, if it holds the unit; else nothing."""
+    if kind.name == "definition" or kind.is_exact:
+        return []
+    unit = found[best]
+    places = [i for i, u in enumerate(found) if (u.number, u.context) == (unit.number, unit.context)]
+    taken: list[int] = []
+    room = _SECTION[kind.name == "how_to"]
+    for i in places:
+        room -= len(found[i].text)
+        if room < 0 or (found[i].is_fragment and not taken) or (taken and i != taken[-1] + 1):
+            break
+        taken.append(i)
+    while taken and found[taken[-1]].introduces:
+        taken.pop()
+    # What only points elsewhere is left out; "Yes." at the beginning is not.
+    said = [
+        i
+        for i in taken
+        if np.isfinite(logits[i]) or found[i].kind != "sentence" or i == taken[0] or found[i].introduces
+    ]
+    return said if best in said else []
 
 
 def overview(found: Sequence[Unit], titles: Mapping[int, str]) -> Chosen:
@@ -140,12 +174,30 @@ def _sentences_around(
         is_same = before is not None and (before.number, before.block) == (number, found[i].block)
         if before is not None and is_same and is_dependent(found[i].text) and not before.is_question:
             picked.add(i - 1)
+    if kind.name == "yes_no":
+        picked |= _verdict_around(found, picked)
     whole: list[int] = []
     for i in sorted(picked):
         whole.append(i)
         if leads(found, i):
             whole += [j for j in _block_below(found, i) if j not in picked]
     return [*whole, *_steps_below(found, whole, is_wanted=kind.name in ("how_to", "list"))]
+
+
+def _verdict_around(found: Sequence[Unit], picked: Collection[int]) -> set[int]:
+    """The "Yes" or "No" that begins the paragraph of what is quoted, and the "But ..." behind it."""
+    added: set[int] = set()
+    for i in picked:
+        unit = found[i]
+        first = i
+        while first and (found[first - 1].number, found[first - 1].block) == (unit.number, unit.block):
+            first -= 1
+        if _VERDICT.match(found[first].text):
+            added |= set(range(first, i)) if i - first <= _MOST_FACTS else {first}
+        after = found[i + 1] if i + 1 < len(found) else None
+        if after is not None and (after.number, after.block) == (unit.number, unit.block):
+            added |= {i + 1} if _CONTRAST.match(after.text) else set()
+    return added
 
 
 def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: bool) -> list[int]:
@@ -169,8 +221,9 @@ def leads(found: Sequence[Unit], place: int) -> bool:
     after = found[place + 1] if place + 1 < len(found) else None
     if unit.introduces:
         return True
-    is_list = after is not None and after.number == unit.number and after.kind in ("item", "row")
-    if not is_list or unit.kind != "sentence":
+    if after is None or after.number != unit.number or unit.kind != "sentence":
+        return False
+    if after.kind not in ("item", "row"):
         return False
     return _CATAPHOR.search(found[_announcement(found, place)].text) is not None
 
@@ -195,6 +248,8 @@ def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tupl
         table = (found[joint[0]].number, found[joint[0]].block)
         rows = [i for i in joint if (found[i].number, found[i].block) == table]
         return sorted(rows[:_MOST_ITEMS]), rows[0]
+    if apart := _told_apart(found, order, sides):
+        return sorted(apart), apart[0]
     joint = joint[:2]
     picked = list(joint)
     for side in sides:
@@ -202,6 +257,23 @@ def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tupl
         picked += own
     picked = picked or order[:1]
     return sorted(picked), picked[0]
+
+
+def _told_apart(found: Sequence[Unit], order: Sequence[int], sides: Sequence[set[str]]) -> list[int]:
+    """The items of one list that begin with the two things; empty: there are none."""
+    first = [
+        [i for i in order if found[i].kind in ("item", "row") and side and side <= _first_words(found[i], len(side))]
+        for side in sides
+    ]
+    for i in first[0]:
+        for j in first[-1]:
+            if i != j and (found[i].number, found[i].block) == (found[j].number, found[j].block):
+                return [i, j]
+    return []
+
+
+def _first_words(unit: Unit, count: int) -> set[str]:
+    return set(stems(" ".join(unit.text.split()[: count + 1])))
 
 
 def _lead_of(found: Sequence[Unit], place: int) -> int | None:
@@ -218,9 +290,23 @@ def _lead_of(found: Sequence[Unit], place: int) -> int | None:
 def _block_below(found: Sequence[Unit], place: int) -> list[int]:
     """The list, table or code that follows ``place``; nothing where sentences follow."""
     after = place + 1
-    if after >= len(found) or found[after].number != found[place].number or found[after].kind == "sentence":
+    if after >= len(found) or found[after].number != found[place].number:
         return []
+    if found[after].kind == "sentence":
+        return _terms_below(found, after)
     return _members(found, after)[:_MOST_ITEMS]
+
+
+def _terms_below(found: Sequence[Unit], place: int) -> list[int]:
+    """Terms in lines of their own, each with the first sentence of its text; nothing where the text goes on."""
+    taken: list[int] = []
+    own = [i for i in range(place, len(found)) if found[i].number == found[place].number]
+    terms = [i for i in own if found[i].introduces and len(found[i].text.split()) <= _TERM]
+    if not terms or terms[0] != place:
+        return []
+    for i in terms[: _MOST_ITEMS // 2]:
+        taken += [i, i + 1] if i + 1 in own and i + 1 not in terms else []
+    return taken
 
 
 def _members(found: Sequence[Unit], place: int) -> list[int]:

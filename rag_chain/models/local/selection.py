@@ -14,7 +14,7 @@ from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
 from rag_chain.models.local.preferences import preferences
-from rag_chain.models.local.question_kinds import QuestionKind, kind_of
+from rag_chain.models.local.question_kinds import QuestionKind, asks_alike, kind_of
 from rag_chain.models.local.quotes import Chosen, overview, quotes
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems
@@ -43,6 +43,8 @@ _UNSEEN_SCORE, _UNFIT_SCORE = 3.0, 0.7
 """What it loses by words that no document holds, and by a best unit without what the question asks for."""
 _NAMED = 0.75
 """How well a heading names the question whose answer is all below it."""
+_SAME, _SAME_BACK = 0.85, 0.6
+"""Shares of two questions' words, by weight and by number, that each holds of the other if they ask the same."""
 _SAID = 4.0
 """What a unit loses, in logits, that the answer before was made of."""
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
@@ -159,8 +161,18 @@ def select(
         if _CJK.search(question) and not leans:
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
     is_named = bool(measured.headed[kept.index(top)] >= _NAMED)
-    chosen = quotes(kind, found, preferred, own, top, is_named=is_named)
+    is_same = _is_same(question, found[top], measured.terms, language)
+    chosen = quotes(kind, found, preferred, own, top, is_named=is_named, is_same=is_same)
     return Selection(chosen, score, closest, kind)
+
+
+def _is_same(question: str, unit: Unit, terms: Mapping[str, float], language: str) -> bool:
+    """Whether a unit stands below the question that is asked, as in a list of questions and answers."""
+    if not unit.context.endswith(("?", "？", "؟")) or not asks_alike(question, unit.context):
+        return False
+    held = {stem for stem in stems(unit.context, language) if not stem.isdigit()}
+    weight = sum(w for term, w in terms.items() if term in held)
+    return weight >= _SAME * sum(terms.values()) and len(held & terms.keys()) >= _SAME_BACK * len(held)
 
 
 def _language(question: str) -> str:

@@ -17,6 +17,8 @@ _ABBREVIATION = re.compile(
 )
 # "am 3. Oktober", "der 2. Weltkrieg": an ordinal of German.
 _ORDINAL = re.compile(r"\b(?:am|im|vom|zum|bis|der|die|das|den|dem|des|und|ab|seit)\s+\d{1,2}\.$", re.IGNORECASE)
+# The number of a section before its title: "8.4. How do I list files?".
+_SECTION_NUMBER = re.compile(r"\W*(?:[A-Z]\.?)?\d{1,3}(?:\.\d{1,3})*\.")
 
 
 def sentences(text: str) -> Iterator[str]:
@@ -35,4 +37,4 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def _is_no_end(text: str) -> bool:
-    return bool(_ABBREVIATION.search(text) or _ORDINAL.search(text))
+    return bool(_ABBREVIATION.search(text) or _ORDINAL.search(text) or _SECTION_NUMBER.fullmatch(text))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from rag_chain.models.local.blocks import Block, blocks
 from rag_chain.models.local.markup import without_markup
@@ -35,7 +36,8 @@ class Unit:
         kind: ``"sentence"``, ``"item"``, ``"row"`` or ``"code"``.
         block: counts the paragraphs, lists, tables and blocks of code of the source, from 0.
         bullet: what stands before a list item: ``"-"``, ``"2."`` and so on.
-        is_fragment: whether its beginning is in the chunk before.
+        is_fragment: whether its beginning is in the chunk before, or above the code before it.
+        leads_to_code: whether code follows it, and it does not end as a sentence: "To list them, execute the command".
     """
 
     number: int
@@ -45,6 +47,7 @@ class Unit:
     block: int = 0
     bullet: str = ""
     is_fragment: bool = False
+    leads_to_code: bool = False
 
     @property
     def is_question(self) -> bool:
@@ -54,22 +57,29 @@ class Unit:
     @property
     def introduces(self) -> bool:
         """Whether it leads to a list, a table or code below it."""
-        return self.kind in ("sentence", "item") and self.text.rstrip("*_ ").endswith((":", "："))
+        return self.leads_to_code or (self.kind in ("sentence", "item") and self._ends_with_colon)
+
+    @property
+    def _ends_with_colon(self) -> bool:
+        return self.text.rstrip("*_ ").endswith((":", "："))
 
 
-def units(number: int, text: str, heading: str = "", *, is_code: bool = False) -> list[Unit]:
+def units(
+    number: int, text: str, heading: str = "", *, above: Collection[str] = (), is_code: bool = False
+) -> list[Unit]:
     """Return the units of a source, in their order.
 
     Args:
         number: of the source.
         text: Markdown, reStructuredText, plain text or code; nothing in it is an error.
         heading: that the text stands under.
+        above: the headings above it. A text may begin with its headings in lines of their own.
         is_code: whether it is a program, whose comments and docstrings are its only sentences.
     """
     found: list[Unit] = []
     context, question = heading, ""
     for block in code_blocks(printable(text)) if is_code else blocks(printable(text)):
-        if block.kind == "heading":
+        if block.kind == "heading" or (not found and _is_any(block, (heading, *above))):
             context, question = without_markup(block.text), ""
             continue
         label = ""
@@ -79,13 +89,23 @@ def units(number: int, text: str, heading: str = "", *, is_code: bool = False) -
                 continue
             bullet = block.bullet if place == 0 else ""
             about = label or question or context
-            is_fragment = not found and block.kind == "sentence" and _MIDDLE.match(piece) is not None
+            # "and look at this:" below code goes on with what leads to the code.
+            goes_on = bool(found) and found[-1].kind == "code" and place == 0 and piece[0].islower()
+            is_cut = not found and _MIDDLE.match(piece) is not None
+            is_fragment = block.kind == "sentence" and (goes_on or is_cut)
+            if block.kind == "code" and found and found[-1].kind == "sentence" and found[-1].text[-1].isalnum():
+                found[-1] = replace(found[-1], leads_to_code=True)
             found.append(Unit(number, _cut(piece), about, block.kind, block.group, bullet, is_fragment))
             if found[-1].is_question:
                 question = found[-1].text
         if block.kind == "sentence" and found and not found[-1].is_question:
             question = ""
     return found
+
+
+def _is_any(block: Block, headings: Collection[str]) -> bool:
+    """Whether a block is one of these headings; "3. Lending" looks like an item of a list."""
+    return bool({block.text, f"{block.bullet.strip()} {block.text}"} & {*headings})
 
 
 def _pieces(block: Block) -> list[tuple[str, str]]:
