@@ -25,7 +25,7 @@ def test_a_default_is_asked_for(question: str) -> None:
     [
         ("Läuft es nur auf Linux?", "yes_no"),
         ("testing 有安全支持吗？", "yes_no"),
-        ("Wie setze ich ein Paket auf hold?", "how_to"),
+        ("Wie setze ich den Zeiger zurück?", "how_to"),
         ("Comment installer le paquet ?", "how_to"),
         ("Wie lange habe ich Zeit?", "fact"),
         ("Wer hat es gegründet?", "fact"),
