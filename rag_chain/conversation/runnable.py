@@ -18,6 +18,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import PrivateAttr
 
 from rag_chain.conversation.summary import HistorySummaries
+from rag_chain.conversation.telemetry import observe
 from rag_chain.conversation.turn_input import INPUT, SPECS, CheckCall, CheckQuestion, check_question, for_chain
 from rag_chain.conversation.turn_output import TurnOutput
 from rag_chain.conversation.turn_runner import HISTORY, TurnRunner
@@ -127,10 +128,11 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         output = TurnOutput()
         merged = merge_configs(self.config, config, RunnableConfig(callbacks=output.handlers))
         stream = self._chain.astream({INPUT: for_chain(question), HISTORY: list(history)}, merged)
-        async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
-            async for chunk in chunks:
-                output.add(chunk)
-                yield chunk
+        with observe(output, in_session=False):
+            async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+                async for chunk in chunks:
+                    output.add(chunk)
+                    yield chunk
         yield output.measures
 
     def history(self, session_id: str, user_id: str | None = None) -> SessionHistory:

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from rag_chain.conversation.readable import Readers
 from rag_chain.conversation.timing import StageTimer
 from rag_chain.conversation.usage import UsageMeter
+from rag_chain.sessions import Saved, Status, Turn
 from rag_chain.sessions.values.codec import to_json_values, without_chunks
 
 
@@ -23,6 +24,12 @@ class TurnOutput:
         self._citations: list[Any] = []
         self.readers: Readers | None = None
         """Collects who may read the answer, once the history is known."""
+        self.turn: Turn | None = None
+        """The turn, once it began."""
+        self.saved: Saved | None = None
+        """What became of it, once it was committed."""
+        self.status: Status | None = None
+        """With which it was committed."""
         self._timer = StageTimer()
         self._meter = UsageMeter()
 
@@ -60,6 +67,11 @@ class TurnOutput:
             return _as_ai_message(self._message)
         text = "".join(self._texts)
         return AIMessage(text) if text else None
+
+    @property
+    def requested(self) -> tuple[str | None, str | None]:
+        """LangChain's name of the provider, and the model that was last called."""
+        return self._meter.requested
 
     @property
     def note(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from langchain_core.runnables.config import patch_config
 from rag_chain.conversation.readable import Readers, access_of, hide
 from rag_chain.conversation.steps import Step
 from rag_chain.conversation.summary import HistorySummaries
+from rag_chain.conversation.telemetry import observe
 from rag_chain.conversation.turn_end import describe_end, log_left_out, report_lost, run_to_its_end
 from rag_chain.conversation.turn_input import INPUT, CheckCall, CheckQuestion, for_chain, read_input
 from rag_chain.conversation.turn_output import TurnOutput
@@ -111,15 +112,16 @@ class TurnRunner(Runnable[Values, Values]):
     ) -> Values:
         child, output = patch_config(config, callbacks=run_manager.get_child()), TurnOutput()
         output.measure(child)
-        turn = self._begin(value, child)
-        try:
-            result = self._chain.invoke(_chain_input(value, turn, child, output), child, **kwargs)
-            output.add(result)
-        except BaseException as error:
-            self._give_up(turn, output, error, child)
-            raise
-        with _with_output(result):
-            saved = self._commit(turn, output, child)
+        with observe(output):
+            turn = self._begin(value, output, child)
+            try:
+                result = self._chain.invoke(_chain_input(value, turn, child, output), child, **kwargs)
+                output.add(result)
+            except BaseException as error:
+                self._give_up(turn, output, error, child)
+                raise
+            with _with_output(result):
+                saved = self._commit(turn, output, child)
         return _as_addable(result) + _report(turn, saved, output)
 
     async def _ainvoke(
@@ -127,48 +129,53 @@ class TurnRunner(Runnable[Values, Values]):
     ) -> Values:
         child, output = patch_config(config, callbacks=run_manager.get_child()), TurnOutput()
         output.measure(child)
-        turn = await self._abegin(value, child)
-        try:
-            result = await self._chain.ainvoke(_chain_input(value, turn, child, output), child, **kwargs)
-            output.add(result)
-        except BaseException as error:
-            await self._agive_up(turn, output, error, child)
-            raise
-        with _with_output(result):
-            saved = await self._acommit(turn, output, child)
+        with observe(output):
+            turn = await self._abegin(value, output, child)
+            try:
+                result = await self._chain.ainvoke(_chain_input(value, turn, child, output), child, **kwargs)
+                output.add(result)
+            except BaseException as error:
+                await self._agive_up(turn, output, error, child)
+                raise
+            with _with_output(result):
+                saved = await self._acommit(turn, output, child)
         return _as_addable(result) + _report(turn, saved, output)
 
     def _stream(self, value: Values, config: RunnableConfig, **kwargs: Any) -> Generator[Values]:
         output = TurnOutput()
         output.measure(config)
-        turn = self._begin(value, config)
-        try:
-            stream = self._chain.stream(_chain_input(value, turn, config, output), config, **kwargs)
-            with closing(cast("Generator[Values]", stream)) as chunks:
-                for chunk in chunks:
-                    output.add(chunk)
-                    yield _as_addable(chunk)
-        except BaseException as error:
-            self._give_up(turn, output, error, config)
-            raise
-        yield _report(turn, self._commit(turn, output, config), output)
+        with observe(output):
+            turn = self._begin(value, output, config)
+            try:
+                stream = self._chain.stream(_chain_input(value, turn, config, output), config, **kwargs)
+                with closing(cast("Generator[Values]", stream)) as chunks:
+                    for chunk in chunks:
+                        output.add(chunk)
+                        yield _as_addable(chunk)
+            except BaseException as error:
+                self._give_up(turn, output, error, config)
+                raise
+            saved = self._commit(turn, output, config)
+        yield _report(turn, saved, output)
 
     async def _astream(
         self, value: Values, output: TurnOutput, config: RunnableConfig, **kwargs: Any
     ) -> AsyncGenerator[Values]:
         output.measure(config)
-        turn = await self._abegin(value, config)
-        try:
-            stream = self._chain.astream(_chain_input(value, turn, config, output), config, **kwargs)
-            async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
-                async for chunk in chunks:
-                    yield _as_addable(chunk)
-        except BaseException as error:
-            await self._agive_up(turn, output, error, config)
-            raise
-        yield _report(turn, await self._acommit(turn, output, config), output)
+        with observe(output):
+            turn = await self._abegin(value, output, config)
+            try:
+                stream = self._chain.astream(_chain_input(value, turn, config, output), config, **kwargs)
+                async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
+                    async for chunk in chunks:
+                        yield _as_addable(chunk)
+            except BaseException as error:
+                await self._agive_up(turn, output, error, config)
+                raise
+            saved = await self._acommit(turn, output, config)
+        yield _report(turn, saved, output)
 
-    def _begin(self, value: Values, config: RunnableConfig) -> Turn:
+    def _begin(self, value: Values, output: TurnOutput, config: RunnableConfig) -> Turn:
         call = read_input(self._sessions, self._check, value, config, self._check_call)
         opened: list[Turn] = []
 
@@ -183,12 +190,13 @@ class TurnRunner(Runnable[Values, Values]):
             self._load.run(begin, call.question, config)
         except BaseException as error:
             if opened:  # the error came after the turn began
-                self._give_up(opened[0], TurnOutput(), error, config)
+                self._give_up(opened[0], output, error, config)
             raise
         _trace_turn(opened[0], config)
+        output.turn = opened[0]
         return opened[0]
 
-    async def _abegin(self, value: Values, config: RunnableConfig) -> Turn:
+    async def _abegin(self, value: Values, output: TurnOutput, config: RunnableConfig) -> Turn:
         call = read_input(self._sessions, self._check, value, config, self._check_call)
         opened: list[Turn] = []
 
@@ -203,9 +211,10 @@ class TurnRunner(Runnable[Values, Values]):
             await self._load.arun(begin, call.question, config)
         except BaseException as error:
             if opened:
-                await self._agive_up(opened[0], TurnOutput(), error, config)
+                await self._agive_up(opened[0], output, error, config)
             raise
         _trace_turn(opened[0], config)
+        output.turn = opened[0]
         return opened[0]
 
     def _commit(
@@ -214,7 +223,8 @@ class TurnRunner(Runnable[Values, Values]):
         def commit(answer: BaseMessage | None) -> Saved:
             return self._sessions.commit(turn, answer, status, **output.note, **note)
 
-        saved = self._save.run(commit, output.answer, _with_status(config, status))
+        saved = output.saved = self._save.run(commit, output.answer, _with_status(config, status))
+        output.status = status
         log_left_out(turn, saved)
         if self._summaries is not None:
             self._summaries.after(turn, saved)
@@ -224,7 +234,8 @@ class TurnRunner(Runnable[Values, Values]):
         self, turn: Turn, output: TurnOutput, config: RunnableConfig, status: Status = "complete", **note: Any
     ) -> Saved:
         async def commit(answer: BaseMessage | None) -> Saved:
-            saved = await self._sessions.acommit(turn, answer, status, **output.note, **note)
+            saved = output.saved = await self._sessions.acommit(turn, answer, status, **output.note, **note)
+            output.status = status
             log_left_out(turn, saved)
             if self._summaries is not None:
                 self._summaries.aafter(turn, saved)

@@ -32,12 +32,16 @@ class UsageMeter(BaseCallbackHandler):
     def __init__(self) -> None:
         self._listed: dict[UUID, bool] = {}
         self._calls: list[tuple[dict[str, int] | None, float | None]] = []
+        self.requested: tuple[str | None, str | None] = (None, None)
+        """LangChain's name of the provider, and the model, of the newest call."""
 
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A call begins."""
-        self._listed[run_id] = _has_list_price(serialized or {}, kwargs.get("metadata") or {})
+        metadata = kwargs.get("metadata") or {}
+        self.requested = (metadata.get("ls_provider"), metadata.get("ls_model_name"))
+        self._listed[run_id] = _has_list_price(serialized or {}, metadata)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A call ends."""
