@@ -115,10 +115,9 @@ class Telemetry:
             self._tokens.record(usage["input_tokens"], {**about, "gen_ai.token.type": "input"})
             self._tokens.record(usage["output_tokens"], {**about, "gen_ai.token.type": "output"})
         if span.is_recording():
-            span.set_attributes({"rag_chain.status": status, "rag_chain.persistence": persistence, **model})
-            span.set_attributes(_describe_turn(output, measures))
-            if error is not None:
-                span.set_attribute("error.type", error)
+            kind = {} if error is None else {"error.type": error}
+            found = {"rag_chain.status": status, "rag_chain.persistence": persistence, **model, **kind}
+            span.set_attributes({**found, **_describe_turn(output, measures)})
             if status == "failed":
                 span.set_status(self._failed)
         span.end()

@@ -184,11 +184,11 @@ def test_a_failed_turn_shows_the_kind_of_error_and_no_text(
 
 def test_a_stream_that_is_closed_early_is_interrupted(recorded: Recorded, redis_url: str, processes: Open) -> None:
     chain = echo_chain(processes(redis_url=redis_url, journal_path=None))
-    with closing(chain.stream({"input": "q"}, config())) as parts:
+    with closing(chain.stream({"input": "q"}, config())) as parts:  # type: ignore[type-var]
         next(parts)
 
     async def run() -> None:
-        async with aclosing(chain.astream({"input": "q"}, config())) as parts:
+        async with aclosing(chain.astream({"input": "q"}, config())) as parts:  # type: ignore[type-var]
             await anext(parts)
         await chain.aclose()
 
