@@ -36,6 +36,8 @@ _ASKS = re.compile(
 )
 _ASKS_CJK = re.compile(r"^\W*(?:什么(?:是|叫)\s*(?P<a>[^？?]{1,20})|(?P<b>[^？?]{1,20}?)\s*(?:是什么|指什么|とは何))")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+_TERM = re.compile(rf"^{_NAME}\n {{2,}}(?=[^\s-])", re.MULTILINE)
+"""A term with its text indented below it."""
 _COPULAS = re.compile(r" (?:is|are|was|were|refers?|stands?|means|ist|sind|war|est|es|è|é) |— |[是指]|とは")
 """Cheap to look for, and part of each definition."""
 _NO_SUBJECT = frozenset(
@@ -65,6 +67,8 @@ def _subjects(text: str) -> Iterator[str]:
     if asked := _ASKS.match(text) or _ASKS_CJK.match(text):
         yield next(group for group in asked.groups() if group)
         return
+    if "\n  " in text:
+        yield from (defined[1] for defined in _TERM.finditer(text))
     if _COPULAS.search(text):
         for pattern in (_DEFINES, _DEFINES_CJK):
             yield from (defined[1] for defined in pattern.finditer(text))

@@ -179,3 +179,48 @@ def test_terms_in_lines_of_their_own_are_what_a_colon_announces(answer):
         "Open hours:\n\nIt never closes.\n"
     )
     assert "Open hours: [1] It never closes. [1]" in answer("What features set the library apart?", text)
+
+
+MANUAL = """\
+tool clean [-n] [-f] [<path>...]
+
+-d
+--delete
+  Delete the given tags.
+
+drop [-q] [<entry>]
+  Remove one entry from the list.
+
+  If there is none, the latest goes.
+
+restore
+  Bring an entry back.
+
+  If an entry was dropped, it is lost. However, a list of lost entries is shown by:
+
+  ```
+  tool fsck --lost
+  ```
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How do I delete tags?", "-d, --delete: Delete the given tags. [1]"),
+        ("How do I remove an entry from the list?", "drop [-q] [<entry>]: Remove one entry from the list. [1]"),
+        ("What does --delete do?", "-d, --delete: Delete the given tags. [1]"),
+    ],
+)
+def test_a_term_is_quoted_with_its_text_and_no_other(answer, question, expected):
+    assert answer(question, MANUAL) == expected
+
+
+def test_how_a_command_is_called_is_no_sentence():
+    found = units(1, MANUAL)
+    assert (found[0].kind, found[0].text) == ("code", "tool clean [-n] [-f] [<path>...]")
+    assert [unit.context for unit in found if unit.text.startswith("If there is none")] == ["drop [-q] [<entry>]"]
+
+
+def test_what_is_below_a_term_is_quoted_with_what_limits_it(answer):
+    assert answer("Is a dropped entry lost?", MANUAL).endswith("is shown by: [1]\n```\ntool fsck --lost\n```\n[1]")

@@ -196,6 +196,15 @@ def test_pieces_of_long_code_of_a_page_have_its_fence(tmp_path: Path) -> None:
     assert all("```\ncall" in chunk.page_content for chunk in chunks[:-1])
 
 
+def test_definitions_of_a_page_stand_below_their_terms(tmp_path: Path) -> None:
+    text = "<dd><p>Delete.</p><p>At once.</p><pre><code>x</code></pre></dd>"
+    terms = f"<dl><dt>-d</dt><dt>--delete</dt>{text}<dt>on</dt><dd>deep</dd></dl>"
+    (document,) = load(written(tmp_path, "a.html", f"<p>one</p>{terms}<p>two</p>"))
+    assert document.page_content == (
+        "one\n\n-d\n--delete\n  Delete.\n\n  At once.\n\n  ```\n  x\n  ```\n\non\n  deep\n\ntwo"
+    )
+
+
 def test_a_table_of_contents_is_no_text_of_a_page(tmp_path: Path) -> None:
     contents_ = '<div class="toc"><ul><li><a href="#x">8.4. How?</a></li></ul></div>'
     (document,) = load(written(tmp_path, "a.html", f"<p>one</p>{contents_}<p>two</p>"))

@@ -16,6 +16,7 @@ def _terms(text: str, language: str) -> set[str]:
         ("what's a path parameter", "Among others. A **path parameter** is a part of the path.", "en"),
         ("What are blueprints?", "Blueprints (see below) are the parts of an application.", "en"),
         ("Who was Ada Lovelace?", "Ada Lovelace was an English mathematician.", "en"),
+        ("What is a bare repository?", "bare repository\n  One without files that are checked out.", "en"),
         ("Was ist die WP-12?", "Die WP-12 ist eine Wärmepumpe.", "de"),
         ("什么是中间件？", "“中间件”是一个函数。", "zh"),
         ("CORS是什么？", "CORS 是一种机制。", "zh"),

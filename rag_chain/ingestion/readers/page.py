@@ -47,7 +47,8 @@ _MOST_SPANNED = 1000
 def read_html(data: bytes) -> Reading:
     """The visible text of each section, laid out in lines; ``heading`` is the path of its headings.
 
-    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, ``pre`` stands as it is, between
+    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, definitions stand indented
+    below their terms, ``pre`` stands as it is, between
     fences if it is marked as code.
     ``start_line`` and ``end_line`` are the section's in the file. Scripts, styles, SVG, deleted and hidden elements
     have no visible text. Menus and tables of contents are left out, unless there is nothing else.
@@ -101,6 +102,8 @@ def _open(page: PageWriter, tag: str, element: Any, line: int) -> None:
         page.open_heading(tag, line)
     elif tag in _PARAGRAPHS | _LINES and not page.is_at_item():
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
+    if tag == "dd":
+        page.open_definition()
     if tag == "pre":
         page.open_verbatim(is_code=_is_code(element))
     if tag == "table":
@@ -126,6 +129,8 @@ def _close(page: PageWriter, tag: str, line: int) -> None:
         page.close_heading(_HEADINGS[tag])
     elif tag in _PARAGRAPHS | _LINES:
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
+    if tag == "dd":
+        page.close_definition()
     if tag == "pre":
         page.close_verbatim()
     elif tag == "table":

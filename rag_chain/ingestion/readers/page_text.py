@@ -13,6 +13,8 @@ from rag_chain.ingestion.readers.tables import BAR, Spans, names_columns
 from rag_chain.ingestion.reading import LINES, TABLES
 
 _ITEM = "- "
+_INDENT = "  "
+_DEEPEST = 3
 FENCE = "```"
 """What code stands between, as in Markdown."""
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0) if code != 0x85}
@@ -46,6 +48,8 @@ class PageWriter:
         self.in_heading = ""
         """The heading element that is open."""
         self._verbatim = 0  # how many ``pre`` elements are open
+        self._definitions = 0  # how many ``dd`` elements are open
+        self._at_definition = False  # whether the one that is open has no text so far
         self._code: int | None = None  # the line of the opening fence; -1: its block has no text so far
         self._path = HeadingPath()
         self._start_line = 1
@@ -111,10 +115,21 @@ class PageWriter:
         if self._verbatim or self._code is None:
             return
         if self._code >= 0:
-            self._lines.append(FENCE)
+            fence = self._lines[self._code]
+            self._lines.append(fence)
             self._places.append(self._places[-1])
             self._closed.append([self._code, self._code + 1, len(self._lines)])
         self._code = None
+
+    def open_definition(self) -> None:
+        """The text of a term begins; it stands indented right below the term."""
+        self._definitions += 1
+        self._at_definition = True
+
+    def close_definition(self) -> None:
+        """The text of a term ends."""
+        self._definitions = max(0, self._definitions - 1)
+        self._at_definition = False
 
     def open_table(self) -> None:
         """A table begins."""
@@ -228,17 +243,18 @@ class PageWriter:
         for table in self._tables:
             table.cell_start = 0
         if text.strip(" |"):
-            if self._gap and self._lines:
+            if self._gap and self._lines and not self._at_definition:
                 self._lines.append("")
                 self._places.append([place[0], place[0]])
+            indent = "" if is_row or self.in_heading or self._tables else _INDENT * min(self._definitions, _DEEPEST)
             if self._code == -1:
                 self._code = len(self._lines)
-                self._lines.append(FENCE)
+                self._lines.append(indent + FENCE)
                 self._places.append([place[0], place[0]])
             for number, line in enumerate(text.split("\n")):
-                self._lines.append(line)
+                self._lines.append(indent + line)
                 self._places.append([place[0] + number] * 2 if verbatim else place)
-            self._gap = False
+            self._gap = self._at_definition = False
         else:
             text = ""
         self._gap |= gap

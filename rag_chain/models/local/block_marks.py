@@ -37,6 +37,8 @@ CODE_LINE = re.compile(
     r"|(?:use|fn|pub|let|mod|impl|import|from|def|class|return|const|var)\s.*[;{:(])\s*$"
 )
 """A line of a program or of a file of settings, where nothing marks it as code, as in a page's text."""
+SYNOPSIS = re.compile(r"[\w.-]+(?: [\w.-]+)* \[(?:-|<|--|\().*\[|[\w.-]+(?: [\w-]+)+ \[-")
+"""How a command is called: ``git blame [-c] [-b] <file>``."""
 CODE_FENCE = re.compile(r"(?:`{3,}|~{3,})(.*)$")
 RECORD = re.compile(r"[^\s:#>|`-][^:\n]{0,39}: \S")
 PROSE = re.compile(r"[\"'“(«„¿¡]?[^\W\d_]")

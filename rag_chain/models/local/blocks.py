@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import dedent
 
+from rag_chain.models.local.block_lines import end_of_cut_code, indent_of, starts_block, without_options
 from rag_chain.models.local.block_marks import (
     ADMONITION,
     ADORNMENT,
     CODE_DIRECTIVES,
-    CODE_FENCE,
     CODE_LINE,
     DIRECTIVE,
     EXPLICIT,
@@ -32,10 +32,10 @@ from rag_chain.models.local.block_marks import (
     PROSE,
     PROSE_DIRECTIVES,
     RECORD,
-    RST_OPTION,
     SIMPLE_RULE,
     SKIPPED_DIRECTIVES,
     SKIPPED_LINE,
+    SYNOPSIS,
     TAB,
     TABLE_DIRECTIVES,
     TITLE,
@@ -65,7 +65,7 @@ def blocks(text: str) -> list[Block]:
     found: list[Block] = []
     group = 0
     lines = dedent(text.expandtabs(4)).splitlines()
-    end = _end_of_cut_code(lines)
+    end = end_of_cut_code(lines)
     code = [Block("code", dedent("\n".join(lines[:end])).strip("\n"))] if end else []
     for block in [*code, *_Reader(lines[end + 1 if end else 0 :]).blocks()]:
         # A list goes on over the code and the paragraphs within it only as long as its items follow one another.
@@ -73,27 +73,6 @@ def blocks(text: str) -> list[Block]:
             group += 1
         found.append(replace(block, group=group))
     return found
-
-
-def _end_of_cut_code(lines: Sequence[str]) -> int:
-    """Return the line that ends the block of code in which the text begins, cut from its fence; 0: it begins in none.
-
-    A fence that opens a block may name a language, and one that ends it can't.
-    """
-    fences = [
-        (place, fence[1].strip()) for place, line in enumerate(lines) if (fence := CODE_FENCE.match(line.strip()))
-    ]
-    if not fences or fences[0][1]:
-        return 0
-    end = fences[0][0]
-    is_contradiction = any(name for _, name in fences[1::2])
-    before = [line for line in lines[:end] if line.strip()]
-    alike = sum(bool(CODE_LINE.match(line)) or (line[:2] == "  " and line[-1] not in ".:") for line in before)
-    return end if before and (is_contradiction or 2 * alike > len(before)) else 0
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 class _Reader:
@@ -121,7 +100,7 @@ class _Reader:
         if fence := FENCE.match(bare):
             yield from self._fenced(fence[1], fence[2])
         elif ADMONITION.match(bare) or TAB.match(bare):
-            yield from self._boxed(_indent(line), is_tab=bare.startswith("==="))
+            yield from self._boxed(indent_of(line), is_tab=bare.startswith("==="))
         elif directive := DIRECTIVE.match(bare):
             yield from self._directive(directive[1], directive[2])
         elif EXPLICIT.match(bare):
@@ -139,17 +118,17 @@ class _Reader:
         elif self._is_underlined(line):
             self._at += 2
             yield Block("heading", bare)
-        elif PROMPT.match(bare) or LOG.match(bare) or self._is_bare_code():
+        elif PROMPT.match(bare) or LOG.match(bare) or self._is_synopsis(line) or self._is_bare_code():
             yield Block("code", self._until_blank())
         elif bare.startswith(">"):
             yield from self._quote()
-        elif _indent(line) >= 4 and not self._looks_like_prose():
-            yield Block("code", "\n".join(self._indented(_indent(line))))
+        elif indent_of(line) >= 4 and not self._looks_like_prose():
+            yield Block("code", "\n".join(self._indented(indent_of(line))))
         elif option := OPTION.match(bare):
             yield from self._option(option[1], option[2] or "")
         elif (field := FIELD.match(bare)) and bare.startswith(":"):
             self._at += 1
-            text = " ".join([field[2], *self._continued(_indent(line))])
+            text = " ".join([field[2], *self._continued(indent_of(line))])
             yield Block("item", f"{field[1]}: {text}" if field[1] else text)
         elif ITEM.match(bare):
             yield from self._item(line)
@@ -164,6 +143,11 @@ class _Reader:
         lines = self._lines[self._at : end]
         return len(lines) > 1 and all(CODE_LINE.match(line) for line in lines)
 
+    def _is_synopsis(self, line: str) -> bool:
+        """Whether a line says how a command is called; one with its text below is a term."""
+        following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
+        return SYNOPSIS.match(line.strip()) is not None and indent_of(following) <= indent_of(line)
+
     def _fenced(self, mark: str, info: str) -> Iterator[Block]:
         self._at += 1
         start = self._at
@@ -173,7 +157,7 @@ class _Reader:
         self._at += 1
         name = info.strip("{} ").split(" ")[0].split("}")[0].strip("{}")
         if mark.startswith(":") or (info.startswith("{") and (name in PROSE_DIRECTIVES or name == "eval-rst")):
-            yield from _Reader(_without_options(body)).blocks()
+            yield from _Reader(without_options(body)).blocks()
         elif not (info.startswith("{") and name in SKIPPED_DIRECTIVES) and not all(
             INCLUDE.match(line) or not line.strip() for line in body
         ):
@@ -193,7 +177,7 @@ class _Reader:
         name = name.rpartition(":")[2]
         if name in SKIPPED_DIRECTIVES:
             return
-        content = _without_options(body)
+        content = without_options(body)
         if name in CODE_DIRECTIVES:
             if any(content):
                 yield Block("code", dedent("\n".join(content)).strip("\n"))
@@ -272,14 +256,42 @@ class _Reader:
             yield from _Reader(lines).blocks()
 
     def _option(self, option: str, text: str) -> Iterator[Block]:
-        indent = _indent(self._lines[self._at])
+        indent = indent_of(self._lines[self._at])
         self._at += 1
+        # "-d" and "--delete" in lines of their own are one term.
+        while not text and self._at < len(self._lines) and (other := OPTION.match(self._lines[self._at].strip())):
+            option, text = f"{option}, {other[1]}", other[2] or ""
+            self._at += 1
+        if not text and self._is_long_definition(indent):
+            yield from self._definition(option, indent)
+            return
         rest = self._continued(indent)
         words = " ".join([text, *rest]).strip()
         yield Block("item", f"{option}: {words}" if words else option)
 
+    def _is_long_definition(self, indent: int) -> bool:
+        """Whether the text of a term is indented right below it, and has more than one paragraph."""
+        lines = self._lines[self._at : self._at + 1]
+        if not lines or indent_of(lines[0]) <= indent:
+            return False
+        end = self._at
+        while end < len(self._lines) and self._lines[end].strip():
+            end += 1
+        return end + 1 < len(self._lines) and indent_of(self._lines[end + 1]) > indent
+
+    def _definition(self, term: str, indent: int) -> Iterator[Block]:
+        """A term with the first paragraph of its text; it is the heading of the others."""
+        first, *others = _Reader(self._indented(indent + 1)).blocks()
+        if first.kind == "sentence":
+            yield Block("item", f"{term}: {first.text}")
+        else:
+            others.insert(0, first)
+        yield Block("heading", term)
+        yield from others
+        yield Block("heading", "")
+
     def _item(self, line: str) -> Iterator[Block]:
-        indent = _indent(line)
+        indent = indent_of(line)
         bare = line.strip()
         mark = ITEM.match(bare)
         if mark is None:  # the caller has seen one
@@ -298,17 +310,17 @@ class _Reader:
             if not bare:
                 following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
                 if (
-                    _indent(following) <= indent
+                    indent_of(following) <= indent
                     or not PROSE.match(following.strip())
                     or OPTION.match(following.strip())
                 ):
                     break
-                if _indent(following) >= indent + 6 and (lines or [""])[-1].endswith(":"):
+                if indent_of(following) >= indent + 6 and (lines or [""])[-1].endswith(":"):
                     break
                 self._at += 1
                 continue
-            if _starts_block(bare) or (
-                _indent(line) <= indent and (self._lines[self._at - 1] == "" or OPTION.match(bare))
+            if starts_block(bare) or (
+                indent_of(line) <= indent and (self._lines[self._at - 1] == "" or OPTION.match(bare))
             ):
                 break
             lines.append(bare)
@@ -316,15 +328,18 @@ class _Reader:
         return lines
 
     def _paragraph(self, line: str) -> Iterator[Block]:
-        indent = _indent(line)
+        indent = indent_of(line)
         lines = [line.strip()]
         self._at += 1
         while self._at < len(self._lines):
             line = self._lines[self._at]
             bare = line.strip()
-            if not bare or _starts_block(bare) or self._is_underlined(line):
+            if not bare or starts_block(bare) or self._is_underlined(line):
                 break
-            if len(lines) == 1 and _indent(line) >= indent + 2 and self._is_term(lines[0]):
+            if len(lines) == 1 and indent_of(line) >= indent + 2 and self._is_term(lines[0]):
+                if self._is_long_definition(indent):
+                    yield from self._definition(lines[0], indent)
+                    return
                 words = " ".join(self._continued(indent))
                 yield Block("item", f"{lines[0]}: {words}" if words else lines[0])
                 return
@@ -356,7 +371,7 @@ class _Reader:
         if not TITLE.fullmatch(text) or self._at + 1 >= len(self._lines) or self._lines[self._at].strip():
             return False
         below = self._lines[self._at + 1].strip()
-        return len(below) > len(text) and bool(PROSE.match(below)) and not _starts_block(below)
+        return len(below) > len(text) and bool(PROSE.match(below)) and not starts_block(below)
 
     @staticmethod
     def _is_term(line: str) -> bool:
@@ -388,22 +403,7 @@ class _Reader:
         start = self._at
         while self._at < len(self._lines):
             line = self._lines[self._at]
-            if line.strip() and _indent(line) < least:
+            if line.strip() and indent_of(line) < least:
                 break
             self._at += 1
         return dedent("\n".join(self._lines[start : self._at])).strip("\n").splitlines()
-
-
-def _starts_block(bare: str) -> bool:
-    return bool(
-        ITEM.match(bare) or FENCE.match(bare) or HEADING.match(bare) or EXPLICIT.match(bare) or PROMPT.match(bare)
-        or bare.startswith((">", "| ")) or LOG.match(bare) or SKIPPED_LINE.match(bare) or ADORNMENT.fullmatch(bare)
-        or bare.startswith(("+--", "+=="))
-    )  # fmt: skip
-
-
-def _without_options(lines: Sequence[str]) -> list[str]:
-    start = 0
-    while start < len(lines) and RST_OPTION.match(lines[start].strip()):
-        start += 1
-    return list(lines[start:])

@@ -128,13 +128,21 @@ class ExtractiveChatModel(BaseChatModel):
         return _until(text, stop or self.stop or ()), metadata
 
 
+_TERM = re.compile(r"[^.!?。]{1,80}: ")
+"""How an item begins that is a term with its text."""
+
+
 def quoted(question: str, selected: Selection) -> str:
     """Return the chosen units as an answer, each with the number of its source."""
     text = verdict(question, selected)
     before: Unit | None = None
     for unit in selected.chosen.units:
         goes_on = (
-            before is not None and not unit.bullet and unit.kind == before.kind and unit.kind in ("sentence", "item")
+            before is not None
+            and not unit.bullet
+            and unit.kind == before.kind
+            and unit.kind in ("sentence", "item")
+            and not (unit.kind == "item" and _TERM.match(unit.text))
         )
         if before is not None:
             text += " " if goes_on else "\n"

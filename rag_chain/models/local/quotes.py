@@ -138,7 +138,9 @@ def _around(
         return [*([lead] if lead is not None else []), best]
     if unit.kind in ("item", "row"):
         members = _members(found, best)
-        wanted = (is_named or kind.name in ("list", "how_to")) and unit.kind == "item"
+        # Terms with their texts have no bullets: one of them is the answer.
+        are_steps = any(found[i].bullet for i in members)
+        wanted = (is_named or kind.name == "list" or (kind.name == "how_to" and are_steps)) and unit.kind == "item"
         if wanted or (lead is not None and np.isfinite(logits[lead]) and logits[lead] >= logits[best] - _NEAR_BEST):
             whole = members if len(members) <= _MOST_ITEMS else _closest(members, best)
             return [*([lead] if lead is not None else []), *whole]
@@ -146,6 +148,9 @@ def _around(
             return [best]
         near = [i for i in members if logits[i] >= max(logits[best] - _NEAR_BEST_ROW, _LEAST)]
         picked = sorted({best, *sorted(near, key=lambda i: -logits[i])[: _MOST_FACTS + 1]})
+        if kind.name == "yes_no":
+            picked = sorted({*picked, *_verdict_around(found, picked)})
+        picked += _block_below(found, picked[-1]) if leads(found, picked[-1]) else []
         needs_lead = lead is not None and len(unit.text.split()) <= _FRAGMENT and unit.text.isascii()
         return [*([lead] if needs_lead and lead is not None else []), *picked]
     return _sentences_around(kind, found, logits, fits, best, is_named=is_named)

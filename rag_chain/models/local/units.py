@@ -80,7 +80,7 @@ def units(
     context, question = heading, ""
     for block in code_blocks(printable(text)) if is_code else blocks(printable(text)):
         if block.kind == "heading" or (not found and _is_any(block, (heading, *above))):
-            context, question = without_markup(block.text), ""
+            context, question = without_markup(block.text) or heading, ""
             continue
         label = ""
         for place, (piece, above) in enumerate(_pieces(block)):
