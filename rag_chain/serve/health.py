@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rag_chain.errors import HistoryUnavailableError
+from rag_chain.errors import HistoryUnavailableError, RagChainError
 from rag_chain.serve.metrics import MEDIA_TYPE
 from rag_chain.serve.service import ServiceOf, UserOf
 
@@ -46,5 +47,8 @@ async def readyz(service: ServiceOf) -> dict[str, Any]:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(service: ServiceOf, user: UserOf) -> Response:
     """Return figures in Prometheus' text format, of all processes of this server."""
+    # A server without turns does not know otherwise whether Redis is there.
+    with contextlib.suppress(RagChainError):
+        await service.manager.asession_exists(PROBED)
     journal = await service.manager.alist_journal()
     return Response(service.metrics.write(journal), media_type=MEDIA_TYPE)

@@ -20,6 +20,11 @@ from rag_chain.sessions.values.turns import JournalStore
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 NOT_STORED, UNKNOWN = "none", "unknown"
+_ENDS = (
+    *(("complete", persistence) for persistence in ("durable", "journaled", "volatile", NOT_STORED)),
+    ("interrupted", UNKNOWN),
+    ("failed", UNKNOWN),
+)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -49,6 +54,9 @@ class Metrics:
         # Labels are looked up once: a turn pays for it otherwise.
         self._turns_of = lru_cache(64)(self._turns.labels)
         self._stage_of = lru_cache(64)(self._stages.labels)
+        # Shown as 0 from the start: increase() does not see the first turn of a series that begins with it.
+        for status, persistence in _ENDS:
+            self._turns_of(status, persistence)
 
     def begin_turn(self) -> None:
         """Count a turn that begins."""
