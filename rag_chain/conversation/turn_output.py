@@ -30,6 +30,7 @@ class TurnOutput:
         """What became of it, once it was committed."""
         self.status: Status | None = None
         """With which it was committed."""
+        self._measures: dict[str, Any] | None = None
         self._timer = StageTimer()
         self._meter = UsageMeter()
 
@@ -86,7 +87,12 @@ class TurnOutput:
     @property
     def measures(self) -> dict[str, Any]:
         """``milliseconds``, and what is known of usage (see ``UsageMeter.report``), for the caller."""
-        return {"milliseconds": self._timer.milliseconds, **self._meter.report(self.answer)}
+        if self._measures is not None:
+            return self._measures
+        measures = {"milliseconds": self._timer.milliseconds, **self._meter.report(self.answer)}
+        if self.status is not None:  # nothing changes any more
+            self._measures = measures
+        return measures
 
 
 def _as_ai_message(message: BaseMessage) -> BaseMessage:

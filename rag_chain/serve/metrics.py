@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -44,6 +45,9 @@ class Metrics:
         self._stages = Histogram(
             "rag_turn_stage_seconds", "Duration of a turn's stages.", ("stage",), registry=own, buckets=_SECONDS
         )
+        tokens = Counter("rag_tokens", "Tokens of model calls, as reported.", ("type",), registry=own)
+        self._input_tokens, self._output_tokens = tokens.labels("input"), tokens.labels("output")
+        self._cost = Counter("rag_cost_dollars", "US dollars that turns cost, as far as known.", registry=own)
         self._running = Gauge("rag_running_turns", "Turns that run.", registry=own, multiprocess_mode="livesum")
         self._refused = Counter("rag_refused_turns", "Turns refused with 429: too many ran.", registry=own)
         self._replays = Counter("rag_replayed_changes", "Changes of the journal brought to Redis.", registry=own)
@@ -62,18 +66,24 @@ class Metrics:
         """Count a turn that begins."""
         self._running.inc()
 
-    def end_turn(self, status: str, persistence: str | None, milliseconds: Mapping[str, float] | None) -> None:
+    def end_turn(self, status: str, facts: Mapping[str, Any]) -> None:
         """Count a turn that ended.
 
         Args:
             status: ``complete``, ``interrupted`` or ``failed``.
-            persistence: ``None``: nothing was to be stored or, of a turn that did not end well, it is not known.
-            milliseconds: by stage.
+            facts: what the chain reported of it: ``persistence``, ``milliseconds`` by stage, ``usage``, ``cost``.
+                Without ``persistence`` nothing was to be stored or, of a turn that did not end well, it is not known.
         """
         self._running.dec()
-        self._turns_of(status, persistence or (NOT_STORED if status == "complete" else UNKNOWN)).inc()
-        for stage, duration in (milliseconds or {}).items():
+        persistence = facts.get("persistence") or (NOT_STORED if status == "complete" else UNKNOWN)
+        self._turns_of(status, persistence).inc()
+        for stage, duration in facts.get("milliseconds", {}).items():
             self._stage_of(stage).observe(duration / 1000)
+        if "usage" in facts:
+            self._input_tokens.inc(facts["usage"]["input_tokens"])
+            self._output_tokens.inc(facts["usage"]["output_tokens"])
+        if "cost" in facts:
+            self._cost.inc(facts["cost"])
         self._measure()
 
     def refuse(self) -> None:

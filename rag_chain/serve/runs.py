@@ -11,7 +11,7 @@ from rag_chain.serve.errors import RequestError
 from rag_chain.serve.metrics import Metrics
 
 Part = dict[str, Any]
-_COUNTED = ("persistence", "milliseconds")
+_COUNTED = ("persistence", "milliseconds", "usage", "cost")
 
 
 class Run:
@@ -85,7 +85,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - the reader gets it
             last, status = error, "failed"
         finally:
-            self._metrics.end_turn(status, facts.get("persistence"), facts.get("milliseconds"))
+            self._metrics.end_turn(status, facts)
             self._parts.put_nowait(last)
 
 

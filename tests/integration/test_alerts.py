@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import AddableDict, RunnableGenerator
 from prometheus_client.parser import text_string_to_metric_families
 from servers import RedisServer
@@ -82,7 +83,8 @@ def _chain(settings: Settings, begun: asyncio.Semaphore, gate: asyncio.Event) ->
             if one["input"] == "wait":
                 begun.release()
                 await gate.wait()
-            yield AddableDict(answer="a")
+            tokens = {"input_tokens": 7, "output_tokens": 4, "total_tokens": 11}
+            yield AddableDict(message=AIMessage("a", usage_metadata=tokens, response_metadata={"cost": 0.5}))
 
     return ConversationChain(RunnableGenerator(answer, aanswer), another_process(settings))
 
@@ -172,6 +174,17 @@ async def test_the_figure_of_an_alert_moves_under_its_fault(alert: str, start: C
         assert after.total(fast) == before.total(fast), "no slow turn is counted as fast"
     else:
         assert after.total(first) == before.total(first) + 1
+
+
+async def test_tokens_and_cost_are_counted(start: Callable[..., Any]) -> None:
+    service = await start()
+    before = await service.scrape()
+    for _ in range(2):
+        await service.ask()
+    await service.ask("fail")
+    after = await service.scrape()
+    expected = {'rag_tokens_total{type="input"}': 14, 'rag_tokens_total{type="output"}': 8, "rag_cost_dollars_total": 1}
+    assert {one: after.total(one) - before.total(one) for one in expected} == expected
 
 
 async def test_queries_name_figures_and_labels_that_there_are(start: Callable[..., Any]) -> None:
