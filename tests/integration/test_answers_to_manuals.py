@@ -224,3 +224,9 @@ def test_how_a_command_is_called_is_no_sentence():
 
 def test_what_is_below_a_term_is_quoted_with_what_limits_it(answer):
     assert answer("Is a dropped entry lost?", MANUAL).endswith("is shown by: [1]\n```\ntool fsck --lost\n```\n[1]")
+
+
+def test_what_leads_to_nothing_is_no_answer(answer):
+    text = "The hall is heated from October. It is warm then.\n\nThese rules hold for the heating of the hall:\n"
+    assert answer("When is the hall heated?", text) == "The hall is heated from October. [1]"
+    assert "These rules" not in answer("Which rules hold for the heating of the hall?", text)

@@ -18,7 +18,7 @@ from rag_chain.ingestion.splitting import split
 from rag_chain.retrieval import generations
 from rag_chain.retrieval.index import HybridIndex
 
-ROUNDS = pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
+ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["ingest_driver"])
 

@@ -34,7 +34,15 @@ _CODE_CLASSES = {
 }  # fmt: skip
 """Classes by which DocBook, Sphinx, docutils, Texinfo, Pandoc and highlighters mark a ``pre`` that is code."""
 _CODE_PREFIXES = ("language-", "lang-", "highlight-", "brush:")
-_CONTENTS_CLASSES = {"toc", "table-of-contents", "navheader", "navfooter", "breadcrumb", "breadcrumbs"}
+_CONTENTS_CLASSES = {
+    "toc",
+    "toctree-wrapper",
+    "table-of-contents",
+    "navheader",
+    "navfooter",
+    "breadcrumb",
+    "breadcrumbs",
+}
 _CONTENTS_TAGS = {"aside", "div", "dl", "ol", "section", "table", "ul"}
 _DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")

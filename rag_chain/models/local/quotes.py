@@ -233,6 +233,11 @@ def leads(found: Sequence[Unit], place: int) -> bool:
     return _CATAPHOR.search(found[_announcement(found, place)].text) is not None
 
 
+def leads_nowhere(found: Sequence[Unit], place: int) -> bool:
+    """Whether what a unit leads to is not in its source: the chunk ends before it."""
+    return found[place].introduces and not _block_below(found, place)
+
+
 def _announcement(found: Sequence[Unit], place: int) -> int:
     """The sentence of the paragraph that announces what is below it, else the one at ``place``."""
     first = place

@@ -15,7 +15,7 @@ from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
 from rag_chain.models.local.preferences import preferences
 from rag_chain.models.local.question_kinds import QuestionKind, asks_alike, kind_of
-from rag_chain.models.local.quotes import Chosen, overview, quotes
+from rag_chain.models.local.quotes import Chosen, leads_nowhere, overview, quotes
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems
 
@@ -45,6 +45,7 @@ _NAMED = 0.75
 """How well a heading names the question whose answer is all below it."""
 _SAME, _SAME_BACK = 0.85, 0.6
 """Shares of two questions' words, by weight and by number, that each holds of the other if they ask the same."""
+_LEADS_PASSED_OVER = 2
 _SAID = 4.0
 """What a unit loses, in logits, that the answer before was made of."""
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
@@ -148,6 +149,10 @@ def select(
     words = np.maximum(measured.overlap, _BY_HEADING * measured.headed)
     own[kept] = preference + _WHOLE * logits + _OWN_WORDS * words + _OWN_COSINE * measured.cosines
     top = int(own.argmax())
+    for _ in range(_LEADS_PASSED_OVER):
+        if leads_nowhere(found, top) and np.isfinite(np.delete(own, top)).any():
+            own[top] = -np.inf
+            top = int(own.argmax())
     logit = float(EVIDENCE.logits(told[None])[0]) + _PRIOR
     if found[top].context:
         # What has headings is a manual or the like. It says in its own words what it is about, and what it has no word
