@@ -59,6 +59,21 @@ def observe(output: TurnOutput, *, in_session: bool = True) -> Iterator[None]:
         telemetry.end(span, output, output.status or status, error, UNKNOWN if in_session else NOT_STORED)
 
 
+def flush(milliseconds: int) -> None:
+    """Let the SDK export what it holds, for ``milliseconds`` each of spans and metrics at most.
+
+    A server that a signal ends needs it: the SDK's own export at exit does not run then.
+    """
+    try:
+        from opentelemetry import metrics, trace
+    except ImportError:
+        return
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        export = getattr(provider, "force_flush", None)  # of the SDK; the API has none
+        if export is not None:
+            export(milliseconds)
+
+
 class Telemetry:
     """The tracer and the instruments. A provider that is set later is used from then on."""
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from rag_chain import __version__
 from rag_chain.conversation import ConversationChain
+from rag_chain.conversation.telemetry import flush
 from rag_chain.factory import build_chain, open_or_create_index
 from rag_chain.serve import completions, documents, feedback, health, page, passages, sessions, transfer
 from rag_chain.serve.auth import open_keys
@@ -25,6 +26,9 @@ from rag_chain.serve.service import Service
 from rag_chain.serve.tokens import open_tokens
 from rag_chain.sessions import RedisSessionManager, open_sessions
 from rag_chain.settings import Settings
+
+FLUSH_MILLISECONDS = 5000
+"""How long the export of the last spans may delay the end, and that of the last metrics."""
 
 
 def create_app(settings: Settings | None = None, *, chain: ConversationChain | None = None) -> FastAPI:
@@ -61,6 +65,7 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         metrics.close()
         await built.aclose()
         await store.aclose()
+        await asyncio.to_thread(flush, FLUSH_MILLISECONDS)
 
     # No pages of documentation: they load scripts from elsewhere. /openapi.json describes the routes.
     app = FastAPI(title="rag_chain", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)

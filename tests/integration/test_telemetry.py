@@ -18,7 +18,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from talking import ModelFailedError, answer, config, echo_chain
 
@@ -27,6 +27,7 @@ from rag_chain import Settings, models
 from rag_chain.conversation import ConversationChain, telemetry
 from rag_chain.errors import InvalidQuestionError
 from rag_chain.retrieval.index import HybridIndex
+from rag_chain.serve.app import create_app
 from rag_chain.sessions import Sessions
 
 TURN = "invoke_agent rag_chain"
@@ -234,6 +235,21 @@ async def test_model_and_tokens_of_a_turn(recorded: Recorded, redis_url: str, tm
     tokens = points["gen_ai.client.token.usage"]
     assert tokens == {tuple(sorted((*common, "input"))): (2, 14), tuple(sorted((*common, "output"))): (2, 8)}
     assert points["rag_chain.turn.stage.duration"][("generate",)][0] == 2
+
+
+async def test_a_service_exports_its_last_turns_when_it_ends(
+    exporters: tuple[InMemorySpanExporter, InMemoryMetricReader], redis_url: str, tmp_path: Path, processes: Open
+) -> None:
+    exporter = InMemorySpanExporter()
+    never = BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000)
+    trace.get_tracer_provider().add_span_processor(never)
+    settings = Settings(redis_url=redis_url, journal_path=None, index_dir=tmp_path / "index")
+    chain = echo_chain(processes(redis_url=redis_url, journal_path=None))
+    app = create_app(settings, chain=chain)
+    async with app.router.lifespan_context(app):
+        await chain.ainvoke({"input": "q"}, config())
+        assert not exporter.get_finished_spans()
+    assert [span.name for span in exporter.get_finished_spans()] == [TURN]
 
 
 def test_without_the_package_a_turn_runs_and_nothing_is_recorded(
