@@ -230,3 +230,12 @@ def test_what_leads_to_nothing_is_no_answer(answer):
     text = "The hall is heated from October. It is warm then.\n\nThese rules hold for the heating of the hall:\n"
     assert answer("When is the hall heated?", text) == "The hall is heated from October. [1]"
     assert "These rules" not in answer("Which rules hold for the heating of the hall?", text)
+
+
+def test_a_row_that_only_names_a_thing_is_not_what_it_is(answer):
+    text = (
+        "A kettle boils water.\n\n| part | purpose |\n| --- | --- |\n| kettle lid screw | what closes the kettle |\n"
+        "| switch | what starts it |\n"
+    )
+    assert answer("What is a kettle?", text) == "A kettle boils water. [1]"
+    assert "what starts it" in answer("What is the switch?", text)

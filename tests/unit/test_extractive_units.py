@@ -71,6 +71,8 @@ def test_a_text_starts_under_the_heading_that_it_is_given() -> None:
         ('He said "no." Then left.', ['He said "no."', "Then left."]),
         ("See U.S. law and J. Smith. Next.", ["See U.S. law and J. Smith.", "Next."]),
         ("Version 1.2.3 runs. ok it does", ["Version 1.2.3 runs. ok it does"]),
+        ("It is lost. rag_chain keeps it.", ["It is lost.", "rag_chain keeps it."]),
+        ("8.4. How do I? In 8.4. So.", ["8.4. How do I?", "In 8.4.", "So."]),
         ("no end", ["no end"]),
         ("", []),
         ("---\n***\n!!!", []),

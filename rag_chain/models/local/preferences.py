@@ -65,7 +65,9 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
     if _COUNTED.search(question):
         added += _COUNTS * np.array([_counts(unit, question) for unit in units])
     # The encoder has read few rows; the words of a row tell more.
-    added += _ROW * measured.overlap * np.array([unit.kind == "row" for unit in units])
+    terms = set(measured.terms)
+    rows = [unit.kind == "row" and (kind.name != "definition" or _is_about(unit, terms)) for unit in units]
+    added += _ROW * measured.overlap * np.array(rows)
     if kind.wants_code:
         added += _CODE * np.array([unit.kind == "code" for unit in units])
     elif kind.name in ("how_to", "list"):
@@ -113,6 +115,13 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
             ]
         )
     return added
+
+
+def _is_about(row: Unit, terms: set[str]) -> bool:
+    """Whether the first cell of a row is what the question names, and hardly more."""
+    cell = row.text.partition("; ")[0].partition(": ")[2]
+    words = set(stems(cell))
+    return terms <= words and len(words) <= len(terms) + 1
 
 
 def _does(unit: Unit, terms: Mapping[str, float]) -> bool:

@@ -17,6 +17,8 @@ _ABBREVIATION = re.compile(
 )
 # "am 3. Oktober", "der 2. Weltkrieg": an ordinal of German.
 _ORDINAL = re.compile(r"\b(?:am|im|vom|zum|bis|der|die|das|den|dem|des|und|ab|seit)\s+\d{1,2}\.$", re.IGNORECASE)
+# A sentence may begin with the name of something in a program.
+_NAME = re.compile(r"[a-z]\w*(?:_\w|\()")
 # The number of a section before its title: "8.4. How do I list files?".
 _SECTION_NUMBER = re.compile(r"\W*(?:[A-Z]\.?)?\d{1,3}(?:\.\d{1,3})*\.")
 
@@ -29,7 +31,8 @@ def sentences(text: str) -> Iterator[str]:
         if end[0].startswith(".") and _is_no_end(text[start : end.start() + 1]):
             continue
         # What goes on in lower case did not end.
-        if piece and not text[end.end() :].lstrip()[:1].islower():
+        after = text[end.end() :].lstrip()
+        if piece and (not after[:1].islower() or _NAME.match(after)):
             yield piece
             start = end.end()
     if tail := text[start:].strip():
