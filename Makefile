@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo chat docs faults test test-all check mutants format clean
+.PHONY: help venv demo chat docs faults fuzz test test-all check mutants format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ mutants: $(STAMP) ## Change the code in small ways and see whether its tests not
 
 faults: $(STAMP) ## Break servers, network, disks and processes under a chat, and count lost turns; ten minutes
 	$(BIN)/python scripts/faults.py --check
+
+fuzz: $(STAMP) ## Try 10,000 ids, messages, exports, stored bytes and damaged journals each: only errors of ours may come
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 --timeout 7200 tests/integration/test_fuzz.py
 
 format: $(STAMP) ## Format and mend what the linter can mend
 	$(BIN)/ruff format .

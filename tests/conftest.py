@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from rag_chain.settings import Settings
 
 # On a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("busy", deadline=None)
-hypothesis.settings.load_profile("busy")
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "busy"))
 
 
 @pytest.fixture(scope="session")

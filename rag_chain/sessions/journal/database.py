@@ -155,7 +155,7 @@ class Database:
                     if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
                         _empty_log(db)
                     raise
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of a damaged file, by sqlite3 itself
             raise HistoryWriteError(self._describe(error)) from error
 
     def hold(self) -> None:
@@ -228,9 +228,15 @@ class Database:
             return (
                 f"{where} was locked by another process for {LOCK_SECONDS:.0f} s; if this goes on, that process hangs."
             )
-        if "not a database" in text or "malformed" in text or "no such column" in text or "has no column" in text:
+        if any(sign in text for sign in _DAMAGED):
             return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
         return f"{where} can't be written ({text}); check the disk's rights, or set another RAG_JOURNAL_PATH."
+
+
+_DAMAGED = (
+    "not a database", "malformed", "no such column", "has no column", "decode", "file is encrypted", "disk image",
+    "unsupported file format",
+)  # fmt: skip
 
 
 def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Cursor:

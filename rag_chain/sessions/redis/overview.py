@@ -55,9 +55,14 @@ def _parse(values: Sequence[Any]) -> SessionState:
     created, active, data, length, ttl = values
     return SessionState(
         exists=bool(created) or length > 0,
-        created=int(created) if created else None,
-        active=int(active) if active else None,
+        created=_parse_time(created),
+        active=_parse_time(active),
         ttl_ms=ttl if ttl >= 0 else None,
         length=length,
         data=(data or b"").decode(errors="replace"),
     )
+
+
+def _parse_time(value: bytes | None) -> int | None:
+    """Milliseconds; ``None`` too for what another program has put there: one session must not end the whole list."""
+    return int(value) if value and value.isdigit() else None
