@@ -255,16 +255,18 @@ def test_the_journal_is_encrypted_too(open_with: Opener, tmp_path: Path) -> None
     assert b"kept here" not in b"".join(path.read_bytes() for path in tmp_path.glob("j.sqlite3*"))
 
 
-@pytest.mark.parametrize("is_away", [False, True])
-def test_feedback_is_encrypted_too(open_with: Opener, redis_server: RedisServer, tmp_path: Path, is_away: bool) -> None:
-    where = {"redis_url": ""} if is_away else {}
+@pytest.mark.parametrize("without_redis", [False, True])
+def test_feedback_is_encrypted_too(
+    open_with: Opener, redis_server: RedisServer, tmp_path: Path, without_redis: bool
+) -> None:
+    where = {"redis_url": ""} if without_redis else {}
     plain = open_with("", **where)
     plain.commit(plain.begin(plain.ref("s1"), HumanMessage("q"), turn_id="t2"), AIMessage("a"), "complete")
     plain.commit(plain.begin(plain.ref("s1"), HumanMessage("r"), turn_id="t3"), AIMessage("b"), "complete")
     RedisSessionManager(sessions=plain).give_feedback("s1", "t2", thumb="up", text="said before")
 
     def stored() -> bytes:
-        if not is_away:
+        if not without_redis:
             return b"".join(redis_server.client().hgetall(plain.ref("s1").meta_key + ":feedback").values())
         return b"".join(path.read_bytes() for path in tmp_path.glob("j.sqlite3*"))
 

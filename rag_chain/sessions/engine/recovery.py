@@ -21,7 +21,7 @@ from rag_chain.errors import (
 from rag_chain.sessions.engine.breaker import Breaker
 from rag_chain.sessions.engine.secrecy import Secrecy
 from rag_chain.sessions.engine.thread_replays import ThreadReplays
-from rag_chain.sessions.journal.entry_table import CHECKPOINT, FEEDBACK, MESSAGES, Entry, name_feedback
+from rag_chain.sessions.journal.entry_table import CHECKPOINT, FEEDBACK, MESSAGES, Entry, turn_of_feedback
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.pair import JournalPair
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
@@ -283,7 +283,7 @@ class Recovery:
         return removed.existed
 
     def _replay_feedback(self, entry: Entry) -> Flow[bool]:
-        turn_id = entry.name.removeprefix(name_feedback(""))
+        turn_id = turn_of_feedback(entry.name)
         feedback = load_feedback(entry.body) or Feedback(None, "", int(entry.body.partition(b" ")[0]))
         try:
             yield from self._feedback.put(entry.ref, turn_id, feedback)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rag_chain.errors import TurnNotFoundError, UsageError
+from rag_chain.errors import UsageError
 from rag_chain.sessions.engine.engine import Engine
-from rag_chain.sessions.redis.feedback import RedisFeedback
 from rag_chain.sessions.redis.resealing import Resealing
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
@@ -42,7 +41,6 @@ class Resealer:
         server, self._local = engine.stores
         self._remote = None if server is None else Resealing(server.store.address)
         self._store = None if server is None else server.store
-        self._feedback = None if server is None else RedisFeedback(server.store.address)
 
     def list_sessions(self) -> Flow[list[SessionRef]]:
         """Return all sessions of all users in Redis; without Redis, those of the journal.
@@ -61,7 +59,7 @@ class Resealer:
             DecryptionError: a message can't be decrypted; nothing of the session was changed.
         """
         secrecy = self._engine.secrecy
-        if self._remote is None or self._store is None or self._feedback is None:
+        if self._remote is None or self._store is None:
             return (yield from self.reseal_journal(ref, dry_run=dry_run))
         state = yield from self._store.inspect(ref, 0, -1)
         renewed = ((place, secrecy.renew(ref, item.raw)) for place, item in enumerate(state.items))
@@ -70,17 +68,8 @@ class Resealer:
             return Resealed(len(state.items), len(changed))
         put = yield from self._remote.put(ref, state.items, changed)
         summary = yield from self._remote.renew_summary(ref, lambda text: secrecy.renew_summary(ref, text))
-        yield from self._renew_feedback(ref, self._feedback)
+        yield from self._remote.renew_feedback(ref, lambda turn, given: secrecy.renew_feedback(ref, turn, given))
         return Resealed(len(state.items), put, len(changed) - put, summary)
-
-    def _renew_feedback(self, ref: SessionRef, store: RedisFeedback) -> Flow[None]:
-        for turn_id, one in (yield from store.read(ref)).items():
-            new = self._engine.secrecy.renew_feedback(ref, turn_id, one)
-            if new is not None:
-                try:
-                    yield from store.put(ref, turn_id, new)
-                except TurnNotFoundError:
-                    continue  # the turn was deleted meanwhile, and its feedback with it
 
     def list_waiting(self) -> Flow[list[SessionRef]]:
         """Return the sessions of which this machine's journal holds something."""
@@ -99,7 +88,7 @@ class Resealer:
                 ref,
                 lambda raw: secrecy.renew(ref, raw),
                 lambda text: secrecy.renew_summary(ref, text),
-                lambda turn_id, feedback: secrecy.renew_feedback(ref, turn_id, feedback),
+                lambda turn, given: secrecy.renew_feedback(ref, turn, given),
                 dry_run=dry_run,
             )
         )

@@ -103,28 +103,21 @@ class Secrecy:
         for item in window.items:
             item.check()
         summary = window.summary
-        if summary is not None and summary.text.startswith(_MARK):
+        if summary is not None:
             window.summary = Summary(self._open_summary(ref, summary.text), summary.covers)
 
     def _open_summary(self, ref: SessionRef, text: str) -> str:
-        if not text.startswith(_MARK):
-            return text
-        return self.keyring.box(ref).open(text.removeprefix(_MARK), "summary", what="The summary").decode()
+        return _open_text(self.keyring.box(ref), text, "summary", what="The summary")
 
     def seal_summary(self, ref: SessionRef, summary: Summary) -> Summary:
         """Return the summary as it is to be stored."""
-        box = self.keyring.box(ref)
-        if not box:
-            return summary
-        return Summary(_MARK + box.seal(summary.text.encode(errors="replace"), "summary"), summary.covers)
+        return Summary(_seal_text(self.keyring.box(ref), summary.text, "summary"), summary.covers)
 
     def seal_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
         """Return feedback as it is to be stored: the text redacted and encrypted, the thumb as it is."""
-        text, box = feedback.text, self.keyring.box(ref)
-        if self._redact is not None:
-            text = redact_text(text, self._redact)
-        if box and text:
-            text = _MARK + box.seal(text.encode(), "feedback", turn_id.encode())
+        text = feedback.text if self._redact is None else redact_text(feedback.text, self._redact)
+        if text:  # so that feedback which says nothing is known as that
+            text = _seal_text(self.keyring.box(ref), text, "feedback", turn_id.encode())
         return replace(feedback, text=text)
 
     def open_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
@@ -133,11 +126,8 @@ class Secrecy:
         Raises:
             DecryptionError: its text does not decrypt.
         """
-        if not feedback.text.startswith(_MARK):
-            return feedback
         box, what = self.keyring.box(ref), f"The feedback on turn {turn_id}"
-        plain = box.open(feedback.text.removeprefix(_MARK), "feedback", turn_id.encode(), what)
-        return replace(feedback, text=plain.decode())
+        return replace(feedback, text=_open_text(box, feedback.text, "feedback", turn_id.encode(), what))
 
     def renew_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback | None:
         """Return stored feedback encrypted with the first key; ``None``: it is already.
@@ -147,3 +137,13 @@ class Secrecy:
         """
         new = self.seal_feedback(ref, turn_id, self.open_feedback(ref, turn_id, feedback))
         return None if new == feedback else new
+
+
+def _seal_text(box: Box, text: str, kind: str, details: bytes = b"") -> str:
+    """Return a text encrypted, or as it is where there is no key. See ``Box.seal`` for the others."""
+    return _MARK + box.seal(text.encode(errors="replace"), kind, details) if box else text
+
+
+def _open_text(box: Box, text: str, kind: str, details: bytes = b"", what: str = "A text") -> str:
+    """Return what ``_seal_text`` was given."""
+    return box.open(text.removeprefix(_MARK), kind, details, what).decode() if text.startswith(_MARK) else text

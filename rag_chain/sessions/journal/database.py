@@ -34,6 +34,9 @@ _LONGEST_WAIT = 0.01
 _JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
 """Between two attempts to get the lock. SQLite's own waiting grows to 0.1 s, so that one of many writers starves."""
 
+_DAMAGED = ("not a database", "malformed", "no such column", "has no column", "decode", "unsupported file format")
+"""Parts of SQLite's messages on a file that it can't read."""
+
 
 class Database:
     """Opened at its first use, and again in a forked process; any thread may use it.
@@ -231,12 +234,6 @@ class Database:
         if any(sign in text for sign in _DAMAGED):
             return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
         return f"{where} can't be written ({text}); check the disk's rights, or set another RAG_JOURNAL_PATH."
-
-
-_DAMAGED = (
-    "not a database", "malformed", "no such column", "has no column", "decode", "file is encrypted", "disk image",
-    "unsupported file format",
-)  # fmt: skip
 
 
 def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Cursor:

@@ -29,6 +29,11 @@ def name_feedback(turn_id: str) -> str:
     return f"{FEEDBACK} {turn_id}"
 
 
+def turn_of_feedback(name: str) -> str:
+    """The turn of an entry with feedback, by the entry's name."""
+    return name.removeprefix(name_feedback(""))
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row. See ``schema.sql``."""
@@ -138,7 +143,7 @@ class EntryTable:
         ).fetchall()
         for number, name, body in rows:
             feedback = load_feedback(bytes(body))
-            new = None if feedback is None else renew(name.removeprefix(name_feedback("")), feedback)
+            new = None if feedback is None else renew(turn_of_feedback(name), feedback)
             if new is not None:
                 db.execute("UPDATE entries SET body = ? WHERE id = ?", (new.dump(), number))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag_chain.sessions.journal.entry_table import FEEDBACK, name_feedback
+from rag_chain.sessions.journal.entry_table import FEEDBACK, turn_of_feedback
 from rag_chain.sessions.journal.journal import Journal
 from rag_chain.sessions.journal.store import LocalStore, collect_items
 from rag_chain.sessions.values.feedback import Feedback, load_feedback
@@ -51,7 +51,7 @@ class LocalFeedback:
         found: dict[str, Feedback] = {}
         for entry in session.entries:
             if entry.kind == FEEDBACK:
-                turn_id = entry.name.removeprefix(name_feedback(""))
+                turn_id = turn_of_feedback(entry.name)
                 feedback = load_feedback(entry.body)
                 if feedback is not None:
                     found[turn_id] = feedback

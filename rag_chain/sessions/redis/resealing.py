@@ -6,9 +6,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 
+from rag_chain.errors import TurnNotFoundError
 from rag_chain.sessions.redis.failures import FOREIGN, translate
+from rag_chain.sessions.redis.feedback import RedisFeedback
 from rag_chain.sessions.redis.session_calls import SessionCalls
 from rag_chain.sessions.values.codec import Item
+from rag_chain.sessions.values.feedback import Feedback
 from rag_chain.sessions.values.flow import Flow, Scan
 from rag_chain.sessions.values.keys import SessionRef, is_id, make_known_ref
 
@@ -26,6 +29,7 @@ class Resealing:
     def __init__(self, address: str) -> None:
         self._address = address
         self._call = SessionCalls(address, one_slot=True)
+        self._feedback = RedisFeedback(address)
 
     def list_sessions(self, prefix: str) -> Flow[list[SessionRef]]:
         """Return all sessions of all users: it passes over every key of the server."""
@@ -55,6 +59,16 @@ class Resealing:
             return False
         yield from self._call("reseal", ref, (hashlib.sha1(text, usedforsecurity=False).hexdigest(), new))
         return True
+
+    def renew_feedback(self, ref: SessionRef, renew: Callable[[str, Feedback], Feedback | None]) -> Flow[None]:
+        """Put the feedback in the bytes that ``renew`` gives for a turn's id (``None``: it stays)."""
+        for turn_id, feedback in (yield from self._feedback.read(ref)).items():
+            new = renew(turn_id, feedback)
+            if new is not None:
+                try:
+                    yield from self._feedback.put(ref, turn_id, new)
+                except TurnNotFoundError:
+                    continue  # the turn was deleted meanwhile, and its feedback with it
 
 
 def _refs_of(prefix: str, keys: list[bytes]) -> Iterator[SessionRef]:

@@ -49,8 +49,7 @@ def make_feedback(thumb: object, text: object, at: int) -> Feedback:
     Raises:
         UsageError: the thumb or the text can't be used.
     """
-    if thumb not in ("up", "down", None):
-        raise UsageError(f"thumb must be up, down or nothing, not {str(thumb)[:40]!a}.")
+    checked = _check_thumb(thumb)
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         raise UsageError(f"The text of feedback must be a text of at most {MAX_TEXT:,} characters.")
     try:
@@ -58,7 +57,7 @@ def make_feedback(thumb: object, text: object, at: int) -> Feedback:
     except UnicodeEncodeError:
         raise UsageError("The text of feedback is not valid Unicode.") from None
     # A leading \x02 marks text that is encrypted, see ``secrecy.py``.
-    return Feedback(thumb, text.strip().lstrip("\x02"), at)
+    return Feedback(checked, text.strip().lstrip("\x02"), at)
 
 
 def load_feedback(raw: bytes) -> Feedback | None:
@@ -66,9 +65,13 @@ def load_feedback(raw: bytes) -> Feedback | None:
     at, _, body = raw.partition(b" ")
     try:
         found = orjson.loads(body)
-        thumb, text = found["thumb"], found["text"]
-        if thumb not in ("up", "down", None) or not isinstance(text, str):
-            return None
-        return Feedback(thumb, text, int(at))
-    except (ValueError, KeyError, TypeError):
+        text = found["text"]
+        return Feedback(_check_thumb(found["thumb"]), text, int(at)) if isinstance(text, str) else None
+    except (ValueError, KeyError, TypeError, UsageError):
         return None
+
+
+def _check_thumb(thumb: object) -> Thumb | None:
+    if thumb not in ("up", "down", None):
+        raise UsageError(f"thumb must be up, down or nothing, not {str(thumb)[:40]!a}.")
+    return thumb
