@@ -107,8 +107,8 @@ def test_what_was_said_is_not_said_again_for_another_question(answer):
     assert answer(asked, text, standalone=f"{asked} {lent}", said=said).startswith("To run the application, use")
 
 
-FAQ = """\
-3. Lending
+FAQ = [
+    """3. Lending
 
 3.1. How do I extend a loan?
 
@@ -118,31 +118,23 @@ Loans are extended at the desk, by phone or in the catalogue. In the catalogue, 
 catalogue extend --all
 ```
 
-and confirm. Each loan can be extended twice.
+and confirm. Each loan can be extended twice.""",
+    """3.2. Can I lend books to others?
 
-3.2. Can I lend books to others?
-
-Yes, at your own risk. The card holder pays for damage. But media marked red stay with you. See the rules for more.
-
-3.3. How many media are there?
+Yes, at your own risk. The card holder pays for damage. But media marked red stay with you. See the rules for more.""",
+    """3.3. How many media are there?
 
 The library has many media on all floors. Readers find more than 5,200 media in the hall.
-"""
+""",
+]
 
 
 @pytest.fixture
 def ask_faq(answerer):
-    def ask(question):
-        parts = FAQ.split("\n\n3.")
-        sources = [
-            Source(
-                n, f"a.html > 3. Lending > 3.{part.splitlines()[0]}", ("3. Lending\n\n" if n == 1 else "") + "3." + part
-            )
-            for n, part in enumerate(parts[1:], 1)
-        ]
-        return quoted(question, answerer.select(question, question, sources, ""))
-
-    return ask
+    headings = (next(line for line in text.splitlines() if line.endswith("?")) for text in FAQ)
+    titles = [f"a.html > 3. Lending > {heading}" for heading in headings]
+    sources = [Source(number, *one) for number, one in enumerate(zip(titles, FAQ, strict=True), 1)]
+    return lambda question: quoted(question, answerer.select(question, question, sources, ""))
 
 
 def test_what_stands_below_the_same_question_is_quoted_from_its_beginning(ask_faq):

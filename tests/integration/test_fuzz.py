@@ -223,7 +223,7 @@ def test_one_damaged_session_does_not_end_the_list(redis_server: RedisServer, on
     assert {one.session_id for one in listed.sessions} == {"whole", "damaged"}
 
 
-def test_a_journal_whose_tables_have_damaged_names_is_named(written: Path, tmp_path: Path) -> None:
+def test_a_journal_whose_tables_have_damaged_names_raises_errors_of_ours(written: Path, tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     path.write_bytes(written.read_bytes().replace(b"CREATE TABLE", b"CREATE \x80ABLE"))
     sessions = another_process(Settings(redis_url="", journal_path=path))

@@ -63,6 +63,12 @@ def test_a_text_starts_under_the_heading_that_it_is_given() -> None:
     assert [u.context for u in units(1, "One hour.\n\n# Redis\n\nTwo hours.", "Expiry")] == ["Expiry", "Redis"]
 
 
+@pytest.mark.parametrize("before", ["", "?!\n\n"])
+def test_headings_at_the_beginning_of_a_text_are_not_quoted(before: str) -> None:
+    found = units(1, f"{before}3. Lending\n\nHow long?\n\nFor a week.", "How long?", above=["3. Lending"])
+    assert "Lending" not in [u.text for u in found]
+
+
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [

@@ -35,14 +35,8 @@ _CODE_CLASSES = {
 """Classes by which DocBook, Sphinx, docutils, Texinfo, Pandoc and highlighters mark a ``pre`` that is code."""
 _CODE_PREFIXES = ("language-", "lang-", "highlight-", "brush:")
 _CONTENTS_CLASSES = {
-    "toc",
-    "toctree-wrapper",
-    "table-of-contents",
-    "navheader",
-    "navfooter",
-    "breadcrumb",
-    "breadcrumbs",
-}
+    "breadcrumb", "breadcrumbs", "navfooter", "navheader", "table-of-contents", "toc", "toctree-wrapper",
+}  # fmt: skip
 _CONTENTS_TAGS = {"aside", "div", "dl", "ol", "section", "table", "ul"}
 _DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -56,10 +50,9 @@ def read_html(data: bytes) -> Reading:
     """The visible text of each section, laid out in lines; ``heading`` is the path of its headings.
 
     Table rows are lines with `` | `` between the cells, list items begin with ``- ``, definitions stand indented
-    below their terms, ``pre`` stands as it is, between
-    fences if it is marked as code.
-    ``start_line`` and ``end_line`` are the section's in the file. Scripts, styles, SVG, deleted and hidden elements
-    have no visible text. Menus and tables of contents are left out, unless there is nothing else.
+    below their terms, ``pre`` stands as it is, between fences if it is marked as code. ``start_line`` and ``end_line``
+    are the section's in the file. Scripts, styles, SVG, deleted and hidden elements have no visible text. Menus and
+    tables of contents are left out, unless there is nothing else.
     """
     source = decode(data)
     root = _parsed(source)
@@ -112,9 +105,9 @@ def _open(page: PageWriter, tag: str, element: Any, line: int) -> None:
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
     if tag == "dd":
         page.open_definition()
-    if tag == "pre":
+    elif tag == "pre":
         page.open_verbatim(is_code=_is_code(element))
-    if tag == "table":
+    elif tag == "table":
         page.open_table()
     elif tag == "tr":
         page.open_row()
@@ -139,7 +132,7 @@ def _close(page: PageWriter, tag: str, line: int) -> None:
         page.end_line(gap=tag in _PARAGRAPHS, always=tag in _STAND_ALONE)
     if tag == "dd":
         page.close_definition()
-    if tag == "pre":
+    elif tag == "pre":
         page.close_verbatim()
     elif tag == "table":
         page.close_table()

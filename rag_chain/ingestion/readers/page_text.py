@@ -15,7 +15,7 @@ from rag_chain.ingestion.reading import LINES, TABLES
 _ITEM = "- "
 _INDENT = "  "
 _DEEPEST = 3
-FENCE = "```"
+_FENCE = "```"
 """What code stands between, as in Markdown."""
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0) if code != 0x85}
 """Browsers read ``&#150;`` as Windows-1252, in which many pages of old are written."""
@@ -115,8 +115,7 @@ class PageWriter:
         if self._verbatim or self._code is None:
             return
         if self._code >= 0:
-            fence = self._lines[self._code]
-            self._lines.append(fence)
+            self._lines.append(self._lines[self._code])
             self._places.append(self._places[-1])
             self._closed.append([self._code, self._code + 1, len(self._lines)])
         self._code = None
@@ -249,7 +248,7 @@ class PageWriter:
             indent = "" if is_row or self.in_heading or self._tables else _INDENT * min(self._definitions, _DEEPEST)
             if self._code == -1:
                 self._code = len(self._lines)
-                self._lines.append(indent + FENCE)
+                self._lines.append(indent + _FENCE)
                 self._places.append([place[0], place[0]])
             for number, line in enumerate(text.split("\n")):
                 self._lines.append(indent + line)

@@ -137,16 +137,12 @@ class _Reader:
 
     def _is_bare_code(self) -> bool:
         """Whether the paragraph is code without a mark: two lines or more, all of which look like it."""
-        end = self._at
-        while end < len(self._lines) and self._lines[end].strip():
-            end += 1
-        lines = self._lines[self._at : end]
+        lines = self._lines[self._at : self._end_of_paragraph()]
         return len(lines) > 1 and all(CODE_LINE.match(line) for line in lines)
 
     def _is_synopsis(self, line: str) -> bool:
         """Whether a line says how a command is called; one with its text below is a term."""
-        following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
-        return SYNOPSIS.match(line.strip()) is not None and indent_of(following) <= indent_of(line)
+        return SYNOPSIS.match(line.strip()) is not None and indent_of(self._following()) <= indent_of(line)
 
     def _fenced(self, mark: str, info: str) -> Iterator[Block]:
         self._at += 1
@@ -200,7 +196,7 @@ class _Reader:
             yield from _Reader(content).blocks()
 
     def _table(self, bare: str) -> list[tuple[list[str], list[str]]]:
-        following = self._lines[self._at + 1].strip() if self._at + 1 < len(self._lines) else ""
+        following = self._following().strip()
         start = self._at
         if bare.startswith(("+-", "+=")):
             lines = self._while(lambda line: line.startswith(("+", "|")))
@@ -232,7 +228,7 @@ class _Reader:
         return [line.strip() for line in self._lines[start : self._at]]
 
     def _is_underlined(self, line: str) -> bool:
-        following = self._lines[self._at + 1].strip() if self._at + 1 < len(self._lines) else ""
+        following = self._following().strip()
         return bool(ADORNMENT.fullmatch(following)) and (
             len(following) >= min(len(line.strip()), 4) and not ITEM.match(line.strip())
         )
@@ -249,8 +245,7 @@ class _Reader:
             and (bool(after.strip()) or len(text.split()) < 3)
         )
         if is_shell and not text.startswith(("[!", "-", "*", "#", "|", "`", ">", "1")):
-            while self._at < len(self._lines) and self._lines[self._at].strip():
-                self._at += 1
+            self._at = self._end_of_paragraph()
             yield Block("code", "\n".join(self._lines[start : self._at]))
         else:
             yield from _Reader(lines).blocks()
@@ -271,12 +266,9 @@ class _Reader:
 
     def _is_long_definition(self, indent: int) -> bool:
         """Whether the text of a term is indented right below it, and has more than one paragraph."""
-        lines = self._lines[self._at : self._at + 1]
-        if not lines or indent_of(lines[0]) <= indent:
+        if self._at == len(self._lines) or indent_of(self._lines[self._at]) <= indent:
             return False
-        end = self._at
-        while end < len(self._lines) and self._lines[end].strip():
-            end += 1
+        end = self._end_of_paragraph()
         return end + 1 < len(self._lines) and indent_of(self._lines[end + 1]) > indent
 
     def _definition(self, term: str, indent: int) -> Iterator[Block]:
@@ -308,7 +300,7 @@ class _Reader:
             line = self._lines[self._at]
             bare = line.strip()
             if not bare:
-                following = self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
+                following = self._following()
                 if (
                     indent_of(following) <= indent
                     or not PROSE.match(following.strip())
@@ -379,10 +371,7 @@ class _Reader:
 
     def _looks_like_prose(self) -> bool:
         """Whether an indented paragraph is one of sentences."""
-        end = self._at
-        while end < len(self._lines) and self._lines[end].strip():
-            end += 1
-        text = " ".join(line.strip() for line in self._lines[self._at : end])
+        text = " ".join(line.strip() for line in self._lines[self._at : self._end_of_paragraph()])
         if ITEM.match(text):
             return True
         first = text[:1]
@@ -393,10 +382,19 @@ class _Reader:
         )
 
     def _until_blank(self) -> str:
-        start = self._at
-        while self._at < len(self._lines) and self._lines[self._at].strip():
-            self._at += 1
+        start, self._at = self._at, self._end_of_paragraph()
         return dedent("\n".join(self._lines[start : self._at]))
+
+    def _end_of_paragraph(self) -> int:
+        """The next blank line, or the end."""
+        end = self._at
+        while end < len(self._lines) and self._lines[end].strip():
+            end += 1
+        return end
+
+    def _following(self) -> str:
+        """The line behind the next one; empty at the end."""
+        return self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
 
     def _indented(self, least: int = 1) -> list[str]:
         """The indented lines from here, blank ones between them included."""

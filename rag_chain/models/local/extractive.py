@@ -27,6 +27,8 @@ ANSWERS_FROM = 0.5
 
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
+_TERM = re.compile(r"[^.!?。]{1,80}: ")
+"""How an item begins that is a term with its text."""
 _LEAST_WORDS = 2
 _LEANING = 0.5
 _NEGATED = re.compile(r"\b(?:not|never|cannot|no|none|neither|nicht|kein\w*|nie)\b|n['’]t\b|不|没有|未", re.IGNORECASE)
@@ -126,10 +128,6 @@ class ExtractiveChatModel(BaseChatModel):
             "refused": refused,
         }
         return _until(text, stop or self.stop or ()), metadata
-
-
-_TERM = re.compile(r"[^.!?。]{1,80}: ")
-"""How an item begins that is a term with its text."""
 
 
 def quoted(question: str, selected: Selection) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rag_chain.models.local.question_kinds import QuestionKind, asks_alike
 from rag_chain.models.local.units import Unit
-from rag_chain.models.local.words import Weights, stems
+from rag_chain.models.local.words import Weights, stems, weight_of
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -205,7 +205,7 @@ def evidence(
     sorted_tokens = np.sort(token_cosines, axis=1)
     return np.array([
         cosines.max(),
-        sum(w for t, w in measured.terms.items() if t in here) / whole,
+        weight_of(measured.terms, here) / whole,
         tops[-1] - tops[-2] if len(tops) > 1 else _MARGIN_OF_ONE,
         cosines[within].mean(),
         probabilities.max(),

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_chain.models.local.features import Measured
-from rag_chain.models.local.question_kinds import QuestionKind, asks_alike
+from rag_chain.models.local.question_kinds import QuestionKind, is_asked_alike
 from rag_chain.models.local.units import Unit
-from rag_chain.models.local.words import stems
+from rag_chain.models.local.words import stems, weight_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,7 +63,8 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
     if kind.has_cue:
         added += _FITS * (measured.fits & (measured.with_heading > 0))
     if _COUNTED.search(question):
-        added += _COUNTS * np.array([_counts(unit, question) for unit in units])
+        asked = _begins(question)
+        added += _COUNTS * np.array([_counts(unit, asked) for unit in units])
     # The encoder has read few rows; the words of a row tell more.
     terms = set(measured.terms)
     rows = [unit.kind == "row" and (kind.name != "definition" or _is_about(unit, terms)) for unit in units]
@@ -78,15 +79,12 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
     # What stands below the same question, as in a list of questions and answers.
     whole = sum(measured.terms.values()) or 1.0
     for place, unit in enumerate(units):
-        if unit.context.endswith(("?", "？", "؟")) and asks_alike(question, unit.context):
-            held = set(stems(unit.context))
-            added[place] += _ANSWERS * (
-                sum(w for t, w in measured.terms.items() if t in held) >= _SAME_QUESTION * whole
-            )
+        if is_asked_alike(question, unit.context):
+            weight = weight_of(measured.terms, set(stems(unit.context)))
+            added[place] += _ANSWERS * (weight >= _SAME_QUESTION * whole)
     added += _HEADED * measured.headed
     firsts = np.array([place == 0 or units[place - 1].number != unit.number for place, unit in enumerate(units)])
     added += _FIRST * measured.headed * firsts
-    held = set(measured.terms)
     if kind.name == "how_to":
         added += _DOES * np.array([_does(unit, measured.terms) for unit in units])
         action = set(stems(found[1])) if (found := _ACTION.search(question)) else set()
@@ -98,12 +96,12 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
                 unit.kind == "sentence"
                 and not unit.introduces
                 and unit.text.isascii()
-                and len(set(words) - held) < _FEW
+                and len(set(words) - terms) < _FEW
                 for unit, words in zip(units, measured.words, strict=True)
             ]
         )
     if kind.name == "definition":
-        added += _DEFINES * np.array([_defines(unit, set(measured.terms)) for unit in units])
+        added += _DEFINES * np.array([_defines(unit, terms) for unit in units])
     if kind.name != "how_to":
         added -= (_NO_FACT if kind.has_cue else 1.0) * np.array([unit.kind == "code" for unit in units])
     if kind.has_cue and kind.name != "how_to":
@@ -129,13 +127,11 @@ def _does(unit: Unit, terms: Mapping[str, float]) -> bool:
     clause = _TO_DO.match(unit.text)
     if clause is None:
         return False
-    aim = set(stems(clause[1]))
-    return sum(weight for term, weight in terms.items() if term in aim) >= _SAME_QUESTION * sum(terms.values())
+    return weight_of(terms, set(stems(clause[1]))) >= _SAME_QUESTION * sum(terms.values())
 
 
-def _counts(unit: Unit, question: str) -> bool:
+def _counts(unit: Unit, asked: set[str]) -> bool:
     """Whether a unit has a number before a word of the question: "more than 59100 software packages"."""
-    asked = _begins(question)
     return any(asked & _begins(found[1]) for found in _AMOUNT.finditer(unit.text))
 
 

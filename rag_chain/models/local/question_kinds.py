@@ -161,6 +161,11 @@ def asks_alike(question: str, other: str) -> bool:
     return len(words) < 2 or words[0] == words[1]
 
 
+def is_asked_alike(question: str, heading: str) -> bool:
+    """Whether a heading is a question, and begins to ask as ``question`` does."""
+    return heading.endswith(("?", "？", "؟")) and asks_alike(question, heading)
+
+
 @dataclass(frozen=True, slots=True)
 class QuestionKind:
     """What a question asks for.

@@ -41,7 +41,7 @@ _SECTION = {True: 1000, False: 500}
 _CONTRAST = re.compile(
     r"(?:But|However|Otherwise|Unless|Aber|Allerdings|Jedoch|Mais|Cependant|Pero|Sin embargo)\b|但|不过|然而"
 )
-_VERDICT = re.compile(r"(?:Yes|No|Ja|Nein|Oui|Non|Sí|No)\b|是的|不是|可以|不能|不可以|有[。，]|没有|没问题")
+_VERDICT = re.compile(r"(?:Yes|No|Ja|Nein|Oui|Non|Sí)\b|是的|不是|可以|不能|不可以|有[。，]|没有|没问题")
 _TERM = 8
 """Words of a line that ends with a colon and is a term, whose text is below it."""
 
@@ -176,7 +176,7 @@ def _sentences_around(
     # A sentence such as "It is renewed then." needs the one before it.
     for i in sorted(picked):
         before = found[i - 1] if i else None
-        is_same = before is not None and (before.number, before.block) == (number, found[i].block)
+        is_same = before is not None and _share_a_block(before, found[i])
         if before is not None and is_same and is_dependent(found[i].text) and not before.is_question:
             picked.add(i - 1)
     if kind.name == "yes_no":
@@ -193,15 +193,11 @@ def _verdict_around(found: Sequence[Unit], picked: Collection[int]) -> set[int]:
     """The "Yes" or "No" that begins the paragraph of what is quoted, and the "But ..." behind it."""
     added: set[int] = set()
     for i in picked:
-        unit = found[i]
-        first = i
-        while first and (found[first - 1].number, found[first - 1].block) == (unit.number, unit.block):
-            first -= 1
+        first = _begin_of_block(found, i)
         if _VERDICT.match(found[first].text):
             added |= set(range(first, i)) if i - first <= _MOST_FACTS else {first}
-        after = found[i + 1] if i + 1 < len(found) else None
-        if after is not None and (after.number, after.block) == (unit.number, unit.block):
-            added |= {i + 1} if _CONTRAST.match(after.text) else set()
+        if i + 1 < len(found) and _share_a_block(found[i], found[i + 1]) and _CONTRAST.match(found[i + 1].text):
+            added.add(i + 1)
     return added
 
 
@@ -210,12 +206,10 @@ def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: boo
 
     Unless they are wanted, only what the quoted sentences announce: "These are optional. They are used if found."
     """
-    last = max(places)
-    unit = found[last]
-    end = last
-    while end + 1 < len(found) and (found[end + 1].number, found[end + 1].block) == (unit.number, unit.block):
+    last = end = max(places)
+    while end + 1 < len(found) and _share_a_block(found[last], found[end + 1]):
         end += 1
-    if end == last or not leads(found, end) or not (is_wanted or _CATAPHOR.search(unit.text)):
+    if end == last or not leads(found, end) or not (is_wanted or _CATAPHOR.search(found[last].text)):
         return []
     return [end, *_block_below(found, end)]
 
@@ -226,9 +220,8 @@ def leads(found: Sequence[Unit], place: int) -> bool:
     after = found[place + 1] if place + 1 < len(found) else None
     if unit.introduces:
         return True
-    if after is None or after.number != unit.number or unit.kind != "sentence":
-        return False
-    if after.kind not in ("item", "row"):
+    is_list = after is not None and after.number == unit.number and after.kind in ("item", "row")
+    if not is_list or unit.kind != "sentence":
         return False
     return _CATAPHOR.search(found[_announcement(found, place)].text) is not None
 
@@ -240,9 +233,7 @@ def leads_nowhere(found: Sequence[Unit], place: int) -> bool:
 
 def _announcement(found: Sequence[Unit], place: int) -> int:
     """The sentence of the paragraph that announces what is below it, else the one at ``place``."""
-    first = place
-    while first and (found[first - 1].number, found[first - 1].block) == (found[place].number, found[place].block):
-        first -= 1
+    first = _begin_of_block(found, place)
     return next((i for i in range(place, first - 1, -1) if _CATAPHOR.search(found[i].text)), place)
 
 
@@ -255,8 +246,7 @@ def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tupl
     order = [int(i) for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
     joint = [i for i in order if all(side and side & words[i] for side in sides)]
     if joint and found[joint[0]].kind == "row":  # a table that sets them side by side
-        table = (found[joint[0]].number, found[joint[0]].block)
-        rows = [i for i in joint if (found[i].number, found[i].block) == table]
+        rows = [i for i in joint if _share_a_block(found[i], found[joint[0]])]
         return sorted(rows[:_MOST_ITEMS]), rows[0]
     if apart := _told_apart(found, order, sides):
         return sorted(apart), apart[0]
@@ -277,7 +267,7 @@ def _told_apart(found: Sequence[Unit], order: Sequence[int], sides: Sequence[set
     ]
     for i in first[0]:
         for j in first[-1]:
-            if i != j and (found[i].number, found[i].block) == (found[j].number, found[j].block):
+            if i != j and _share_a_block(found[i], found[j]):
                 return [i, j]
     return []
 
@@ -288,9 +278,7 @@ def _first_words(unit: Unit, count: int) -> set[str]:
 
 def _lead_of(found: Sequence[Unit], place: int) -> int | None:
     """The unit that introduces the list, table or code at ``place``."""
-    first = place
-    while first and found[first - 1].number == found[place].number and found[first - 1].block == found[place].block:
-        first -= 1
+    first = _begin_of_block(found, place)
     before = found[first - 1] if first else None
     if before is None or before.number != found[place].number:
         return None
@@ -320,8 +308,18 @@ def _terms_below(found: Sequence[Unit], place: int) -> list[int]:
 
 
 def _members(found: Sequence[Unit], place: int) -> list[int]:
-    unit = found[place]
-    return [i for i, other in enumerate(found) if (other.number, other.block) == (unit.number, unit.block)]
+    return [i for i, other in enumerate(found) if _share_a_block(found[place], other)]
+
+
+def _begin_of_block(found: Sequence[Unit], place: int) -> int:
+    """The first unit of the paragraph, list, table or code at ``place``."""
+    while place and _share_a_block(found[place], found[place - 1]):
+        place -= 1
+    return place
+
+
+def _share_a_block(one: Unit, other: Unit) -> bool:
+    return (one.number, one.block) == (other.number, other.block)
 
 
 def _closest(members: Sequence[int], best: int) -> list[int]:
@@ -336,7 +334,7 @@ def _without_repeats(places: Sequence[int], found: Sequence[Unit], best: int) ->
     for i in dict.fromkeys(places):
         others = [best] if i != best and best in words else []
         others += [j for j in kept if j != best]
-        in_list = any(found[j].block == found[i].block and found[j].number == found[i].number for j in others)
+        in_list = any(_share_a_block(found[j], found[i]) for j in others)
         # The command below its lead-in has the same words, and is what was asked for.
         if i == best or in_list or found[i].kind == "code" or not any(_repeats(words[i], words[j]) for j in others):
             kept.append(i)

@@ -14,10 +14,10 @@ from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
 from rag_chain.models.local.preferences import preferences
-from rag_chain.models.local.question_kinds import QuestionKind, asks_alike, kind_of
+from rag_chain.models.local.question_kinds import QuestionKind, is_asked_alike, kind_of
 from rag_chain.models.local.quotes import Chosen, leads_nowhere, overview, quotes
 from rag_chain.models.local.units import Unit
-from rag_chain.models.local.words import Weights, stems
+from rag_chain.models.local.words import Weights, stems, weight_of
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -173,11 +173,11 @@ def select(
 
 def _is_same(question: str, unit: Unit, terms: Mapping[str, float], language: str) -> bool:
     """Whether a unit stands below the question that is asked, as in a list of questions and answers."""
-    if not unit.context.endswith(("?", "？", "؟")) or not asks_alike(question, unit.context):
+    if not is_asked_alike(question, unit.context):
         return False
     held = {stem for stem in stems(unit.context, language) if not stem.isdigit()}
-    weight = sum(w for term, w in terms.items() if term in held)
-    return weight >= _SAME * sum(terms.values()) and len(held & terms.keys()) >= _SAME_BACK * len(held)
+    is_held = weight_of(terms, held) >= _SAME * sum(terms.values())
+    return is_held and len(held & terms.keys()) >= _SAME_BACK * len(held)
 
 
 def _language(question: str) -> str:

@@ -57,11 +57,8 @@ class Unit:
     @property
     def introduces(self) -> bool:
         """Whether it leads to a list, a table or code below it."""
-        return self.leads_to_code or (self.kind in ("sentence", "item") and self._ends_with_colon)
-
-    @property
-    def _ends_with_colon(self) -> bool:
-        return self.text.rstrip("*_ ").endswith((":", "："))
+        has_colon = self.text.rstrip("*_ ").endswith((":", "："))
+        return self.leads_to_code or (has_colon and self.kind in ("sentence", "item"))
 
 
 def units(
@@ -83,8 +80,8 @@ def units(
             context, question = without_markup(block.text) or heading, ""
             continue
         label = ""
-        for place, (piece, above) in enumerate(_pieces(block)):
-            label = above or label
+        for place, (piece, begun) in enumerate(_pieces(block)):
+            label = begun or label
             if not any(character.isalnum() for character in piece):
                 continue
             bullet = block.bullet if place == 0 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -90,6 +90,11 @@ def stems(text: str, language: str = "en") -> list[str]:
             for run in _CJK_ASKING.sub(" ", piece).split():
                 found += [run[i : i + 2] for i in range(max(1, len(run) - 1))]
     return found
+
+
+def weight_of(terms: Mapping[str, float], held: Collection[str]) -> float:
+    """Return how much of the weight of some terms those have that are held."""
+    return sum(weight for term, weight in terms.items() if term in held)
 
 
 @dataclass(frozen=True, slots=True)
