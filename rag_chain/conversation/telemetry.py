@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SCOPE = "rag_chain"
 OPERATION = "invoke_agent"
 NOT_STORED, UNKNOWN = "none", "unknown"
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""``persistence`` of a turn that was not to be stored, and of one of which it is not known."""
+STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _PROVIDERS = {
     "azure": "azure.ai.openai",
@@ -89,7 +90,7 @@ class Telemetry:
             "rag_chain.turn.stage.duration",
             "s",
             "Duration of a turn's stages.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
+            explicit_bucket_boundaries_advisory=STAGE_SECONDS,
         )
         self._tokens = meter.create_histogram(
             "gen_ai.client.token.usage",

@@ -15,18 +15,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from rag_chain.conversation.telemetry import NOT_STORED, STAGE_SECONDS, UNKNOWN
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.values.turns import JournalStore
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-NOT_STORED, UNKNOWN = "none", "unknown"
 _ENDS = (
     *(("complete", persistence) for persistence in ("durable", "journaled", "volatile", NOT_STORED)),
     ("interrupted", UNKNOWN),
     ("failed", UNKNOWN),
 )
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
@@ -43,7 +42,7 @@ class Metrics:
         own = self._registry
         self._turns = Counter("rag_turns", "Turns that ended.", ("status", "persistence"), registry=own)
         self._stages = Histogram(
-            "rag_turn_stage_seconds", "Duration of a turn's stages.", ("stage",), registry=own, buckets=_SECONDS
+            "rag_turn_stage_seconds", "Duration of a turn's stages.", ("stage",), registry=own, buckets=STAGE_SECONDS
         )
         tokens = Counter("rag_tokens", "Tokens of model calls, as reported.", ("type",), registry=own)
         self._input_tokens, self._output_tokens = tokens.labels("input"), tokens.labels("output")
