@@ -1,7 +1,7 @@
-"""Which access tags a file gets: by its front matter, by ``.ragaccess`` files, or by the call.
+"""Which access tags a file gets: from its front matter, from ``.ragaccess`` files, or from the call.
 
-What is nearest to the document decides: its own front matter, else the nearest ``.ragaccess`` in its folder or in one
-above that has a line for it, else the tags of the call. In a ``.ragaccess`` the last matching line counts::
+The first of these that applies decides: the document's own front matter; the nearest ``.ragaccess``, in its folder or
+in a parent, with a matching line; the tags of the call. In a ``.ragaccess`` the last matching line counts::
 
     # pattern as in .gitignore   tags
     *                            staff
@@ -39,19 +39,19 @@ class _Rule:
 
 
 class AccessRules:
-    """The ``.ragaccess`` files of the folders above the files that are asked for; each is read once."""
+    """The ``.ragaccess`` files in the parent folders of the files that are looked up; each is read once."""
 
     def __init__(self) -> None:
         self._rules: dict[Path, list[_Rule]] = {}
 
     def tags_of(self, file: Path) -> tuple[str, ...] | None:
-        """Return the tags that a line gives to a file; empty: it is open to all; None: there is no line for it.
+        """Return the tags of the line that matches a file; empty: open to all; None: no line matches.
 
         Args:
             file: absolute.
 
         Raises:
-            UsageError: a ``.ragaccess`` can't be read, or a line of it is none.
+            UsageError: a ``.ragaccess`` can't be read or is malformed.
         """
         for folder in file.parents:
             if folder not in self._rules:
@@ -63,10 +63,10 @@ class AccessRules:
 
 
 def front_matter_tags(text: str) -> tuple[str, ...] | None:
-    """Return the tags in the YAML front matter of a text, a list or one tag; None: it names none.
+    """Return the tags in the YAML front matter of a text, a list or one tag; None: it has no key ``access``.
 
     Raises:
-        DocumentLoadError: its key ``access`` holds anything else, so that nobody knows who may read the document.
+        DocumentLoadError: the key ``access`` holds anything else, so it is unknown who may read the document.
     """
     front = _FRONT_MATTER.match(text)
     found = _KEY.search(front.group(1)) if front else None
@@ -99,14 +99,14 @@ def _read_rules(file: Path) -> list[_Rule]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} can't be read, so nobody knows who may read what is below it: {error}.") from error
+        raise UsageError(f"{file} can't be read, so it is unknown who may read the files below it: {error}.") from error
     rules = []
     for number, line in enumerate(lines, 1):
         pattern, *tags = line.split() or ["#"]
         if pattern.startswith("#"):
             continue
         if not tags:
-            raise UsageError(f"{file}, line {number}: write tags behind the pattern, or {OPEN} for open to all.")
+            raise UsageError(f"{file}, line {number}: write tags after the pattern, or {OPEN} for open to all.")
         given = () if tags == [OPEN] else read_tags(tags, f"{file}, line {number},")
         rules.append(_Rule(pathspec.GitIgnoreSpec.from_lines([pattern]), given))
     return rules

@@ -1,4 +1,4 @@
-"""The files below the paths that a person names, and which of them changed since the index was made."""
+"""Find the files below the given paths, and which of them changed since the last ingestion."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from rag_chain.ingestion.report import Reported
 from rag_chain.ingestion.web.addresses import is_address
 
 IGNORE_FILE = ".ragignore"
-"""Its patterns name what a walk leaves out."""
+"""Files and folders that match its patterns are not ingested."""
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 _CLOCK_TICK_NS = 100_000_000
 """A file that changed this shortly before it was read may have changed again without a new time."""
 
 Records = Mapping[str, Mapping[str, Any]]
-"""What the index notes of its sources: source -> record, see ``SourceRecord``."""
+"""What the index stores about its sources: source -> record, see ``SourceRecord``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What the index notes of a file.
+    """What the index stores about a file.
 
     Args:
-        path: from the index's folder to the file, so that both can be moved together; a page's address.
-        size, mtime_ns: in bytes and nanoseconds, when it was read.
-        read_ns: when that was.
+        path: relative to the index's folder, so that both can be moved together; of a web page, its address.
+        size, mtime_ns: size in bytes and modification time in nanoseconds, when the file was read.
+        read_ns: when it was read.
         sha256: of its bytes.
         splitting: how it was split.
-        chunks: how many there are of it.
-        omissions: what is missing in them.
+        chunks: number of its chunks.
+        omissions: what is missing in the chunks.
         access: tags of its chunks, without those of its front matter.
-        given: tags that a call gave it; they stay until another call gives others.
-        etag, modified: of a page of the web: by which its server knows this version again.
-        sitemap: the address by which the page was found; empty: it was named itself.
+        given: tags set by a call; they stay until another call sets others.
+        etag, modified: of a web page: the validators of this version, for conditional requests.
+        sitemap: the address of the sitemap that lists the page; empty: the page was named itself.
     """
 
     path: str
@@ -64,7 +64,7 @@ class SourceRecord:
     sitemap: str = ""
 
     def is_unchanged(self, found: FileStat, splitting: str) -> bool:
-        """Whether the file is as it was, as far as its size and time say."""
+        """Whether the file has not changed, judged by its size and modification time."""
         return (
             (self.size, self.mtime_ns, self.splitting) == (found.size, found.mtime_ns, splitting)
             and self.mtime_ns + _CLOCK_TICK_NS < self.read_ns
@@ -73,7 +73,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file to ingest, and what the index notes of it."""
+    """A file to ingest, and what the index stores about it."""
 
     path: Path
     source: str
@@ -84,7 +84,7 @@ class FoundFile:
     access: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     name: str = ""
-    """By which its kind is found, where ``source`` does not show it."""
+    """The file name that determines its kind, where ``source`` does not."""
     etag: str = ""
     modified: str = ""
     sitemap: str = ""
@@ -96,18 +96,18 @@ class FoundFile:
 
     @property
     def has_other_tags(self) -> bool:
-        """Whether the index has its chunks with other tags than it is to have."""
+        """Whether its chunks in the index have other tags than they should have."""
         return self.record is not None and tuple(self.record.access) != self.access
 
     @property
     def is_tagged_anew(self) -> bool:
-        """Whether the index notes other tags of it than it is to have."""
+        """Whether its record in the index has other tags than it should have."""
         return self.has_other_tags or (self.record is not None and tuple(self.record.given) != self.given)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done, source by source."""
+    """What the ingestion has to do, source by source."""
 
     read: list[FoundFile] = field(default_factory=list)
     unchanged: int = 0
@@ -115,11 +115,11 @@ class Plan:
     failed: list[Reported] = field(default_factory=list)
     skipped: list[Reported] = field(default_factory=list)
     partial: list[Reported] = field(default_factory=list)
-    """Of the unchanged ones, those that are in the index in part."""
+    """Unchanged sources that are only partly in the index."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether the index stays as it is."""
+        """Whether the index needs no change."""
         return not self.read and not self.removed
 
 
@@ -134,20 +134,19 @@ def plan(
 ) -> Plan:
     """Compare the files below ``paths`` with the records.
 
-    A walk through a folder passes over hidden files and folders, virtual environments, ``__pycache__``,
-    ``node_modules``, ``site-packages``, the index, backup files (``~``), folders that are links and what a
-    ``.ragignore`` names; files whose
-    suffix says that they are no documents (pictures, archives, programs) are listed as skipped. A file that is named
-    is always read. A known file below the paths that is not there any more is removed.
+    A walk through a folder ignores hidden files and folders, virtual environments, ``__pycache__``, ``node_modules``,
+    ``site-packages``, the index, backup files (``~``), links to folders and what matches a ``.ragignore``. Files whose
+    suffix shows that they are not documents (pictures, archives, programs) are listed as skipped. A file that is named
+    itself is always read. A known file below the paths that no longer exists is removed.
 
     Args:
         paths, index_dir, records, splitting, failures: what to compare with what.
-        access: tags for files that have none of their own, see ``rag_chain.ingestion.access_rules``. None: those that
-            an earlier call gave them.
-        given: the tags that earlier calls gave, by the records' ``path``, where there are no records.
+        access: tags for files that have none of their own, see ``rag_chain.ingestion.access_rules``. None: the tags
+            that an earlier call set.
+        given: the tags that earlier calls set, by the records' ``path``, where there are no records.
 
     Raises:
-        UsageError: no path, or a path that neither is there nor was ingested before; a ``.ragaccess`` that can't be
+        UsageError: no path, or a path that neither exists nor was ingested before; a ``.ragaccess`` that can't be
             used.
     """
     if not paths:
@@ -196,7 +195,7 @@ def _sort_in(
     found: Plan,
     failures: Failures | None,
 ) -> None:
-    """Sort a file in; ``noted`` is its record, its tags and those that a call gave it."""
+    """Add a file to the plan; ``noted`` is its record, its tags and those that a call set."""
     record, access, given = noted
     try:
         status = path.stat()
@@ -253,13 +252,13 @@ class _Ignored:
         self._rules: dict[Path, pathspec.GitIgnoreSpec] = {}
 
     def read(self, folder: Path) -> None:
-        """Take the patterns of a folder, which hold below it."""
+        """Read the patterns of a folder; they apply below it."""
         with suppress(OSError, ValueError):
             lines = (folder / IGNORE_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
             self._rules[folder] = pathspec.GitIgnoreSpec.from_lines(lines)
 
     def holds(self, path: Path, ending: str = "") -> bool:
-        """Whether a file, or a folder (``ending`` is a slash), is to be left out; the nearest patterns decide."""
+        """Whether a file, or a folder (``ending`` is a slash), is ignored; the nearest patterns decide."""
         if not self._rules:
             return False
         for folder in path.parents:
@@ -273,7 +272,7 @@ class _Ignored:
 
 
 def _may_be_read(path: Path) -> bool:
-    """Whether it is a file, or what can't be told (a link that leads nowhere): that is a failure. A pipe is neither."""
+    """Whether it is a regular file, or a broken link, which is reported as a failure. A pipe is neither."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -285,13 +284,13 @@ def _is_passed_over(folder: Path, index: Path) -> bool:
         folder.name.startswith(".")
         or folder.name in _SKIPPED_FOLDERS
         or folder.name.endswith(".egg-info")
-        or os.path.exists(folder / "pyvenv.cfg")  # noqa: PTH110 - no error where it may not be asked
+        or os.path.exists(folder / "pyvenv.cfg")  # noqa: PTH110 - no error without permission
         or _absolute(folder) == index
     )
 
 
 def _name(path: Path, known: Mapping[str, SourceRecord], index_dir: Path) -> str:
-    """What a new file is called: its path as it was given, unless another file that is still there is called so."""
+    """Return the source of a new file: its path as it was given, unless another existing file has that source."""
     given = _shown(Path(os.path.normpath(path)))
     if given in known and not _is_gone(_file_of(known[given].path, index_dir)):
         return _shown(_absolute(path))
@@ -299,12 +298,12 @@ def _name(path: Path, known: Mapping[str, SourceRecord], index_dir: Path) -> str
 
 
 def _shown(path: Path) -> str:
-    """The path as text that can be stored and printed: a name that is not UTF-8 has U+FFFD in place of what is not."""
+    """Return the path as text that can be stored and printed: bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _absolute(path: Path) -> Path:
-    """Without resolving links: a link is a file of its own name."""
+    """Return the absolute path, without resolving links: a link is a source under its own name."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute() keeps ".."
 
 
@@ -324,7 +323,7 @@ def _is_below(file: Path, base: Path) -> bool:
 
 
 def _is_gone(file: Path) -> bool:
-    """Whether there is no such file; one that can't be seen, for want of permission, is not gone."""
+    """Whether the file does not exist; one that is hidden by missing permissions does exist."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

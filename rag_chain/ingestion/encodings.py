@@ -1,4 +1,4 @@
-"""Bytes to text: byte order marks, declared charsets, detection; and the line between text and binary."""
+"""Decode bytes to text: byte order marks, declared charsets, detection; tell text from binary."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _BLOCK_SHARE = 0.6
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether the beginning of ``data`` is no text in any encoding.
+    """Whether the beginning of ``data`` is not text in any encoding.
 
-    More than one control character in thirty, or NUL bytes: a log or a table may hold a few of them, if the rest is
-    UTF-8. UTF-16 and UTF-32 are text.
+    More than one control character in thirty, or NUL bytes, mean binary. A log or a table may hold a few NUL bytes if
+    the rest is UTF-8. UTF-16 and UTF-32 are text.
     """
     head = data[:_SNIFF_BYTES]
     if _marked(head) or _unmarked_utf16(head):
@@ -62,7 +62,7 @@ def is_binary(data: bytes) -> bool:
 
 
 def _is_utf8(head: bytes) -> bool:
-    """Whether it is UTF-8; its last character may be cut."""
+    """Whether it is UTF-8; the last character may be incomplete."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -71,14 +71,13 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def decode(data: bytes) -> str:
-    """The text of ``data``, with Unix line ends and composed characters (NFC).
+    """Return the text of ``data``, with Unix line ends and composed characters (NFC).
 
-    In this order: the byte order mark; UTF-16 without one; UTF-8; the charset that the file declares; UTF-8 with
-    few bad bytes, which become U+FFFD; Windows-1252 where it makes plausible words; else what charset-normalizer
-    finds.
+    Tried in this order: the byte order mark; UTF-16 without one; UTF-8; the charset that the file declares; UTF-8 with
+    a few bad bytes, which become U+FFFD; Windows-1252 where the words are plausible; charset-normalizer's guess.
 
     Raises:
-        DocumentLoadError: the data is binary, or its encoding can't be told.
+        DocumentLoadError: the data is binary, or its encoding is unknown.
     """
     if is_binary(data):
         raise DocumentLoadError("binary file")
@@ -86,9 +85,9 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """``text`` as the index can keep it: Unix line ends, NFC, no lone surrogates, nothing that is no text.
+    """Normalise ``text`` for the index: Unix line ends, NFC, no lone surrogates, no noise.
 
-    What is taken out (see ``rag_chain.ingestion.noise``) leaves its line ends, so that lines keep their numbers.
+    Noise (see ``rag_chain.ingestion.noise``) is removed, but not its line ends, so that lines keep their numbers.
     """
     text = without_noise(text.replace("\r\n", "\n").replace("\r", "\n"))
     if text.isascii():
@@ -103,7 +102,7 @@ def _decode(data: bytes) -> str:
     for encoding in ("utf-8", _declared(data)):
         try:
             return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):  # LookupError: a charset that nobody knows, or none declared
+        except (UnicodeDecodeError, LookupError):  # LookupError: an unknown charset, or none declared
             continue
     text = data.decode("utf-8", "replace")
     bad = text.count("\ufffd")
@@ -118,12 +117,12 @@ def _decode(data: bytes) -> str:
             return text
     best = from_bytes(data).best()
     if best is None:
-        raise DocumentLoadError("its encoding can't be told: save it as UTF-8")
+        raise DocumentLoadError("its encoding is unknown: save it as UTF-8")
     return str(best)
 
 
 def _decoded_line(line: bytes) -> str:
-    """A line of a file that is UTF-8 for the most part: programs append to one log in several charsets."""
+    """Decode one line of a file that is mostly UTF-8: programs append to one log in several charsets."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
@@ -136,7 +135,7 @@ def _marked(data: bytes) -> str | None:
 
 
 def _unmarked_utf16(head: bytes) -> str | None:
-    """UTF-16 without a mark: nearly every second byte of Latin text is NUL, and none of the others."""
+    """Detect UTF-16 without a mark: in Latin text nearly every second byte is NUL, and no other byte is."""
     if len(head) < 8:
         return None
     if len(head.translate(None, _CONTROLS_BUT_NUL)) < len(head):
@@ -153,7 +152,7 @@ def _unmarked_utf16(head: bytes) -> str | None:
 
 
 def _unmarked_script(head: bytes) -> str | None:
-    """UTF-16 of another alphabet: every second byte says which one, and there are blanks of two bytes."""
+    """Detect UTF-16 in another alphabet: every second byte is the alphabet's high byte; spaces have two bytes."""
     for encoding, blank, block in (("utf-16-le", b" \0", head[1::2]), ("utf-16-be", b"\0 ", head[0::2])):
         most = max(set(block), key=block.count)
         if 0x03 <= most <= 0x0E and block.count(most) > _BLOCK_SHARE * len(block) and blank in head:
@@ -167,7 +166,7 @@ def _declared(data: bytes) -> str:
 
 
 def codec_of(charset: str) -> str:
-    """The codec for a charset that a file declares, or its superset; empty: there is none."""
+    """Return the codec for a charset that a file declares, or for its superset; empty: there is none."""
     try:
         known = codecs.lookup(charset).name
     except (LookupError, ValueError):
@@ -178,7 +177,7 @@ def codec_of(charset: str) -> str:
 def _plausible(text: str) -> bool:
     """Whether text decoded as Windows-1252 reads like a Western language.
 
-    charset-normalizer often takes short ones for neighbours of that charset. Text of another script shows as runs
-    of accented letters, of another Latin charset as symbols inside words.
+    charset-normalizer often mistakes short texts for a similar charset. Text in another script shows up as runs of
+    accented letters, text in another Latin charset as symbols inside words.
     """
     return not (_WORD_OF_ACCENTS.search(text) or _SYMBOL_IN_WORD.search(text))

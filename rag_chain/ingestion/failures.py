@@ -1,4 +1,4 @@
-"""Files that could not be read, remembered beside the index: one that has not changed is not read again."""
+"""Files that could not be read, remembered next to the index: they are not read again until they change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _NAME = "failures.json"
 _CLOCK_TICK_NS = 100_000_000
-# What may be otherwise next time, with the same bytes.
+# Failures that may not occur next time, with the same bytes.
 _PASSING = ("pip install", "permission denied", "no such file", "RAG_MAX_FILE_SECONDS", "its reader failed")
 
 
@@ -47,16 +47,16 @@ class Failures:
         return reason
 
     def add(self, place: str, stat: FileStat, read_ns: int, reason: str) -> None:
-        """Remember a failure, unless it may pass or the file may have changed since without a new time."""
+        """Remember a failure, unless it may be temporary or the file may have changed within one clock tick."""
         if stat.mtime_ns + _CLOCK_TICK_NS < read_ns and not any(word in reason for word in _PASSING):
             self._known[place] = {"stat": [stat.size, stat.mtime_ns], "reason": reason}
 
     def forget(self) -> None:
-        """All files are read again."""
+        """Forget all failures: all files are read again."""
         self._known = {}
 
     def save(self) -> None:
-        """Write what is known, if there is an index. It only saves time: a disk that refuses it is no failure."""
+        """Write the failures, if there is an index. They only save time, so a failed write is logged, not raised."""
         if self._known == self._stored or not self._file.parent.is_dir():
             return
         temporary = self._file.with_suffix(f".{os.getpid()}.tmp")

@@ -1,6 +1,6 @@
-"""The kinds of files: by which endings each is known, who reads it, what is read of it and what is not.
+"""The kinds of files: their suffixes, their readers, what is read of each and what is not.
 
-``docs/ingestion.md`` has this table too, generated from here.
+The table in ``docs/ingestion.md`` is generated from this module.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class Kind:
 
     Args:
         name: as people call it.
-        suffixes: in lower case, with their dots, between blanks.
+        suffixes: in lower case, with their dots, separated by spaces.
         media_type: the chunks' ``media_type``.
         reader: module and function below ``rag_chain.ingestion.readers``.
-        place: what a chunk says of its place in the file.
+        place: which position a chunk has in its metadata.
         read, unread: what is read, and what is not.
-        extra: the extra of the package that it needs; empty: none.
+        extra: the extra of this package that the reader needs; empty: none.
     """
 
     name: str
@@ -148,7 +148,7 @@ KINDS = (
 BY_ENDING = {suffix: kind for kind in KINDS for suffix in kind.suffixes.split()}
 """Suffix in lower case, with its dot -> kind."""
 
-# What is no document by its own name.
+# Names of files that are not documents.
 _OTHER = """
     .png .jpg .jpeg .gif .bmp .tif .tiff .webp .ico .icns .svg .heic .avif .psd .ai .eps .raw .xcf .djvu
     .mp3 .wav .flac .ogg .oga .m4a .aac .opus .mp4 .m4v .mkv .mov .avi .webm .wmv .mpg .mpeg .mid
@@ -158,15 +158,15 @@ _OTHER = """
     .map .pack .idx .mo .pickle .pkl .pages .numbers .vsd .vsdx .mpp .accdb .mdb .pst .ost .dwg .dxf
 """
 OTHER_SUFFIXES = frozenset(_OTHER.split())
-"""Endings of files that are no documents: skipped."""
+"""Suffixes of files that are not documents: skipped."""
 
-# Files that are empty by custom.
+# Files that are usually empty on purpose.
 _EMPTY_NAMES = frozenset({"__init__.py", "py.typed", ".gitkeep", ".keep"})
 _OWNER_PREFIXES = ("~$", ".~lock.")
 
 
 def why_skipped(name: str, size: int) -> str | None:
-    """Why a file is no document by its name, or None.
+    """Return why a file's name shows that it is not a document, or None.
 
     Args:
         name: without its folder.
@@ -176,14 +176,14 @@ def why_skipped(name: str, size: int) -> str | None:
     if name.startswith(_OWNER_PREFIXES):
         return "it marks that another file is open"
     if suffix in OTHER_SUFFIXES:
-        return f"{suffix} is no document"
+        return f"{suffix} is not a document"
     if size == 0 and name in _EMPTY_NAMES:
-        return "empty by custom"
+        return "empty on purpose"
     return None
 
 
 def kind_of(name: str) -> tuple[Kind, str]:
-    """The kind of a file by its name, and its programming language; empty: it is no source code."""
+    """Return the kind of a file by its name, and its programming language; empty: it is not source code."""
     language = BY_NAME.get(name.lower()) or BY_SUFFIX.get(suffix_of(name))
     if language:
         return SOURCE_CODE, language
@@ -191,11 +191,11 @@ def kind_of(name: str) -> tuple[Kind, str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether the name says what kind of file it is."""
+    """Whether the name determines the kind of file."""
     return suffix_of(name) in BY_ENDING or kind_of(name)[0] is SOURCE_CODE
 
 
 def suffix_of(name: str) -> str:
-    """The ending in lower case with its dot, or an empty string."""
+    """Return the suffix in lower case with its dot, or an empty string."""
     stem, dot, ending = name.rpartition(".")
     return f".{ending.lower()}" if dot and stem and ending else ""

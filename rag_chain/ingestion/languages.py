@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 _SUFFIXES = {
-    # Those of langchain_text_splitters.Language, under its names.
+    # Languages of langchain_text_splitters.Language, under its names: cut at definitions.
     "python": "py pyi pyw pyx", "js": "js mjs cjs jsx vue svelte", "ts": "ts mts cts tsx", "java": "java",
     "kotlin": "kt kts", "go": "go", "rust": "rs", "c": "c h", "cpp": "cc cpp cxx c++ hh hpp hxx h++ ino cu cuh",
     "csharp": "cs csx", "php": "php phtml", "ruby": "rb rake gemspec", "scala": "scala sc", "swift": "swift",
     "lua": "lua", "haskell": "hs lhs", "elixir": "ex exs", "powershell": "ps1 psm1 psd1", "proto": "proto",
     "sol": "sol", "cobol": "cob cbl cpy", "r": "r", "visualbasic6": "bas frm vb vbs", "latex": "sty cls bst",
-    # Cut between lines.
+    # All others: cut between lines.
     "shell": "sh bash zsh fish ksh bat cmd awk sed", "perl": "pl pm t", "sql": "sql", "css": "css scss sass less",
     "xml": "xsd xsl xslt wsdl plist csproj", "yaml": "yaml yml", "toml": "toml",
     "ini": "ini cfg conf properties editorconfig desktop service", "clojure": "clj cljs cljc edn",

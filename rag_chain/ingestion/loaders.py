@@ -1,7 +1,7 @@
-"""A file -> LangChain Documents, by its content and its name.
+"""Load a file as LangChain Documents; its content and its name determine the reader.
 
-Every Document has ``source``, ``title`` (the document's own, else the file name) and ``media_type``; what else it says
-of its place depends on the kind of file, see ``rag_chain.ingestion.kinds``.
+Every Document has ``source``, ``title`` (the document's own, else the file name) and ``media_type``. The position in
+its metadata depends on the kind of file, see ``rag_chain.ingestion.kinds``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _READERS = "rag_chain.ingestion.readers"
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What the file system says of a file: bytes, and nanoseconds since 1970 of the last change."""
+    """Size of a file in bytes, and its modification time in nanoseconds since 1970."""
 
     size: int
     mtime_ns: int
@@ -37,24 +37,24 @@ def load(path: str | Path, *, source: str | None = None, max_file_mb: float = 50
 
     Args:
         path: a file.
-        source: what the Documents' metadata calls it; by default ``path`` with forward slashes.
+        source: the Documents' ``source``; by default ``path`` with forward slashes.
         max_file_mb: megabytes (of a million bytes); a larger file is refused.
 
     Raises:
-        DocumentEmptyError: the file holds nothing.
+        DocumentEmptyError: the file is empty, or has no text.
         DocumentUnsupportedError: files of its kind can't be read.
-        DocumentLoadError: it can't be read, or its content is not what its suffix says; carries the reason.
+        DocumentLoadError: it can't be read, or its content does not match its suffix; carries the reason.
     """
     _, data = read(path, max_file_mb=max_file_mb)
     return parse(data, Path(path).as_posix() if source is None else source)
 
 
 def read(path: str | Path, *, max_file_mb: float = 50) -> tuple[FileStat, bytes]:
-    """Return the bytes of a file, and what was known of it before they were read: a later change is found next time.
+    """Return the bytes of a file, and its size and time from before the read: later changes are found next time.
 
     Raises:
         DocumentEmptyError: the file is empty.
-        DocumentLoadError: it is away, not permitted, no file, a loop of links or too large.
+        DocumentLoadError: it does not exist, is not readable, not a regular file, a loop of links or too large.
     """
     try:
         found = Path(path).stat()
@@ -73,7 +73,7 @@ def read(path: str | Path, *, max_file_mb: float = 50) -> tuple[FileStat, bytes]
 
 
 def parse(data: bytes, source: str) -> list[Document]:
-    """Return the Documents of a file's bytes, by the content and the name of ``source``; raises as ``load``."""
+    """Return the Documents of a file's bytes; content and ``source`` determine the reader. Raises as ``load``."""
     return interpret(data, source).documents
 
 
@@ -82,13 +82,13 @@ def interpret(data: bytes, source: str, name: str = "") -> Reading:
 
     Args:
         data: the file.
-        source: its path or address; its ending says what kind of file it is where the content does not.
-        name: whose ending says so in place of that of ``source``.
+        source: its path or address; its suffix determines the kind of file where the content does not.
+        name: a file name whose suffix is used instead of that of ``source``.
 
     Raises:
         DocumentEmptyError: the file holds no text.
         DocumentUnsupportedError: files of its kind can't be read.
-        DocumentLoadError: it is damaged, encrypted or not what it says; carries the reason.
+        DocumentLoadError: it is damaged, encrypted or of another kind than its name shows; carries the reason.
     """
     name = name or source.rpartition("/")[2]
     reason = kinds.why_skipped(name, len(data))
@@ -97,13 +97,13 @@ def interpret(data: bytes, source: str, name: str = "") -> Reading:
     named, language = kinds.kind_of(name)
     kind = sniffed(data, named)
     if kind is kinds.TEXT and not kinds.is_known(name) and is_binary(data):
-        raise DocumentUnsupportedError(f"{kinds.suffix_of(name) or name} is no document: binary file")
+        raise DocumentUnsupportedError(f"{kinds.suffix_of(name) or name} is not a document: binary file")
     try:
         reading = _reader(kind)(data)
     except (DocumentLoadError, MemoryError):
         raise
-    except Exception as error:  # parsers raise anything at all on a broken file; the others must go on
-        raise DocumentLoadError(f"damaged, or no {kind.name} file ({type(error).__name__})") from error
+    except Exception as error:  # parsers raise any exception on a broken file; the other files must go on
+        raise DocumentLoadError(f"damaged, or not a valid {kind.name} file ({type(error).__name__})") from error
     reading.documents = [document for document in reading.documents if document.page_content.strip()]
     if not reading.documents:
         if reading.omissions:
@@ -117,7 +117,7 @@ def interpret(data: bytes, source: str, name: str = "") -> Reading:
 
 
 def reason_of(error: OSError) -> str:
-    """A failed system call in plain words."""
+    """Return the reason of a failed system call in plain words."""
     match error:
         case FileNotFoundError():
             return "no such file: it was removed, or a link leads nowhere"

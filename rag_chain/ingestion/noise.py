@@ -1,4 +1,4 @@
-"""Characters that no reader sees as text: terminal codes, invisible marks, and files encoded as letters."""
+"""Remove what is not readable text: terminal codes, invisible marks, and base64."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import re
 
 # ECMA-48: control sequences (colours, cursor), operating system commands (titles, links), and two-character escapes.
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[()][0-9A-Z]|[@-Z\\-_=>])|\x1b")
-# Soft hyphens, zero-width spaces and joins, marks of direction. Not U+200C and U+200D, which Persian and Hindi spell
-# with; nor variation selectors.
+# Soft hyphens, zero-width spaces and joiners, direction marks. Not U+200C and U+200D, which Persian and Hindi need for
+# spelling; nor variation selectors.
 _INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _DATA_URI = re.compile(
     r"\bdata:[a-z]+/[\w.+-]+[^\s,\"'()<>]{0,100},"
     r"(?:[^\s\"'()<>]|\n[ \t]*(?=[A-Za-z0-9+/]{40}))*"
 )
 _LONG_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}={0,2}")
-# Base64 in lines of one length, as mail and certificates have it.
-# Or as the strings of a program. No two neighbours here take the same letters: a line of plus signs would take for
-# ever.
+# Base64 in lines of one length, as in mail and certificates, or in a program's string literals. No two neighbours in
+# the pattern match the same letters: otherwise a line of plus signs would take forever.
 _BEFORE, _BEHIND = r"[ \t>]*(?:\+[ \t]*)?[\"']?", r"[\"']?[ \t]*[+,;\\]?[ \t]*"
 _WRAPPED = re.compile(
     rf"^(?:{_BEFORE}[A-Za-z0-9+/]{{56,}}{_BEHIND}\n){{2,}}{_BEFORE}[A-Za-z0-9+/]*={{0,2}}{_BEHIND}$", re.MULTILINE
@@ -31,7 +30,7 @@ _SHORTEST_BASE64 = 56
 
 
 def without_noise(text: str) -> str:
-    """``text`` without terminal codes, invisible marks, NUL, data URIs and base64; its line ends stay."""
+    """Remove terminal codes, invisible marks, NUL, data URIs and base64; line ends stay."""
     if "\0" in text:
         text = text.replace("\0", "")
     if "\b" in text:
@@ -54,7 +53,7 @@ def _line_ends(found: re.Match[str]) -> str:
 
 
 def _without_run(found: re.Match[str]) -> str:
-    """Nothing, for base64 or hexadecimal digits; rules (``-----``), genes, proteins and long words stay."""
+    """Return nothing for base64 or hexadecimal digits; rules (``-----``), genes, proteins and long words stay."""
     run = found.group()
     letters = set(run)
     if len(letters) < _FEWEST_LETTERS or letters <= _NUCLEOTIDES:

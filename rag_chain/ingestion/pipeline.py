@@ -1,8 +1,8 @@
-"""Bring the index up to date with files, folders and pages of the web.
+"""Bring the index up to date with files, folders and web pages.
 
-Loading and splitting run in a thread ahead of embedding; ``langchain_core.indexing.index`` compares the chunks of the
-changed files with those in the index; all that it adds and deletes becomes visible at once, at the end. The vectors
-computed so far are kept beside the index until then, so that a run that was stopped goes on where it was.
+Loading and splitting run in a thread ahead of embedding. ``langchain_core.indexing.index`` compares the chunks of the
+changed files with those in the index. All its additions and deletions become visible at once, at the end. Until then
+the computed vectors are kept next to the index, so that a run that was stopped resumes where it was.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WINDOW = 512
-"""Chunks handed to the index at once; their batches are sorted by length within it."""
+"""Chunks passed to the index at once; within a window, batches are sorted by length."""
 
 _AHEAD = 4 * WINDOW
 """Chunks that wait to be embedded, at most, apart from those of one file."""
@@ -68,7 +68,7 @@ _QUIET_WAIT_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Counts:
-    """What the report will say."""
+    """The counts of the report so far."""
 
     added: int = 0
     updated: int = 0
@@ -79,7 +79,7 @@ class _Counts:
     skipped: list[Reported] = field(default_factory=list)
     partial: list[Reported] = field(default_factory=list)
     wait_seconds: float = 0.0
-    """That the index waited for the loading."""
+    """Seconds that the index waited for the loading."""
 
 
 def ingest(
@@ -92,32 +92,32 @@ def ingest(
     access: Collection[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
-    """Bring the index of the settings up to date with files, folders (recursively) and pages of the web.
+    """Bring the index of the settings up to date with files, folders (recursively) and web pages.
 
-    A file whose size and time are as they were is not opened; one whose bytes are as they were is not split; a chunk
+    A file whose size and time have not changed is not opened; one whose bytes have not changed is not split; a chunk
     whose text is in the index, or was embedded by a run that was stopped, is not embedded. Files below ``paths`` that
-    were deleted are removed from the index, and so are files that were emptied; other files in the index stay.
+    were deleted or emptied are removed from the index; other files in the index stay.
     Stopping it at any moment leaves the index as it was.
 
     Args:
-        paths: files and folders (what a walk passes over: ``rag_chain.ingestion.discovery.plan``), and addresses
-            (``https://``) of pages and sitemaps, as ``rag_chain.ingestion.web.pages.fetch_pages`` reads them. Addresses
-            that strangers give are to be checked before: hosts of the private network are fetched too.
+        paths: files and folders (what a walk ignores: ``rag_chain.ingestion.discovery.plan``), and addresses
+            (``https://``) of pages and sitemaps, as ``rag_chain.ingestion.web.pages.fetch_pages`` reads them. Check
+            addresses from untrusted people before: hosts of the private network are fetched too.
         settings: by default from the environment. ``index_dir``, ``index_url``, ``chunk_size``, ``chunk_overlap``,
             ``max_file_mb`` and ``embedding_model`` are used.
         embeddings: by default the model that ``settings`` names.
-        progress: a bar on standard error, or in the notebook; None: where a person looks at it.
-        rebuild: make the index anew of these paths alone; the one before stays until this one is whole.
-        access: tags of these files, apart from those with tags of their own in their front matter or a ``.ragaccess``;
-            only calls that have one of them find the files (see ``rag_chain.access``). Empty: they are open to all.
+        progress: show a bar on standard error, or in the notebook; None: only on a terminal or in a notebook.
+        rebuild: build a new index from these paths alone; the old one stays until the new one is complete.
+        access: tags of these files, except those with tags of their own in their front matter or a ``.ragaccess``;
+            only calls that have one of the tags find the files (see ``rag_chain.access``). Empty: open to all.
             None: as in the call before; new files are open to all.
-        on_progress: called in this thread with the bytes of the changed files that are done, and with all of them.
+        on_progress: called in this thread with two numbers: bytes of the changed files that are done, and their total.
 
     Raises:
-        UsageError: no path, or one that is not there, or no address; tags or a ``.ragaccess`` that are malformed.
+        UsageError: no path, a path that does not exist, a malformed address, malformed tags or ``.ragaccess``.
         ConfigurationError: the embedding model's key or package is missing.
         ModelError: the embedding model failed.
-        IndexMismatchError: the index was made by another embedding model; ``rebuild`` makes it anew.
+        IndexMismatchError: the index was built with another embedding model; ``rebuild`` builds a new one.
         IndexLockedError: another process has been writing the index for too long.
         DocumentIndexError: the index is damaged, of a newer format, or can't be written.
     """
@@ -133,12 +133,12 @@ def ingest(
         run.failures.save()
         return report
     except IndexMismatchError:
-        run.cache.clear()  # its vectors fit no index that is to be made
+        run.cache.clear()  # its vectors do not fit the new index
         raise
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DocumentIndexError(
-            f"The index in {place_of(run.settings)} can't be written: {reason}; it is as it was before."
+            f"The index in {place_of(run.settings)} can't be written: {reason}; it is unchanged."
         ) from error
     finally:
         run.cache.close()
@@ -189,7 +189,7 @@ class _Run:
         )
 
     def _choose_model(self, files: Sequence[FoundFile]) -> None:
-        """For a new index, choose the local model by the languages of some of the files, which are read for it."""
+        """Choose the local model of a new index by the languages of a sample of the files, which are read for that."""
         if self.embeddings is not None or not needs_choice(self.settings):
             return
         self.sampled = list(self.loading.load(spread(files)))
@@ -213,10 +213,10 @@ class _Run:
         if not found.is_idle:
             if index is None:
                 self._choose_model(found.read)
-                # A missing key or package is told before there is an empty index. It may load for a second, which is no
-                # waiting for others.
+                # A missing key or package raises before an empty index is created. Outside the timer below: loading may
+                # take a second, which is not waiting for another process.
                 _ = self.cache.model
-            with _told_of_waiting(self.settings.index_dir) as lock:
+            with _warn_of_waiting(self.settings.index_dir) as lock:
                 index = index or self._created()
                 with index.transaction():
                     lock.cancel()
@@ -266,7 +266,7 @@ class _Run:
         return found
 
     def _write(self, index: AnyIndex, found: Plan, progress: bool | None) -> dict[str, int]:
-        """Everything that changes the index, in its transaction; what ``langchain_core.indexing.index`` counted."""
+        """Make all changes of the index, in its transaction; return the counts of ``langchain_core.indexing.index``."""
         records = IndexRecordManager(index, [file.source for file in found.read if file.record])
         sampled = {outcome.file.source: outcome for outcome in self.sampled}
         outcomes_of_all = chain(
@@ -285,7 +285,7 @@ class _Run:
                 batch_size=WINDOW,
                 cleanup="scoped_full",
                 source_id_key="source",
-                # A chunk that is as it was may stand on another line now; its vector is in the index.
+                # An unchanged chunk may be on another line now; its vector is in the index.
                 force_update=True,
                 key_encoder=_identity,
             )
@@ -303,7 +303,7 @@ class _Run:
     def _changed_chunks(
         self, index: AnyIndex, outcomes: Iterable[LoadedFile | UnreadFile], bar: Progress
     ) -> Iterator[Document]:
-        """The chunks of the files that changed; everything else that an outcome means is done on the way."""
+        """Yield the chunks of the changed files; update the records and counts on the way."""
         counts = self.counts
         waited = time.perf_counter()
         for outcome in outcomes:
@@ -313,7 +313,7 @@ class _Run:
                 (counts.skipped if outcome.is_unsupported else counts.failed).append(
                     Reported(file.source, outcome.reason)
                 )
-                # With other tags, the chunks in the index may be open to those who may not read them any more.
+                # If the tags changed, the old chunks may be open to people who may no longer read them.
                 if (outcome.is_empty or outcome.is_unsupported or file.has_other_tags) and file.record:
                     counts.emptied.append(file.source)
             else:
@@ -335,26 +335,26 @@ class _Run:
 
 
 def _given_before(settings: Settings) -> dict[str, Sequence[str]]:
-    """The access tags that earlier calls gave to the files of an index that is to be made anew."""
+    """Return the access tags that earlier calls set for the files of an index that is rebuilt."""
     try:
         return tags_given_before(settings)
     except (DocumentIndexError, OSError, ValueError):
         logger.warning(
-            "The index in %s can't be read, so the access tags that files got by an earlier ingestion's access are "
-            "not known any more: give them again.",
+            "The index in %s can't be read, so the access tags that earlier ingestions set are lost: set them again "
+            "with access.",
             place_of(settings),
         )
         return {}
 
 
 def _identity(chunk: Document) -> str:
-    """The id that the splitting gave: made of source, text and place."""
+    """Return the id that the splitting assigned, made of source, text and position."""
     return str(chunk.id)
 
 
 @contextmanager
-def _told_of_waiting(index_dir: Path) -> Iterator[threading.Timer]:
-    """Say so when the index is not to be had at once, until the timer is cancelled."""
+def _warn_of_waiting(index_dir: Path) -> Iterator[threading.Timer]:
+    """Log a warning if the index is still locked after a second, unless the timer is cancelled before."""
     timer = threading.Timer(
         _QUIET_WAIT_SECONDS,
         lambda: logger.warning(

@@ -1,4 +1,4 @@
-"""Work that runs ahead of its consumer in a thread, as far as memory is to be spent on it."""
+"""Produce items in a thread ahead of their consumer, within a memory bound."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _JOIN_SECONDS = 5.0
 
 
 class Prefetch(Generic[T]):
-    """Iterate over ``items`` in a thread, ahead of whoever iterates over this. A context manager.
+    """Iterate over ``items`` in a thread, ahead of the consumer of this iterator. A context manager.
 
     Args:
-        items: where an exception in it ends the iteration, and is raised to the consumer.
-        weight: of one item.
-        limit: of the weight that waits for the consumer, unless a single item weighs more.
+        items: an exception in it ends the iteration, and is raised to the consumer.
+        weight: returns the weight of one item.
+        limit: total weight of the items that wait for the consumer; a single item may weigh more.
     """
 
     def __init__(self, items: Iterable[T], weight: Callable[[T], int], limit: int) -> None:

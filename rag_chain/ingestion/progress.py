@@ -1,4 +1,4 @@
-"""The progress bar of an ingestion: of the bytes of the files that changed."""
+"""The progress bar of an ingestion: it counts the bytes of the changed files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm.auto import tqdm
 
-# Importing the notebook's bar to compare with it would load ipywidgets into every terminal.
+# Importing the notebook's bar to compare with it would import ipywidgets in every terminal.
 _IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
 
 
@@ -25,20 +25,20 @@ class PageProgress:
         self._bar = tqdm(total=0, desc="Fetching", unit="page") if _is_shown(shown) else None
 
     def expect(self, pages: int) -> None:
-        """So many more pages will be fetched."""
+        """Raise the total by so many pages."""
         if self._bar is not None:
             with self._lock:
                 self._bar.total = (self._bar.total or 0) + pages
                 self._bar.refresh()
 
     def advance(self) -> None:
-        """A page was fetched, or could not be."""
+        """Count a page as done, fetched or failed."""
         if self._bar is not None:
             with self._lock:
                 self._bar.update()
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -46,12 +46,12 @@ class PageProgress:
 class Progress:
     """A bar on standard error or in a notebook. A context manager.
 
-    The index takes chunks window by window: they are handed over, then embedded together.
+    The index takes chunks window by window: they are collected, then embedded together.
 
     Args:
         total: bytes of all files.
-        shown: None: in a notebook, and where standard error is a terminal.
-        report: called with the bytes that are done and ``total``, whenever the former grow.
+        shown: whether the bar is shown; None: in a notebook, or if standard error is a terminal.
+        report: called with the bytes done and ``total``, whenever the bytes done grow.
     """
 
     def __init__(self, total: int, *, shown: bool | None, report: Callable[[int, int], None] | None = None) -> None:
@@ -71,18 +71,18 @@ class Progress:
             self._bar.close()
 
     def handed_over(self, size: float) -> None:
-        """A chunk of so many bytes waits in the window."""
+        """Add a chunk of ``size`` bytes to the window."""
         self._window += size
 
     def within_window(self, share: float) -> None:
-        """So much of the window is embedded, 0 to 1."""
+        """Set the share of the window that is embedded, 0 to 1."""
         if share >= 1:
             self._embedded += self._window
             self._window = share = 0
         self._show(self._embedded + share * self._window)
 
     def done(self, size: float) -> None:
-        """A file of so many bytes needs no embedding."""
+        """Count a file of ``size`` bytes, which needs no embedding, as done."""
         self._embedded += size
         self._show(self._embedded)
 

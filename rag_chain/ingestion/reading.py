@@ -1,4 +1,4 @@
-"""What a reader makes of a file."""
+"""The result of a reader, and its metadata for the splitting."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from langchain_core.documents import Document
 
 LINES = "lines"
-"""Metadata for the splitting alone: the first and last line in the file of each line of the text, ``[[1, 1], ...]``."""
+"""Metadata only for the splitting: first and last line in the file of each line of the text, ``[[1, 1], ...]``."""
 
 TABLES = "tables"
-"""Metadata for the splitting alone: the tables and the code of the text as offsets, ``[[start, end of the
+"""Metadata only for the splitting: the tables and the code of the text as offsets, ``[[start, end of the
 header, end], ...]``."""
 
 RECORD = "record"
-"""Metadata for the splitting alone: the Document is one record of many; what stands between two of them in a chunk."""
+"""Metadata only for the splitting: the Document is one record of many; the separator of records in a chunk."""
 
 MARKUP = "markup"
-"""Metadata for the splitting alone: ``markdown`` or ``rst``, whose headings and tables the text is split at."""
+"""Metadata only for the splitting: ``markdown`` or ``rst``; the text is split at its headings and tables."""
 
 PARAGRAPHS = "\n\n"
-"""``RECORD`` of most kinds: a blank line."""
+"""``RECORD`` of most kinds: separated by a blank line."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Reading:
 
     Args:
         documents: with their positions in the metadata.
-        omissions: what the file holds and could not be read, one short clause each: ``"page 4 has no text"``.
+        omissions: contents of the file that could not be read, one short clause each: ``"page 4 has no text"``.
     """
 
     documents: list[Document]
@@ -37,7 +37,7 @@ class Reading:
 
 
 def listed(numbers: list[int], one: str, many: str) -> str:
-    """Numbers in words, runs as ranges: ``listed([1, 2, 3, 7], "page", "pages")`` is ``"pages 1-3, 7"``."""
+    """Return numbers as text, runs as ranges: ``listed([1, 2, 3, 7], "page", "pages")`` is ``"pages 1-3, 7"``."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:

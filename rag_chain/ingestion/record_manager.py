@@ -1,4 +1,4 @@
-"""What LangChain's indexing needs to know of the chunks in the index: a view of the index, nothing stored."""
+"""The record manager of LangChain's indexing, as a view of the index: it stores nothing of its own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rag_chain.retrieval.opening import AnyIndex
 
 
 class IndexRecordManager(RecordManager):
-    """The chunks of the sources under way, as they were before this run, and what the run has written since.
+    """The chunks of the sources that are being indexed: those from before this run, and those written by it.
 
-    The index itself knows which chunks a source has; the time of a chunk is only ever compared with the begin of the
-    run, so "written in this run" is all that is kept of it.
+    The index itself knows the chunks of a source. LangChain only compares the time of a chunk with the start of the
+    run, so the one thing to remember is whether a chunk was written in this run.
 
     Args:
-        index: in a transaction, whose earlier additions it does not show yet.
-        sources: that are indexed in this run.
+        index: in a transaction; it does not show that transaction's additions yet.
+        sources: indexed in this run.
     """
 
     def __init__(self, index: AnyIndex, sources: Sequence[str]) -> None:
@@ -27,10 +27,10 @@ class IndexRecordManager(RecordManager):
         self._written: set[str] = set()
 
     def create_schema(self) -> None:
-        """Nothing is stored."""
+        """Do nothing: there is no schema."""
 
     async def acreate_schema(self) -> None:
-        """Nothing is stored."""
+        """Do nothing: there is no schema."""
 
     def get_time(self) -> float:
         """Of a clock that stands still: see ``list_keys``."""

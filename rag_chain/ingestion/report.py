@@ -21,16 +21,15 @@ class IngestReport:
 
     Args:
         added, updated, unchanged, removed: counts of files. ``removed`` are those that were deleted or emptied.
-        failed: files that could not be read. Of one that was ingested before, the index keeps that earlier version,
-            unless the file is empty now.
-        partial: files that are in the index, but not whole; the reason says what is missing. Each is also counted as
+        failed: files that could not be read. The index keeps the earlier version of such a file, unless the file is
+            empty now.
+        partial: files that are only partly in the index; the reason says what is missing. Each is also counted as
             added, updated or unchanged.
-        skipped: files that are no documents, or of a kind that can't be read.
-        chunks: in the index, over all.
-        chunks_added, chunks_removed: by this ingestion. A changed file's chunks that are as they were count in
-            neither.
-        embedded: texts that the embedding model was given.
-        seconds: by stage: ``find`` files, ``load`` (and split, beside the others), ``embed``, ``write``; and ``total``.
+        skipped: files that are not documents, or of a kind that can't be read.
+        chunks: total in the index.
+        chunks_added, chunks_removed: by this ingestion. Unchanged chunks of a changed file count in neither.
+        embedded: texts that the embedding model embedded.
+        seconds: by stage: ``find`` files, ``load`` (and split, in parallel), ``embed``, ``write``; and ``total``.
     """
 
     added: int = 0
@@ -52,12 +51,12 @@ class IngestReport:
         return not self.failed
 
     def skipped_kinds(self) -> list[str]:
-        """One line a kind of the files that were skipped: ``"12 files: .png is no document"``."""
+        """One line for each kind of skipped files: ``"12 files: .png is not a document"``."""
         counts = Counter(reason for _, reason in self.skipped)
         return [f"{count} {'file' if count == 1 else 'files'}: {reason}" for reason, count in sorted(counts.items())]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; ``failed``, ``partial`` and ``skipped`` are lists of ``{"source", "reason"}``."""
+        """Return it as JSON values; ``failed``, ``partial`` and ``skipped`` are lists of ``{"source", "reason"}``."""
         values = asdict(self)
         for name in ("failed", "partial", "skipped"):
             values[name] = [entry._asdict() for entry in getattr(self, name)]
@@ -66,7 +65,7 @@ class IngestReport:
 
     def __str__(self) -> str:
         counts = [f"{getattr(self, name)} {name}" for name in ("added", "updated", "unchanged", "removed")]
-        said = f"{', '.join(counts)}, {len(self.failed)} failed"
+        text = f"{', '.join(counts)}, {len(self.failed)} failed"
         if self.partial:
-            said += f", {len(self.partial)} read in part"
-        return f"{said}; {self.chunks} chunks, {self.embedded} embedded"
+            text += f", {len(self.partial)} read in part"
+        return f"{text}; {self.chunks} chunks, {self.embedded} embedded"

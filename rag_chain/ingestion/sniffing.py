@@ -1,4 +1,4 @@
-"""The kind of a file by its first bytes, where they say more than its name."""
+"""Determine the kind of a file by its first bytes, where they are more reliable than its name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HTML_WITHIN = 4096
-# Names of the streams in an OLE file, as UTF-16. Which one is there says what wrote it.
+# Names of the streams in an OLE file, as UTF-16: they show which program wrote it.
 _STREAMS = (
     ("EncryptedPackage", None), ("WordDocument", kinds.DOC), ("PowerPoint Document", kinds.PPT),
     ("Workbook", kinds.SHEET), ("__properties_version1.0", kinds.MSG), ("Book", kinds.SHEET),
 )  # fmt: skip
-# Excel: the record behind the first one; PowerPoint: a mark in place of another one.
+# Excel: the record after the first one; PowerPoint: a mark in place of another one.
 _ENCRYPTED = {
     kinds.SHEET.name: re.compile(rb"\x09\x08\x10\x00\x00\x06\x05\x00[\x00-\xff]{12}\x2f\x00"),
     kinds.PPT.name: re.compile(rb"\xdf\xc4\xd1\xf3"),
@@ -39,19 +39,19 @@ _MIMETYPES = (
 )  # fmt: skip
 _BINARY = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.PPT, kinds.SHEET, kinds.MSG)}
 _PLAIN = {kinds.TEXT.media_type}
-# Login pages and messages of servers are saved under the name of what was asked for.
+# Login pages and error pages of servers are saved under the name of the requested file.
 _ASKED_FOR = {kind.media_type for kind in (kinds.PDF, kinds.PPT, kinds.PPTX, kinds.ODT, kinds.ODP, kinds.EPUB)}
 _FIELD = rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)"
 _MAIL = re.compile(rb"\A(?:" + _FIELD + rb"){0,60}?(?:received|message-id|mime-version):[^\n]*\n", re.IGNORECASE)
 _MAILBOX = re.compile(rb"\AFrom \S+.*\d\d:\d\d.*\n" + _FIELD + rb"{2}")
 _XML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<\?xml\s[^>]*\?>\s*(?:<[!?][^>]*>\s*)*<[A-Za-z]")
 _MAIL_WITHIN = 16_384
-# Programs save pages and RTF under the names of office files.
+# Programs save HTML and RTF under the names of office files.
 _OFFICE = {kind.media_type for kind in (kinds.DOC, kinds.DOCX, kinds.SHEET, kinds.RTF)}
 
 
 def sniffed(data: bytes, named: Kind) -> Kind:
-    """The kind that the content shows, or ``named``, the one that the file's name says.
+    """Return the kind that the content shows, else ``named``, the kind by the file's name.
 
     Raises:
         DocumentLoadError: the content is encrypted.
@@ -75,7 +75,7 @@ def sniffed(data: bytes, named: Kind) -> Kind:
         if _MAIL.match(head):
             return kinds.MAIL
     if named.media_type in _BINARY and not is_binary(data):
-        # Programs export tables of text as .xls, and .msg is a catalogue of translations too.
+        # Programs export text tables as .xls, and .msg is also a suffix of translation catalogues.
         return kinds.TSV if named is kinds.SHEET and b"\t" in data.split(b"\n", 1)[0] else kinds.TEXT
     return named
 
@@ -90,7 +90,7 @@ def _ole(data: bytes) -> Kind | None:
 
 
 def _is_encrypted(data: bytes, kind: Kind) -> bool:
-    """Whether the text of an old office file needs a password."""
+    """Whether an old office file needs a password."""
     if kind is kinds.DOC:
         starts = range(_SECTOR, len(data) - _SECTOR, _SECTOR)
         first = next((start for start in starts if data.startswith(_WORD_MARK, start)), None)

@@ -1,4 +1,4 @@
-"""Cutting a text into overlapping spans of bounded length, at the best places, with exact offsets."""
+"""Cut a text into overlapping spans of bounded length, at the best places, with exact offsets."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def cut(
     blocks: Sequence[Block] | None = None,
     language: str | None = None,
 ) -> list[tuple[int, int]]:
-    """Spans (start, end) of at most ``size`` characters that together hold everything but white space.
+    """Return spans (start, end) of at most ``size`` characters that together cover everything but white space.
 
     Args:
         text: what is cut.
-        size: characters a span, at most; no token is too long, for one without any break is cut anywhere.
-        overlap: characters that a span shares with the one before, at most; above half of ``size`` it counts as
-            half. The overlap begins at a paragraph, list item or sentence; of a sentence that is cut, else at a word.
-        blocks: they cover a part of ``text`` without a gap; spans end where a block ends if they can, and nothing
-            outside is cut. None: one block, the whole.
-        language: a programming language; its definitions are kept together. One that
-            ``langchain_text_splitters.Language`` does not name is cut between lines.
+        size: maximum characters per span, without exception: a longer token is cut anywhere.
+        overlap: maximum characters that a span shares with the one before; more than half of ``size`` counts as half.
+            The overlap begins at a paragraph, list item or sentence; within a sentence that is cut, at a word.
+        blocks: they cover a part of ``text`` without gaps; only that part is cut, and spans end at the end of a block
+            where possible. None: one block, the whole text.
+        language: a programming language, whose definitions are kept together. A language that
+            ``langchain_text_splitters.Language`` does not have is cut between lines.
 
     Returns:
-        The spans in order, without white space at their ends but for the indentation of the first line, none empty.
-        A span that begins within a table leaves room for the table's header, see ``header_of``, and shares nothing
+        The spans in order, not empty, without white space at their ends except the indentation of the first line.
+        A span that begins within a table leaves room for the table's header, see ``header_of``, and does not overlap
         with the span before.
     """
     if blocks is None:
@@ -80,10 +80,10 @@ def cut(
 
 
 def header_of(blocks: Sequence[Block] | None, start: int, size: int, overlap: int) -> tuple[int, int] | None:
-    """The span of the header that a span beginning at ``start`` is to be read with; None: there is none.
+    """Return the span of the table header to repeat before a span that begins at ``start``; None: there is none.
 
     Args:
-        blocks, size, overlap: as ``cut`` had them. A header of more than half of what a span holds of its own is not
+        blocks, size, overlap: the arguments of ``cut``. A header longer than half of the room in a span is not
             repeated.
     """
     position = bisect_right(blocks, start, key=lambda block: block.start) - 1 if blocks else -1
@@ -96,12 +96,12 @@ def header_of(blocks: Sequence[Block] | None, start: int, size: int, overlap: in
 
 
 def _is_in_table(blocks: Sequence[Block], start: int, size: int, overlap: int) -> bool:
-    """Whether the text before or behind ``start`` is a table with a header."""
+    """Whether the text before or after ``start`` is a table with a header."""
     return bool(header_of(blocks, start, size, overlap) or header_of(blocks, start - 1, size, overlap))
 
 
 def _end_of_verbatim(blocks: Sequence[Block], start: int) -> int:
-    """Where the last code or table that ends at ``start`` or before it ends: an overlap does not reach into it."""
+    """Return the end of the last code or table before ``start``: an overlap does not reach into it."""
     position = bisect_right(blocks, start, key=lambda block: block.start) - 1
     if blocks[position].start == start:
         position -= 1
@@ -112,12 +112,12 @@ def _end_of_verbatim(blocks: Sequence[Block], start: int) -> int:
 
 
 def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None) -> Iterator[tuple[int, int]]:
-    """Neighbouring blocks as long as they fit ``limit`` together; a longer block in pieces.
+    """Yield groups of neighbouring blocks that fit ``limit`` together, and pieces of longer blocks.
 
-    What leads to a list, a table or code goes with it into the next span, where there is room for it.
+    The paragraph that introduces a list, a table or code moves into the next span with it, if there is room.
     """
-    start = end = last = blocks[0].start  # ``last``: where the last piece of the span begins
-    header = 0  # what the header takes that a span in a table is read with
+    start = end = last = blocks[0].start  # ``last``: the start of the span's last piece
+    header = 0  # length of the header that is repeated before a span in a table
     for block in blocks:
         names = block.header_end - block.start
         names = names + 1 if 0 < names <= limit // 2 else 0
@@ -129,7 +129,7 @@ def _packed(text: str, blocks: Sequence[Block], limit: int, language: str | None
                 cut_at = last if goes_with else end
                 yield start, cut_at
                 start = cut_at
-                # Blanks at the beginning are cut off, so that what begins right before the header's end is below it.
+                # Spaces at the beginning are stripped, so a span that begins right before the header's end is below it.
                 header = names if _end_of_blanks(text, start) >= block.header_end else 0
             last = end
             end += piece
@@ -143,9 +143,9 @@ def _end_of_blanks(text: str, start: int) -> int:
 
 
 def _pieces(text: str, limit: int, used: int, verbatim: bool, language: str | None) -> list[int]:
-    """Lengths of the contiguous pieces of a block, at most ``limit`` each.
+    """Return the lengths of the contiguous pieces of a block, at most ``limit`` each.
 
-    A little that is before the block (a heading) leaves room for the first piece beside it.
+    If little text comes before the block (a heading), the first piece is short enough to share its span.
     """
     if len(text) <= limit:
         return [len(text)]
@@ -155,7 +155,7 @@ def _pieces(text: str, limit: int, used: int, verbatim: bool, language: str | No
 
 @lru_cache(maxsize=256)
 def _splitter(size: int, verbatim: bool, language: str | None) -> RecursiveCharacterTextSplitter:
-    """A splitter whose pieces, put together, are the text: it keeps separators and white space."""
+    """Return a splitter whose joined pieces equal the text: it keeps separators and white space."""
     separators = _LINES if verbatim else _PROSE
     if language in _LANGUAGES:
         separators = RecursiveCharacterTextSplitter.get_separators_for_language(Language(language))
@@ -165,7 +165,7 @@ def _splitter(size: int, verbatim: bool, language: str | None) -> RecursiveChara
 
 
 def _named_languages() -> frozenset[str]:
-    """The languages that the splitter has separators for; some that it names it has not."""
+    """Return the languages that the splitter has separators for; its enum also names others."""
     known = set()
     for language in Language:
         try:
@@ -180,7 +180,7 @@ _LANGUAGES = _named_languages()
 
 
 def _overlapping(text: str, low: int, start: int, code: bool) -> int:
-    """Where the overlap before ``start`` begins: the first good place at ``low`` or behind."""
+    """Return the start of the overlap before ``start``: the first good place at or after ``low``."""
     window = text[low:start]
     patterns = [_LINE_OVERLAP] if code else [_PROSE_OVERLAP]
     if not code and not _SENTENCE_END.search(window):
@@ -193,7 +193,7 @@ def _overlapping(text: str, low: int, start: int, code: bool) -> int:
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The span without white space at its ends, but with its first line's indentation; None if nothing is left."""
+    """Strip white space from the ends of a span, except its first line's indentation; None if nothing is left."""
     body = text[start:end]
     kept = len(body.lstrip())
     if not kept:

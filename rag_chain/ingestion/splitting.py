@@ -1,13 +1,13 @@
-"""Documents to chunks: by headings, by records, by the definitions of a language; each chunk with its position.
+"""Split Documents into chunks at headings, records and definitions of a language; each chunk has its position.
 
-What a loader says of the positions in a document decides how they are refined:
+The metadata that a loader sets determines the position of the chunks:
 
-- ``start_line`` without ``end_line``: the lines of the text are lines of the file, each chunk gets its own;
-- ``RECORD``: the document is one record of many, with its ``row``, ``cell`` or lines. Neighbours are put together
-  while they fit, and the chunk gets the range (``row`` and ``end_row``, and so on);
-- ``LINES``: each line of the text has a line of the file, each chunk gets its own;
-- ``TABLES``: a chunk that begins within a table is read with the rows that name its columns;
-- anything else (``page``, ``heading``) is handed on as it stands.
+- ``start_line`` without ``end_line``: the lines of the text are lines of the file; each chunk gets its own.
+- ``RECORD``: the document is one record of many, with its ``row``, ``cell`` or lines. Neighbours are joined while
+  they fit, and the chunk gets the range (``row`` and ``end_row``, and so on).
+- ``LINES``: each line of the text has its lines in the file; each chunk gets its own.
+- ``TABLES``: a chunk that begins within a table starts with the table's header.
+- Anything else (``page``, ``heading``) is copied.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rag_chain.ingestion.reading import LINES, MARKUP, RECORD, TABLES
 from rag_chain.ingestion.spans import cut, header_of
 
 VERSION = 5
-"""To be raised when the same file and settings give other chunks than before: all files are then split anew."""
+"""Increase it when the same file and settings give other chunks than before: then all files are split again."""
 
 _SECTIONS = {
     "markdown": markdown_sections, "rst": rst_sections,
@@ -40,19 +40,20 @@ _RANGES = (
 
 
 def split(documents: Iterable[Document], chunk_size: int, chunk_overlap: int) -> list[Document]:
-    """The chunks of one or many files, in order.
+    """Return the chunks of one or many files, in order.
 
     Args:
-        documents: as ``rag_chain.ingestion.loaders.load`` gives them; those of one file stand together.
-        chunk_size: characters a chunk, at most, without exception: a longer word is cut.
-        chunk_overlap: characters that neighbouring chunks of a section share, at most; above half of ``chunk_size``
-            it counts as half. Records, and sections of different headings, share none.
+        documents: from ``rag_chain.ingestion.loaders.load``; those of one file are adjacent.
+        chunk_size: maximum characters per chunk, without exception: a longer word is cut.
+        chunk_overlap: maximum characters that neighbouring chunks of a section share; more than half of ``chunk_size``
+            counts as half. Records, and sections of different headings, share none.
 
     Returns:
         Documents whose metadata has ``source``, ``title``, ``media_type``, ``content_hash`` (the first 32 hex
         digits of the text's SHA-256), a position (``page``, ``row`` and ``end_row``, ``cell`` and ``end_cell``,
         ``start_line`` and ``end_line``) and, below headings, ``heading``. The id is made of the source, the hash
-        and the count of equal chunks before it in the source, so that an edit elsewhere in a file leaves it as is.
+        and the number of equal chunks before it in the source, so that an edit elsewhere in the file does not
+        change it.
     """
     chunks: list[Document] = []
     twins: Counter[tuple[str, str]] = Counter()
@@ -67,7 +68,7 @@ def split(documents: Iterable[Document], chunk_size: int, chunk_overlap: int) ->
 
 
 def _joined(documents: Iterable[Document], size: int, overlap: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Texts and metadata of the chunks; neighbouring records of one heading are put together while they fit."""
+    """Yield texts and metadata of the chunks; neighbouring records of one heading are joined while they fit."""
     texts: list[str] = []
     merged: dict[str, Any] = {}
     between = ""
@@ -96,7 +97,7 @@ def _joined(documents: Iterable[Document], size: int, overlap: int) -> Iterator[
 
 
 def _mergeable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether all but the positions is the same."""
+    """Whether everything but the positions is equal."""
     positions = {name for names in _RANGES for name in names}
     return all(one.get(name) == other.get(name) for name in (one.keys() | other.keys()) - positions)
 
@@ -127,7 +128,7 @@ def _cut(text: str, metadata: dict[str, Any], size: int, overlap: int) -> Iterat
 
 
 def _blocks(text: str, tables: list[list[int]]) -> list[Block]:
-    """The tables of a text, and what is between them."""
+    """Return the tables of a text, and the blocks between them."""
     blocks, position = [], 0
     for start, header_end, end in tables:
         if start >= position and end > start:

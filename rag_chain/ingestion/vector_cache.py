@@ -1,8 +1,8 @@
-"""Vectors that an ingestion has paid for, kept on the disk until the index holds them.
+"""Cache of computed vectors on the disk, until the index holds them.
 
-LangChain's ``CacheBackedEmbeddings`` writes a file of JSON for each vector (5,000 of 384 components: 2.1 s and 40 MB)
-and says nothing of its progress. This is one SQLite file of floats, committed batch by batch: whatever stops an
-ingestion, one batch is lost.
+LangChain's ``CacheBackedEmbeddings`` writes a JSON file for each vector (5,000 of 384 components: 2.1 s and 40 MB) and
+does not report its progress. This cache is one SQLite file of floats, committed batch by batch: an ingestion that is
+stopped loses at most one batch.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Vector = npt.NDArray[np.float32]
 logger = logging.getLogger(__name__)
 
 BATCH = 128
-"""Texts a call of the model, and a commit."""
+"""Texts per call of the model and per commit."""
 
 _VARIABLES = 500
-"""Bound variables a query; SQLite's oldest limit is 999."""
+"""Bound variables per query; SQLite's lowest default limit is 999."""
 
 
 class VectorCache(Embeddings):
-    """Embeddings that remember.
+    """Embeddings with a cache.
 
     Args:
-        make: gives the model; called at the first use.
+        make: returns the model; called at the first use.
         folder: for the file; removed by ``clear``.
-        model, server: whose vectors these are. Each has a file of its own: two servers may give one name to two
-            models.
+        model, server: name and server of the model. Each pair has a file of its own: two servers may use one name for
+            two models.
     """
 
     def __init__(self, make: Callable[[], Embeddings], folder: Path, model: str, server: str = "") -> None:
@@ -52,17 +52,17 @@ class VectorCache(Embeddings):
         self.on_batch: Callable[[float], None] = lambda share: None
         """Called with the share of ``embed_documents``'s texts that are done, 0 to 1."""
         self.embedded = 0
-        """Texts that the model was given."""
+        """Texts that the model embedded."""
         self.seconds = 0.0
-        """That the model took."""
+        """Time that the model took, in seconds."""
 
     @cached_property
     def model(self) -> Embeddings:
-        """The model itself."""
+        """The wrapped model."""
         return self._make()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One vector a text, from the file or the model; texts of like length share a batch.
+        """Return one vector per text, from the cache or the model; texts of similar length share a batch.
 
         Raises:
             ModelError: the model failed; what it computed before is kept.
@@ -75,7 +75,7 @@ class VectorCache(Embeddings):
             computed = self._compute(batch)
             self._write({keys[text]: vector for text, vector in computed.items()})
             vectors |= computed
-        # A model that changed its dimension under its old name: its new vectors are the right ones.
+        # The model changed its dimension under the same name: only its new vectors are valid.
         dimension = len(vectors[new[-1]]) if new else 0
         stale = [text for text, vector in vectors.items() if new and len(vector) != dimension]
         for batch in _batches(stale, BATCH):
@@ -84,11 +84,11 @@ class VectorCache(Embeddings):
         return [vectors[text].tolist() for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        """The model's own."""
+        """Return the model's vector, without the cache."""
         return self.model.embed_query(text)
 
     def close(self) -> None:
-        """Let go of the file; it stays for the next time."""
+        """Close the file; it stays for the next run."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -106,8 +106,8 @@ class VectorCache(Embeddings):
             raise
         except Exception as error:  # each provider has a tree of its own
             raise ModelError(
-                f"The embedding model {self._name} failed ({type(error).__name__}): see to it and ingest again, which "
-                "goes on from here."
+                f"The embedding model {self._name} failed ({type(error).__name__}): fix the cause and ingest again, "
+                "which resumes from here."
             ) from error
         self.seconds += time.perf_counter() - start
         self.embedded += len(batch)
@@ -132,8 +132,8 @@ class VectorCache(Embeddings):
         if self._connection is None:
             try:
                 self._connection = self._open()
-            except sqlite3.DatabaseError:  # damaged, by a power cut say: it only saves time
-                logger.warning("%s is damaged and is made anew.", self._file)
+            except sqlite3.DatabaseError:  # damaged, for example by a power cut; a cache may be lost
+                logger.warning("%s is damaged and is created again.", self._file)
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._connection = self._open()
         return self._connection
@@ -142,7 +142,7 @@ class VectorCache(Embeddings):
         self._folder.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._file)
         try:
-            # Outlives the process at every commit, without waiting for the disk.
+            # Each commit survives a crash of the process, without waiting for the disk.
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")

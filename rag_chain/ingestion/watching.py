@@ -1,4 +1,4 @@
-"""Files that are watched: a saved one is ingested at once, until the watching is stopped."""
+"""Watch files: each saved file is ingested at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _POLL_MILLISECONDS = 200
 _QUIET_MILLISECONDS, _LONGEST_WAIT_MILLISECONDS = 50, 400
-"""Changes are taken once there were none for so long; while a program goes on writing, after the longest wait."""
+"""Changes are processed after a pause of this length, or after the longest wait if there is no pause."""
 _RULES = frozenset({".ragignore", ".ragaccess"})
 
 
@@ -31,15 +31,15 @@ def watch(
 ) -> Iterator[IngestReport | RagChainError]:
     """Ingest files and folders, and again after each change; yield the report of each ingestion.
 
-    Only files that changed are read. An ingestion that fails is yielded as its error, and the next change tries again;
-    the first one raises. A change that comes during an ingestion is not missed.
+    Only changed files are read. If the first ingestion fails, its error is raised; if a later one fails, its error is
+    yielded, and the next change tries again. A change during an ingestion is not missed.
 
     Args:
         paths, settings, rebuild, access: see ``rag_chain.ingestion.ingest``; ``rebuild`` is for the first ingestion.
         stop: ends the watching when it is set, within half a second; by default only an interrupt does.
 
     Raises:
-        UsageError: no path, one that is not there, or an address, which can't be watched.
+        UsageError: no path, one that does not exist, or an address, which can't be watched.
         ConfigurationError: the package watchfiles is missing.
         RagChainError: the first ingestion failed.
     """
@@ -52,7 +52,7 @@ def watch(
         raise ConfigurationError(f"Watching needs the package {error.name}: pip install 'rag_chain[watch]'.") from error
     found = [paths] if isinstance(paths, str | Path) else list(paths)
     if any(is_address(path) for path in found):
-        raise UsageError("Addresses can't be watched: name files and folders alone.")
+        raise UsageError("Addresses can't be watched: name only files and folders.")
     settings = settings or Settings()
     if not rebuild:
         settings = settings.with_model_of(embedding_model_of(settings))
@@ -61,7 +61,7 @@ def watch(
     stop = stop or threading.Event()
     roots = [Path(path).absolute() for path in found]
     folders = [root for root in roots if root.is_dir()]
-    # Programs save a file by putting another one in its place, so its folder is watched.
+    # Programs save a file by replacing it, so its folder is watched.
     parents = {root.parent for root in roots if not root.is_dir() and root.parent.is_dir()}
     index = settings.index_dir.absolute()
     watchers = [
@@ -78,11 +78,11 @@ def watch(
         for watched, is_recursive in ((folders, True), (parents, False))
         if watched
     ]
-    for watcher in watchers:  # from the first step on, they take note of changes
+    for watcher in watchers:  # the first step of each starts the recording of changes
         next(watcher, None)
     try:
         yield ingest(found, settings, access=access, rebuild=rebuild)
-        embeddings = models.embeddings(settings)  # one model for all: to load it takes longer than to read most files
+        embeddings = models.embeddings(settings)  # loaded once: that takes longer than reading most files
         while not stop.is_set():
             if not [changes for watcher in watchers if (changes := next(watcher, None))]:
                 continue
@@ -96,7 +96,7 @@ def watch(
 
 
 def _counts(path: Path, roots: Sequence[Path], index: Path) -> bool:
-    """Whether a change of this file may change the index: hidden files and the index itself do not."""
+    """Whether a change of this file may change the index; hidden files and the index itself may not."""
     if path == index or index in path.parents:
         return False
     for root in roots:

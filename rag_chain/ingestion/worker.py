@@ -1,6 +1,6 @@
-"""Files are read in a process of their own, which may be killed: a hostile or endless one costs itself alone.
+"""Read files in a separate process that may be killed: a hostile or endless file fails alone.
 
-The parent writes a line of JSON for each file, the worker answers with one. Nothing is pickled.
+The parent writes one line of JSON per file, the worker answers with one. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from rag_chain.ingestion.reading import Reading
 
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from rag_chain.ingestion.worker import serve; serve()"
 _CPU_SECONDS, _CPU_SECONDS_A_MEGABYTE = 2.5, 5.0
-"""Processor time that a file may take beside the limit of the settings: a small one that takes long is a bomb."""
+"""Limit of processor time by size, in addition to the limit of the settings: a small, slow file is a bomb."""
 _LARGE = 400 * MEGABYTE
-"""Bytes in memory after which a worker ends, so that what one file took is given back."""
+"""Bytes of resident memory above which a worker ends after a file, to return the memory to the system."""
 _JOIN_SECONDS = 5.0
 _WITH_FRONT_MATTER = frozenset({"text/markdown", "text/plain", "text/x-rst", "text/asciidoc"})
 _ERRORS = {"empty": DocumentEmptyError, "unsupported": DocumentUnsupportedError, "load": DocumentLoadError}
@@ -41,12 +41,12 @@ _ERRORS = {"empty": DocumentEmptyError, "unsupported": DocumentUnsupportedError,
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may take.
+    """Limits of reading one file.
 
     Args:
-        megabytes: of the file.
-        seconds: that reading it may take.
-        memory: megabytes beside those that the worker takes without it.
+        megabytes: size of the file.
+        seconds: to read it.
+        memory: megabytes in addition to those of an idle worker.
         chunk_size, chunk_overlap: characters.
     """
 
@@ -62,9 +62,9 @@ class ReadFile:
     """A file that was read.
 
     Args:
-        stat: from before it was read.
+        stat: size and time, from before it was read.
         sha256: of its bytes.
-        chunks: None: its bytes are those that are known.
+        chunks: None: its bytes are those of ``known_sha256``.
         omissions: see ``rag_chain.ingestion.reading.Reading``.
     """
 
@@ -75,9 +75,9 @@ class ReadFile:
 
 
 class FileReader:
-    """A process that reads files, one after the other.
+    """A process that reads files, one at a time.
 
-    It is started at the first file, and again after a file that ended it.
+    It starts with the first file, and again after a file that ended it.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class FileReader:
         self._parent = os.getpid()
 
     def is_own(self) -> bool:
-        """Whether this process made it: after a fork, both would talk to one worker."""
+        """Whether this process created it: after a fork, two processes would share one worker."""
         return self._parent == os.getpid()
 
     def read(
@@ -102,16 +102,16 @@ class FileReader:
 
         Args:
             path: the file.
-            source: what the chunks call it.
-            limits: what reading it may take.
+            source: the chunks' ``source``.
+            limits: of reading it.
             access: tags of the chunks, unless its front matter has some.
-            known_sha256: of bytes that need no chunks.
-            name: by which its kind is found; empty: that of ``source``.
+            known_sha256: if the file still has this hash, no chunks are made.
+            name: a file name that determines its kind; empty: that of ``source``.
 
         Raises:
             DocumentEmptyError: it holds no text.
             DocumentUnsupportedError: files of its kind can't be read.
-            DocumentLoadError: it can't be read, or took more than the limits.
+            DocumentLoadError: it can't be read, or exceeded the limits.
         """
         request = {
             # Absolute: the worker may have been started in another folder.
@@ -151,14 +151,14 @@ class FileReader:
         timer.daemon = True
         timer.start()
         try:
-            assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes were asked for
+            assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes, see Popen
             try:
                 process.stdin.write(request + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except OSError:
                 line = b""
-        except BaseException:  # an interrupt between question and answer: the answer would be taken for the next one's
+        except BaseException:  # an interrupt before the answer: it would be read as the next file's
             self.close()
             raise
         finally:
@@ -180,8 +180,8 @@ class FileReader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-            assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-            self._process.stdout.readline()  # it is ready: to start it is not the file's time
+            assert self._process.stdout is not None  # noqa: S101 - a pipe, see Popen
+            self._process.stdout.readline()  # wait until it is ready: the start does not count as the file's time
         return self._process
 
 
@@ -189,12 +189,12 @@ def _reason(code: int, limits: Limits, *, is_late: bool) -> str:
     if is_late:
         return f"reading it took more than {limits.seconds:g} s (RAG_MAX_FILE_SECONDS)"
     if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
-        return "reading it took too long for its size: it expands without measure, or is damaged"
+        return "reading it took too long for its size: it expands too much, or is damaged"
     return f"its reader ended: it needs more than {limits.memory:g} MB (RAG_MAX_FILE_MEMORY), or is damaged"
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a worker: it ends by itself once it is asked nothing more."""
+    """End a worker by closing its pipes, or kill it; return its exit code."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with suppress(OSError):
@@ -207,19 +207,19 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 
 
 def serve() -> None:
-    """Answer the parent's questions until it has no more: the worker's main."""
+    """Answer the parent's requests until its pipe closes: the worker's main."""
     if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt of the terminal is the parent's to handle
-    logging.disable(logging.CRITICAL)  # what parsers find odd in a file is no one's concern
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles the terminal's interrupt
+    logging.disable(logging.CRITICAL)  # parsers' warnings about malformed files are noise here
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a parser prints is no answer
+    os.dup2(2, 1)  # what a parser prints must not mix with the answers
     _answer_all(sys.stdin.buffer, answers)
 
 
-def _answer_all(questions: Iterable[bytes], answers: IO[bytes]) -> None:
+def _answer_all(requests: Iterable[bytes], answers: IO[bytes]) -> None:
     answers.write(b"\n")
     answers.flush()
-    for line in questions:
+    for line in requests:
         request = orjson.loads(line)
         try:
             answer = _answer(request)
@@ -229,7 +229,7 @@ def _answer_all(questions: Iterable[bytes], answers: IO[bytes]) -> None:
         except MemoryError:
             reason = f"it needs more than {request['limits']['memory']:g} MB of memory (RAG_MAX_FILE_MEMORY)"
             answer = {"error": reason, "kind": "load", "ends": True}
-        except Exception as error:  # noqa: BLE001 - one file's end is not the others'
+        except Exception as error:  # noqa: BLE001 - one file's failure must not end the others
             answer = {"error": f"its reader failed ({type(error).__name__})", "kind": "load"}
         _limit_processor_time(0)
         answer.setdefault("ends", _resident_bytes() > _LARGE)
@@ -258,7 +258,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tag(reading: Reading, given: list[str]) -> None:
-    """Give the documents of a file their access tags."""
+    """Set the access tags of the documents of a file."""
     first = reading.documents[0]
     own = front_matter_tags(first.page_content) if first.metadata["media_type"] in _WITH_FRONT_MATTER else None
     tags = given if own is None else list(own)
@@ -269,13 +269,13 @@ def _tag(reading: Reading, given: list[str]) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Let the kernel end this process after so much processor time; 0: no limit any more."""
+    """Let the kernel end this process after so much processor time; 0: remove the limit."""
     if hasattr(signal, "ITIMER_PROF"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory(megabytes: float) -> None:
-    """Refuse this process more memory than it has now and so much beside it, where the system can."""
+    """Limit this process to its current memory plus so much, where the system supports it."""
     try:
         import resource
 
@@ -296,12 +296,12 @@ def _resident_bytes() -> int:
 
 
 _idle: list[FileReader] = []
-"""Readers of this process that wait for files: to start one takes longer than to read most files."""
+"""Idle readers of this process: starting one takes longer than reading most files."""
 _idle_lock = threading.Lock()
 
 
 def borrow_reader() -> FileReader:
-    """Return a reader that no other thread uses; to be given back with ``return_reader``."""
+    """Return a reader that no other thread uses; give it back with ``return_reader``."""
     with _idle_lock:
         while _idle:
             reader = _idle.pop()
@@ -311,7 +311,7 @@ def borrow_reader() -> FileReader:
 
 
 def return_reader(reader: FileReader) -> None:
-    """Keep a reader for the next file, up to one a processor."""
+    """Keep a reader for the next file, at most one per processor."""
     with _idle_lock:
         if len(_idle) < (os.cpu_count() or 1):
             _idle.append(reader)
@@ -321,7 +321,7 @@ def return_reader(reader: FileReader) -> None:
 
 @atexit.register
 def close_idle_readers() -> None:
-    """End the processes of all readers that wait."""
+    """End the processes of all idle readers."""
     with _idle_lock:
         readers = [reader for reader in _idle if reader.is_own()]
         _idle.clear()

@@ -161,7 +161,10 @@ def test_what_is_named_is_read_if_its_kind_can_be(place: Path) -> None:
     report = run(".hidden", ".hidden/notes.md", "picture.png", "program")
     assert counts(report) == (1, 0, 0, 0, 0)
     assert [source for source, _ in report.skipped] == ["picture.png", "program"]
-    assert report.skipped_kinds() == ["1 file: .png is no document", "1 file: program is no document: binary file"]
+    assert report.skipped_kinds() == [
+        "1 file: .png is not a document",
+        "1 file: program is not a document: binary file",
+    ]
 
 
 def test_what_became_of_each_file(place: Path) -> None:
@@ -632,7 +635,7 @@ def test_the_report_as_json_and_as_a_sentence(place: Path) -> None:
     report = run("docs")
     values = json.loads(json.dumps(report.to_dict()))
     assert values["failed"] == [{"source": "docs/empty.md", "reason": "the file is empty"}]
-    assert values["skipped"] == [{"source": "docs/x.png", "reason": ".png is no document"}]
+    assert values["skipped"] == [{"source": "docs/x.png", "reason": ".png is not a document"}]
     assert (values["added"], values["embedded"], values["chunks"]) == (3, 12, 12)
     assert values["seconds"].keys() == {"find", "load", "embed", "write", "total"}
     assert str(report) == "3 added, 0 updated, 0 unchanged, 0 removed, 1 failed; 12 chunks, 12 embedded"

@@ -457,7 +457,7 @@ def test_a_file_without_permission() -> None:
 
 def test_what_is_no_document(tmp_path: Path) -> None:
     assert "damaged" in reason(written(tmp_path, "a.doc", b"\xd0\xcf\x11\xe0"))
-    assert "no document" in reason(written(tmp_path, "a.png", b"\x89PNG"))
+    assert "not a document" in reason(written(tmp_path, "a.png", b"\x89PNG"))
     assert why_skipped("a.PNG", 10)
     assert why_skipped("__init__.py", 0)
     assert why_skipped("__init__.py", 1) is None

@@ -373,7 +373,7 @@ def test_attachments_of_an_outlook_message() -> None:
     assert [(d.page_content, d.metadata["attachment"]) for d in found.documents[1:]] == [
         ("item: bolt\nqty: 7", "list.csv"), ("Subject: Inner\n\nInner words.", "message")
     ]  # fmt: skip
-    assert found.omissions == ["the attachment x.bin: .bin is no document: binary file"]
+    assert found.omissions == ["the attachment x.bin: .bin is not a document: binary file"]
 
 
 def test_a_web_archive_of_frames() -> None:
@@ -440,7 +440,7 @@ def test_files_attached_to_a_pdf() -> None:
     assert [(part.page_content, part.metadata.get("attachment")) for part in found.documents] == [
         ("Cover", None), ("item: bolt\nqty: 7", "a.csv")
     ]  # fmt: skip
-    assert found.omissions == ["the attachment b.bin: .bin is no document: binary file"]
+    assert found.omissions == ["the attachment b.bin: .bin is not a document: binary file"]
 
 
 def test_a_scanned_page_with_a_number_is_no_page_of_text() -> None:
@@ -448,7 +448,7 @@ def test_a_scanned_page_with_a_number_is_no_page_of_text() -> None:
     scan = b"q 600 0 0 800 0 0 cm /I Do Q BT /F1 8 Tf 1 0 0 1 290 20 Tm (7) Tj ET"
     resources = "/Resources << /Font << /F1 3 0 R >> /XObject << /I 100 0 R >> >>"
     found = reading(raw_pdf(shown("Words"), scan, page={1: resources}, objects={100: picture}), "a.pdf")
-    assert found.omissions == ["page 2: a picture with few words beside it (a scan?)"]
+    assert found.omissions == ["page 2: a picture with few words next to it (a scan?)"]
 
 
 def test_a_hyphen_that_a_word_has_elsewhere_stays_at_the_end_of_a_line() -> None:

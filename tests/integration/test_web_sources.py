@@ -167,7 +167,7 @@ def test_a_sitemap_gives_the_pages_of_its_site_that_robots_txt_allows(
     report = run(site.url("/sitemap.xml"))
     assert counts(report) == (3, 0, 0, 0, 0)
     assert sorted(report.skipped_kinds()) == [
-        "1 file: a sitemap lists it, which is no address",
+        "1 file: a sitemap lists it, but it is not a web address",
         "1 file: a sitemap of another site lists it",
         "1 file: robots.txt of the site forbids it",
     ]
@@ -238,7 +238,7 @@ def test_hosts_that_give_out_credentials_and_addresses_with_passwords_are_refuse
     with pytest.raises(UsageError, match="holds a user name or password") as caught:
         run("https://kim:secret@example.org/")
     assert "secret" not in str(caught.value)
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not a web address"):
         run("https:///path")
 
 

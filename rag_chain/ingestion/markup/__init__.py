@@ -1,1 +1,1 @@
-"""Text with marks: where its sections and tables are, and what its readers do not see of it."""
+"""Markup languages: where their sections and tables are, and which parts are not visible text."""

@@ -1,4 +1,4 @@
-"""The sections of Markdown, and what its readers do not see of it."""
+"""The sections of Markdown, and its text without comments."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _TITLES_TRIED = 4
 _MARKS = re.compile(r"[\\`*_\[\]<>&!]")
 _VERBATIM = {"fence", "code_block", "table_open", "html_block"}
 _HEADER_LINES = {"table_open": 2, "fence": 1}
-"""Lines that each piece of a long table or of a long block of code is read with: its columns, its language."""
+"""Lines repeated at the top of each piece of a long table (its columns) or a long code block (its language)."""
 _COMMENT_OR_CODE = re.compile(r"`+|<!--")
 _MDX_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
 _MDX_MODULE = re.compile(r"(?:import|export)\s")
 
-# Blocks alone: what stands in them is taken as it is in the file.
+# Parses blocks only: their content is used as it is in the file.
 _BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
 _INLINE = MarkdownIt("commonmark")
 
 
 def markdown_sections(text: str, path: HeadingPath | None = None) -> list[Section]:
-    """The sections of CommonMark text, in order and without a gap. A ``#`` in a code block is no heading.
+    """Return the sections of CommonMark text, in order and without gaps. A ``#`` in a code block is not a heading.
 
-    YAML front matter belongs to the first section. A heading with nothing below it goes with what follows.
+    YAML front matter belongs to the first section. A heading with nothing below it joins the next section.
 
     Args:
-        text: what is cut.
-        path: the headings that are open where the text begins; it is left as they are at the end.
+        text: Markdown.
+        path: the headings that are open where the text begins; updated to those that are open at its end.
     """
     front = _FRONT_MATTER.match(text)
     skipped = front.group().count("\n") if front else 0
@@ -56,7 +56,7 @@ def markdown_sections(text: str, path: HeadingPath | None = None) -> list[Sectio
 
 
 def markdown_title(text: str) -> str:
-    """The title in the front matter, else the first heading of level one, else an empty string."""
+    """Return the title in the front matter, else the first heading of level one, else an empty string."""
     front = _FRONT_MATTER.match(text)
     named = _FRONT_TITLE.search(front.group()) if front else None
     if named:
@@ -65,7 +65,7 @@ def markdown_title(text: str) -> str:
     ends = [found.end() for found in islice(_MAYBE_TITLE.finditer(body), _TITLES_TRIED)]
     if len(ends) == _TITLES_TRIED:
         ends[-1] = len(body)
-    for end in ends:  # blocks up to there are what they are in the whole text
+    for end in ends:  # blocks up to there are the same as in the whole text
         for token, following in pairwise(_BLOCKS.parse(body[:end])):
             if token.type == "heading_open" and token.tag == "h1" and not token.level:
                 return _plain(following.content)
@@ -73,7 +73,7 @@ def markdown_title(text: str) -> str:
 
 
 def visible_markdown(text: str, *, mdx: bool = False) -> str:
-    """``text`` with blank lines in place of HTML comments and, in MDX, of comments, imports and exports."""
+    """Replace HTML comments, and in MDX comments, imports and exports, by blank lines."""
     if "<!--" not in text and not mdx:
         return text
     lines = text.split("\n")
@@ -94,7 +94,7 @@ def visible_markdown(text: str, *, mdx: bool = False) -> str:
 
 
 def _without_comments(block: str, *, has_code: bool) -> str:
-    """``block`` without its HTML comments, apart from those in code; in time that grows with its length."""
+    """Remove HTML comments from a block, except in code, in linear time."""
     kept, position, start = [], 0, 0
     unclosed: set[str] = set()
     while mark := _COMMENT_OR_CODE.search(block, position):
@@ -117,7 +117,7 @@ def _blank(found: re.Match[str]) -> str:
 
 
 def _plain(heading: str) -> str:
-    """A heading without its marks: ``Using `x` and *y*`` is ``Using x and y``."""
+    """Return a heading without its markup: ``Using `x` and *y*`` becomes ``Using x and y``."""
     if not _MARKS.search(heading):
         return " ".join(heading.split())
     children = _INLINE.parseInline(heading)[0].children or []

@@ -1,7 +1,7 @@
 """The sections of reStructuredText.
 
-docutils, which defines the format, reads 40 kB a second of it: 16 s for a file of 300 kB. A test holds that this
-finds the same headings.
+docutils, which defines the format, parses 40 kB/s: 16 s for a file of 300 kB. A test checks that this module finds the
+same headings.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _COMMENT = re.compile(r"^\.\.(?:[ \t]+(?!\[|_|\||[^\s:]+(?:[:+.][^\s:]+)*::(?:\s
 
 
 def rst_sections(text: str) -> list[Section]:
-    """The sections of reStructuredText, in order and without a gap.
+    """Return the sections of reStructuredText, in order and without gaps.
 
     A title is a line of text underlined (and perhaps overlined) by one repeated punctuation character, at least as
-    wide, or of four characters and more. Each new style of adornment is one level deeper, as docutils has it:
+    wide, or of four characters and more. Each new style of adornment is one level deeper, as in docutils:
     https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#sections
     """
     lines = text.split("\n")
@@ -42,7 +42,7 @@ def rst_sections(text: str) -> list[Section]:
             or _width(title.strip()) > len(lines[number].rstrip()) < _SHORTEST_TOLERATED
         ):
             continue
-        # The line under one title is not the line over the next.
+        # The underline of one title is not the overline of the next.
         before = lines[number - 2] if number > 1 and number - 2 != underline else ""
         overlined = before.rstrip() == lines[number].rstrip()
         if not overlined and (before.strip() or title[0].isspace()):
@@ -60,7 +60,7 @@ def rst_sections(text: str) -> list[Section]:
 
 
 def _indented_blocks(lines: Sequence[str], offsets: Sequence[int]) -> Iterator[Block]:
-    """Directives and literal blocks with what is indented below them, and the text after each."""
+    """Yield directives and literal blocks with the indented lines below them, and the text between them."""
     number = 0
     while number < len(lines):
         line = lines[number]
@@ -81,7 +81,7 @@ def _indented_blocks(lines: Sequence[str], offsets: Sequence[int]) -> Iterator[B
 
 
 def visible_rst(text: str) -> str:
-    """``text`` with blank lines in place of comments."""
+    """Replace comments by blank lines."""
     lines = text.split("\n")
     number = 0
     while number < len(lines):
@@ -97,7 +97,7 @@ def visible_rst(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that the text takes: wide characters of East Asia take two, combining ones none."""
+    """Return the columns that the text takes: wide East Asian characters take two, combining ones none."""
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
@@ -105,7 +105,7 @@ def _width(text: str) -> int:
 
 
 def _lead_in(lines: Sequence[str], number: int) -> int:
-    """Where the paragraph that leads to line ``number`` begins; ``number`` itself where none does."""
+    """Return the first line of the paragraph that introduces line ``number``; ``number`` if none does."""
     last = number - 1
     while last >= 0 and not lines[last].strip():
         last -= 1

@@ -1,4 +1,4 @@
-"""Sections of a text: where each begins, and under which headings it stands."""
+"""Sections of a text: where each begins, and the headings above it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 SEPARATOR = " > "
-"""Stands between the headings of a path: ``Guide > Install > From source``."""
+"""Between the headings of a path: ``Guide > Install > From source``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class Block:
 
     Args:
         start, end: offsets in the text.
-        verbatim: whether its lines have a meaning.
-        header_end: of a table: where the rows that name its columns end; equal to ``start``: none do.
+        verbatim: whether its line ends have a meaning, as in code.
+        header_end: of a table: where the header rows end; equal to ``start``: no header.
     """
 
     start: int
@@ -27,12 +27,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The text from one heading to the next. ``blocks`` cover it without a gap."""
+    """The text from one heading to the next. ``blocks`` cover it without gaps."""
 
     heading: tuple[str, ...]
     blocks: tuple[Block, ...]
     bare: bool = False
-    """Whether it is a heading with nothing below."""
+    """Whether it is a heading with no text below."""
 
 
 class HeadingPath:
@@ -47,7 +47,7 @@ class HeadingPath:
         return tuple(heading for _, heading in self._open)
 
     def enter(self, level: int, text: str) -> tuple[str, ...]:
-        """Close what is as deep as ``level`` or deeper, open this one, give the path."""
+        """Close the headings of this level and deeper, open this one, and return the path."""
         self._open = [entry for entry in self._open if entry[0] < level]
         if text:
             self._open.append((level, text))
@@ -55,7 +55,7 @@ class HeadingPath:
 
 
 def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks: list[Block]) -> list[Section]:
-    """Cut the blocks at the starts of the sections; close the gaps between blocks; join bare headings on."""
+    """Cut the blocks at the starts of sections, close the gaps between blocks, join bare headings to the next."""
     ends = [start for start, _ in starts[1:]] + [len(text)]
     if not blocks or blocks[0].start:
         blocks = [Block(0, len(text)), *blocks]
@@ -64,7 +64,7 @@ def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks
         for block, following in pairwise([*blocks, None])
         if block is not None
     ]
-    found: list[tuple[tuple[str, ...], list[Block], bool]] = []  # lists grow: ten thousand bare headings are one
+    found: list[tuple[tuple[str, ...], list[Block], bool]] = []  # lists: ten thousand bare headings are one
     position = 0
     for number, ((start, heading), end) in enumerate(zip(starts, ends, strict=True)):
         inside = []
@@ -88,7 +88,7 @@ def sealed_sections(text: str, starts: list[tuple[int, tuple[str, ...]]], blocks
 
 
 def line_offsets(text: str) -> list[int]:
-    """Where each line begins, and at last where the text ends."""
+    """Return the offset of each line, and last the end of the text."""
     offsets = list(accumulate((len(line) + 1 for line in text.split("\n")), initial=0))
     offsets[-1] = len(text)
     return offsets

@@ -1,4 +1,4 @@
-"""What charts and SmartArt of Office documents say: the names and values that they are drawn from."""
+"""The text of charts and SmartArt in Office documents: the names and values that they are drawn from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_POINTS = 2000
 
 
 def chart_table(root: Any) -> tuple[str, list[list[str]]]:
-    """Return the title of a chart and its values as rows, the first of them with the names of the series.
+    """Return the title of a chart and its values as rows; the first row names the series.
 
     A chart without values has no rows.
     """
@@ -44,7 +44,7 @@ def _texts(element: Any) -> list[str]:
 
 
 def _points(element: Any) -> dict[int, str]:
-    """Number of a point -> its value; of labels in levels, the innermost one."""
+    """Return point number -> value; of nested labels, the innermost one."""
     if element is None:
         return {}
     level = element.find(f".//{_C}lvl")

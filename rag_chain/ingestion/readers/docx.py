@@ -47,13 +47,13 @@ class _Parts:
 
 
 def read_docx(data: bytes) -> Reading:
-    """The text of each section, a line a paragraph or table row; then notes, comments, page headers and footers.
+    """Return the text of each section, one line per paragraph or table row; then notes, comments, headers and footers.
 
     ``start_line`` counts these lines from 1. Content controls, text boxes, equations and tracked insertions are read;
-    hidden text and tracked deletions are not. A cell that spans rows stands in each of them.
+    hidden text and tracked deletions are not. A cell that spans rows is repeated in each of them.
 
     Raises:
-        DocumentLoadError: the document is encrypted, or no DOCX.
+        DocumentLoadError: the document is encrypted, or not a DOCX.
     """
     package = Package(data, "DOCX")
     main = next((path for kind, path in package.relations("").values() if kind == "officeDocument"), "")
@@ -101,7 +101,7 @@ def _write(writer: SectionWriter, lines: Iterator[_Line], *, with_headings: bool
 
 
 def _write_margins(writer: SectionWriter, package: Package, related: dict[str, tuple[str, str]], parts: _Parts) -> None:
-    """Headers and footers of pages, each text once; not those that number pages alone."""
+    """Write headers and footers of pages, each text once; not those that only number the pages."""
     texts: dict[str, None] = {}
     for kind, path in sorted(related.values()):
         if kind in ("header", "footer") and path in package.names:
@@ -163,7 +163,7 @@ def _drawings(paragraph: Any, parts: _Parts) -> Iterator[_Line]:
 
 
 def _flat(parent: Any, parts: _Parts) -> str:
-    """What stands below ``parent`` on one line: a cell, with the tables that it holds, or a comment."""
+    """Return the text below ``parent`` on one line: of a cell, with the tables in it, or of a comment."""
     texts = (line.text if line.cells is None else ", ".join(filter(None, line.cells)) for line in _lines(parent, parts))
     return " ".join(" ".join(text.split()) for text in texts if text.strip())
 

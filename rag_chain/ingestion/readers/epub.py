@@ -1,4 +1,4 @@
-"""EPUB: the pages of a book, each as HTML is read."""
+"""EPUB: the pages of a book, each read as HTML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_epub(data: bytes) -> Reading:
     The table of contents is left out.
 
     Raises:
-        DocumentLoadError: the book is protected, or no EPUB.
+        DocumentLoadError: the book is protected, or not an EPUB.
     """
     package = Package(data, "EPUB")
     if _ENCRYPTION in package.names and not any(mark in package.read(_ENCRYPTION) for mark in _OF_FONTS):

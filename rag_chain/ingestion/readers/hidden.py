@@ -1,4 +1,4 @@
-"""Elements of a page that no reader sees: by their attributes, and by the page's own style sheets."""
+"""Elements of a page that are hidden by their attributes or by the page's own style sheets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HIDING = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|text-decoration(?:-line)?\s*:[^;]*line-through",
     re.IGNORECASE,
 )
-# Layouts of mails set it around elements with sizes of their own.
+# Not a sign of hidden text: mail layouts set it around elements with sizes of their own.
 _NO_SIZE = re.compile(r"font-size\s*:\s*0(?:\.0*)?(?:px|pt|em|rem|%)?\s*(?:[;!]|\Z)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _AT_RULE = re.compile(r"@[^{};]*(?:;|\{(?:[^{}]*\{[^{}]*\})*[^{}]*\})")
@@ -21,7 +21,7 @@ _MOST_STYLES = 500_000
 class Styles:
     """The classes and ids that a page's style sheets hide.
 
-    A page with scripts may show what they hide, a tab, for example: its style sheets are not followed.
+    Scripts may show what style sheets hide, such as a tab. So the style sheets of a page with scripts are ignored.
 
     Args:
         root: the page.
@@ -35,7 +35,7 @@ class Styles:
             return
         for sheet in sheets:
             plain = _AT_RULE.sub("", _COMMENT.sub("", sheet[:_MOST_STYLES]))
-            plain = plain[: plain.rfind("}") + 1]  # what is behind would be tried from each place on
+            plain = plain[: plain.rfind("}") + 1]  # the rest would be tried from every position: quadratic time
             for selectors, rule in _RULE.findall(plain):
                 for selector in selectors.split(","):
                     simple = _SIMPLE.match(selector)

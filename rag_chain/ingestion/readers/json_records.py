@@ -1,4 +1,4 @@
-"""JSON: one Document a record, each value beside the path of its key."""
+"""JSON: one Document per record, each value with the path of its key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag_chain.ingestion.encodings import clean, decode
 from rag_chain.ingestion.readers.records import bad_lines
 from rag_chain.ingestion.reading import PARAGRAPHS, RECORD, Reading
 
-# A string, or what JSON does not know and its dialects do: strings in single quotes, comments, a comma before a closing
+# A string, or syntax that only JSON's dialects have: strings in single quotes, comments, a comma before a closing
 # bracket, names without quotes, other numbers.
 _DIALECT = re.compile(
     r"""(?P<string>"(?:[^"\\\n]|\\.)*")|'(?P<single>(?:[^'\\\n]|\\.)*)'|(?P<comment>//[^\n]*|/\*.*?\*/)"""
@@ -30,17 +30,17 @@ _COLON = re.compile(r"\s*:\s*")
 
 
 class _Object(tuple[tuple[str, Any], ...]):
-    """A JSON object as its pairs, in order: a key that comes twice keeps both values."""
+    """A JSON object as its pairs, in order: a duplicate key keeps both values."""
 
     __slots__ = ()
 
 
 def read_json(data: bytes) -> Reading:
-    """One Document an item of the outer list (``row``, from 1) or a key of the outer object (``heading``).
+    """Return one Document per item of the outer list (``row``, from 1) or per key of the outer object (``heading``).
 
-    A flat object is one record, row 1. Nested values stand a line each as ``path.to[0].key: value``. Numbers stand as
-    they are written. Comments, trailing commas and names without quotes are allowed; of several values,
-    each is a record. What stands before the place where a file is cut off or broken is read.
+    A flat object is one record, row 1. Each nested value is a line ``path.to[0].key: value``. Numbers stay as they are
+    written. Comments, trailing commas and names without quotes are allowed. If the file holds several values, each is a
+    record. A file that is cut off or broken is read up to that position.
     """
     text = decode(data)
     omissions = []
@@ -70,7 +70,7 @@ def _documents(value: Any) -> list[Document]:
 
 
 def _values(text: str) -> Reading:
-    """The values of a text that holds several, one after the other, each with its lines."""
+    """Return the values of a text that holds several, one after the other, each with its lines."""
     documents: list[Document] = []
     position = _SPACE.match(text).end()  # type: ignore[union-attr]
     line = 1 + text.count("\n", 0, position)
@@ -88,7 +88,7 @@ def _values(text: str) -> Reading:
 
 
 def _beginning(text: str, position: int, depth: int) -> tuple[Any, int, bool]:
-    """What is whole of a value that is cut off or broken somewhere; where it ends; whether all of it is whole."""
+    """Return the complete part of a value that may be cut off or broken, its end, and whether it is complete."""
     try:
         value, end = _DECODER.raw_decode(text, position)
         is_whole = end < len(text) or text[position : position + 1] not in "-0123456789"  # digits may be missing
@@ -120,7 +120,7 @@ def _beginning(text: str, position: int, depth: int) -> tuple[Any, int, bool]:
 
 
 def read_jsonl(data: bytes) -> Reading:
-    """One Document a line, as ``read_json`` writes an item; ``start_line`` and ``end_line`` are the line's.
+    """Return one Document per line, written as an item of ``read_json``, with its ``start_line`` and ``end_line``.
 
     Raises:
         DocumentLoadError: no line is valid.
@@ -129,7 +129,7 @@ def read_jsonl(data: bytes) -> Reading:
     reading = _json_lines(text)
     if reading.omissions:
         with suppress(DocumentLoadError):
-            whole = read_json(data)  # one value in many lines
+            whole = read_json(data)  # one value on many lines
             if not whole.omissions:
                 return whole
         if not reading.documents:
@@ -167,7 +167,7 @@ def _parsed(text: str) -> Any:
 
 
 def _strict(found: re.Match[str]) -> str:
-    """A token of a dialect as JSON has it, in as many lines."""
+    """Return a token of a dialect in strict JSON, on the same number of lines."""
     match found.lastgroup:
         case "string":
             return found.group()

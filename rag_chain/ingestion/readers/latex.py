@@ -1,4 +1,4 @@
-"""LaTeX: one Document a section, with common commands as they print."""
+"""LaTeX: one Document per section, with common commands replaced by the text that they print."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _DEEPEST_NESTING = 4
 
 
 def read_latex(data: bytes) -> Reading:
-    """The sections of a LaTeX text; the preamble and comments are left out, common commands are what they print."""
+    """Return the sections of a LaTeX text without preamble and comments; common commands become what they print."""
     text = decode(data)
     title = _TEX_TITLE.search(text)
     name = _tex_text(_argument(text, title.end())) if title else ""
@@ -77,7 +77,7 @@ def read_latex(data: bytes) -> Reading:
 
     text = _TEX_VERB.sub(kept_words, _without_hidden(_TEX_VERBATIM.sub(kept, text)))
     text = _TEX_COMMENT.sub(r"\1", text)
-    for _ in range(_DEEPEST_NESTING):  # the argument of a command may go over lines
+    for _ in range(_DEEPEST_NESTING):  # arguments may nest and span lines
         text, count = _TEX_STYLED.subn(r"\1", text)
         text, notes = _TEX_NOTE.subn(r" (\1)", text)
         if not count + notes:
@@ -101,12 +101,12 @@ def read_latex(data: bytes) -> Reading:
 
 
 def _restored(block: str, line_ends: str) -> str:
-    """What was put aside, in place of its mark and as many line ends as it has."""
+    """Return the verbatim block that a placeholder and its line ends stand for."""
     return block + line_ends[block.count("\n") :]
 
 
 def _without_hidden(text: str) -> str:
-    """``text`` without what it comments out; one that never ends would be looked for from each place on."""
+    """Remove what the text comments out; an unclosed comment would be searched from every position."""
     if "\\end{comment}" not in text and "\\fi" not in text:
         return text
     return _TEX_HIDDEN.sub(_line_ends, text)
@@ -117,7 +117,7 @@ def _line_ends(found: re.Match[str]) -> str:
 
 
 def _add_tex_tables(lines: list[str], found: Found) -> None:
-    """The rows of tables, with bars between their cells; the first one names the columns."""
+    """Write the rows of tables with bars between their cells; the first row names the columns."""
     start = None
     for number, line in enumerate(lines):
         if start is None and _TEX_ROWS.search(line):
@@ -134,7 +134,7 @@ def _add_tex_tables(lines: list[str], found: Found) -> None:
 
 
 def _argument(text: str, start: int) -> str:
-    """What stands up to the brace that closes the one before ``start``."""
+    """Return the text up to the brace that closes the one before ``start``."""
     depth = 1
     for position in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0

@@ -1,4 +1,4 @@
-"""Office files before 2007: what kreuzberg reads of them."""
+"""Office files before 2007, read by kreuzberg."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RULE = re.compile(r"^-{5}$\n*", re.MULTILINE)
 
 
 def read_doc(data: bytes) -> Reading:
-    """The text of a Word 97-2003 document, a line a paragraph; headings are not known."""
+    """Return the text of a Word 97-2003 document, one line per paragraph; headings are not known."""
     return _reading(*extract(data, "application/msword"))
 
 
 def read_ppt(data: bytes) -> Reading:
-    """The text of a PowerPoint 97-2003 presentation with its notes; ``slide`` counts from 1."""
+    """Return the text of a PowerPoint 97-2003 presentation with its notes; ``slide`` counts from 1."""
     result = _result(data, "application/vnd.ms-powerpoint")
     text, title = _text_of(result)
     writer = SectionWriter(counts_lines=False)
@@ -36,7 +36,7 @@ def read_ppt(data: bytes) -> Reading:
             writer.line(line)
             said += line.split()
     if not said or sorted(said) != sorted(_RULE.sub("", text).split()):
-        return _reading(text, title)  # something stands on no slide
+        return _reading(text, title)  # some text is on no slide
     return Reading(writer.documents(title))
 
 
@@ -62,7 +62,7 @@ def _text_of(result: Any) -> tuple[str, str]:
 
 
 def _result(data: bytes, media_type: str) -> Any:
-    # Its types do not know disable_ocr.
+    # kreuzberg's type stubs lack disable_ocr.
     config = kreuzberg.ExtractionConfig(  # type: ignore[call-arg]
         use_cache=False,
         enable_quality_processing=False,
@@ -75,7 +75,7 @@ def _result(data: bytes, media_type: str) -> Any:
     except kreuzberg.KreuzbergError as error:
         if "encrypt" in str(error).lower() or "password" in str(error).lower():
             raise DocumentLoadError("the document is encrypted: save it without a password") from error
-        raise DocumentLoadError(f"damaged, or not the kind of file that its name says: {_short(error)}") from error
+        raise DocumentLoadError(f"damaged, or not the kind of file that its name shows: {_short(error)}") from error
 
 
 def _short(error: Exception) -> str:

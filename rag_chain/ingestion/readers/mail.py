@@ -1,4 +1,4 @@
-"""Mail: one Document a message or attachment, with its sender, date and subject."""
+"""Mail: one Document per message or attachment, with sender, date and subject."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "appl
 
 
 def read_mail(data: bytes) -> Reading:
-    """The text of a message below its subject, sender, receivers and date; then the attachments that can be read.
+    """Return the text of a message below its subject, sender, receivers and date; then the attachments.
 
-    Metadata: ``from``, ``date`` (ISO 8601), ``subject`` and, of an attachment, ``attachment``, its file name. Of a
-    text that is sent as plain text and HTML, the plain one is read.
+    Metadata: ``from``, ``date`` (ISO 8601), ``subject`` and, of an attachment, ``attachment``, its file name. If the
+    text is sent both as plain text and as HTML, the plain text is read.
 
     Raises:
-        DocumentLoadError: it is no message.
+        DocumentLoadError: it is not a message.
     """
     data = data.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     if envelope := _FROM_LINE.match(data):
@@ -55,10 +55,10 @@ def read_mail(data: bytes) -> Reading:
 
 
 def read_mailbox(data: bytes) -> Reading:
-    """The messages of an mbox file as ``read_mail`` reads one, with ``message``, its number from 1.
+    """Return the messages of an mbox file as ``read_mail`` does, with ``message``, the number from 1.
 
     Raises:
-        DocumentLoadError: it is no mailbox.
+        DocumentLoadError: it is not a mailbox.
     """
     starts = [
         found.span()
@@ -78,7 +78,7 @@ def read_mailbox(data: bytes) -> Reading:
 
 
 def read_web_archive(data: bytes) -> Reading:
-    """The page of an MHTML file, as ``read_html`` reads it; its subject is the title."""
+    """Return the page of an MHTML file as ``read_html`` does; its subject is the title."""
     message = _parsed(data.lstrip(b"\r\n"))
     pages = [part for part in message.walk() if part.get_content_type() in ("text/html", "application/xhtml+xml")]
     if not pages:
@@ -98,7 +98,7 @@ def read_web_archive(data: bytes) -> Reading:
 
 def _parsed(data: bytes) -> EmailMessage:
     head, blank, body = data.partition(b"\r\n\r\n" if b"\r\n" in data[:1000] else b"\n\n")
-    if not head.isascii():  # against the rules, in the charset of the sender
+    if not head.isascii():  # not allowed, but sent: headers in the sender's charset
         with suppress(DocumentLoadError):
             data = decode(head).encode() + blank + body
     message = BytesParser(policy=policy.default.clone(utf8=True)).parsebytes(data)
@@ -139,7 +139,7 @@ def _reading(message: EmailMessage, position: dict[str, Any], depth: int) -> Rea
 
 
 def _attachments(message: EmailMessage, body: Any) -> Iterator[EmailMessage]:
-    """The parts of the message that are neither its text nor another form of it."""
+    """Yield the parts of the message that are neither its text nor an alternative form of it."""
     alternatives: set[int] = set()
     for part in message.walk():
         if part.get_content_type() == "multipart/alternative":
@@ -170,7 +170,7 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
         if kind == "message/rfc822":
             inner = part.get_payload(0) if part.is_multipart() else None
             found = _reading(inner, {}, depth + 1) if isinstance(inner, EmailMessage) else Reading([])
-        elif part.get_content_maintype() == "message":  # what a server says of a message: blocks of fields
+        elif part.get_content_maintype() == "message":  # a delivery report: blocks of fields
             text = "\n\n".join(map(str, part.get_payload())) if part.is_multipart() else _text(part, reading.omissions)
             found = Reading([Document(page_content=clean(text).strip(), metadata={})] if text.strip() else [])
         elif kind in ("text/plain", "text/html") and not name:
@@ -197,7 +197,7 @@ def _read_attachment(part: EmailMessage, known: dict[str, Any], depth: int, read
 
 
 def name_by_type(name: str, kind: str) -> str:
-    """The name of an attachment, with the ending of its type if it has none that is known."""
+    """Return the name of an attachment, with the suffix of its type if its own is missing or unknown."""
     from rag_chain.ingestion import kinds
 
     if kinds.is_known(name) or kinds.suffix_of(name) in kinds.OTHER_SUFFIXES:
@@ -207,7 +207,7 @@ def name_by_type(name: str, kind: str) -> str:
 
 
 def _drop_lines(document: Document) -> None:
-    """Lines of a decoded part are not lines of the file."""
+    """Remove line numbers: lines of a decoded part are not lines of the file."""
     for name in (LINES, "start_line", "end_line"):
         document.metadata.pop(name, None)
 
@@ -215,7 +215,7 @@ def _drop_lines(document: Document) -> None:
 def _field(message: Message, name: str) -> str:
     try:
         return " ".join(clean(str(message.get(name) or "")).split())
-    except (ValueError, IndexError, AttributeError, TypeError, LookupError):  # the parser of a malformed field
+    except (ValueError, IndexError, AttributeError, TypeError, LookupError):  # the parser on malformed fields
         return ""
 
 
@@ -242,7 +242,7 @@ def _text(part: Message, omissions: list[str]) -> str:
 
 
 def _unfolded(text: str, part: Message) -> str:
-    """The paragraphs of a text whose lines were folded for sending, in one line each (RFC 3676)."""
+    """Join the lines of each paragraph that were folded for sending (RFC 3676)."""
     if str(part.get_param("format", "")).lower() != "flowed":
         return text
     joint = "" if str(part.get_param("delsp", "")).lower() == "yes" else " "
@@ -260,7 +260,7 @@ def _unfolded(text: str, part: Message) -> str:
 
 
 def _html_bytes(part: Message) -> bytes:
-    """The page as UTF-8: the charset of the mail wins over the one that the page declares."""
+    """Return the page as UTF-8: the charset of the mail part takes precedence over the one that the page declares."""
     content = part.get_payload(decode=True)
     content = content if isinstance(content, bytes) else b""
     charset = codec_of(part.get_content_charset(""))

@@ -1,4 +1,4 @@
-"""AsciiDoc and Org: one Document a section, whose lines are the file's."""
+"""AsciiDoc and Org: one Document per section, with the line numbers of the file."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Found:
     headings: list[tuple[int, int, str]] = field(default_factory=list)
     """Line, level and text."""
     tables: list[tuple[int, int, int]] = field(default_factory=list)
-    """First line, line behind the header, line behind the table."""
+    """First line, line after the header, line after the table."""
 
 
 def read_asciidoc(data: bytes) -> Reading:
-    """The sections of an AsciiDoc text; comments, attributes and anchors are left out."""
+    """Return the sections of an AsciiDoc text; comments, attributes and anchors are left out."""
     found = Found(decode(data).split("\n"))
     fence = ""
     table = -1
@@ -60,7 +60,7 @@ def read_asciidoc(data: bytes) -> Reading:
         if heading and table < 0:
             level, text = len(heading.group(1)), heading.group(2)
             if level == 1 and not found.title and not found.headings:
-                found.title = text  # of the document: it is above all sections
+                found.title = text  # the document's title: above all sections
             else:
                 found.headings.append((number, level, text))
             found.lines[number] = text
@@ -74,7 +74,7 @@ def read_asciidoc(data: bytes) -> Reading:
 
 
 def _adoc_header_end(lines: list[str], table: int) -> int:
-    """The line behind the names of the columns: the first row, where a blank line or an option says so."""
+    """Return the line after the header: the first row is one if a blank line follows it or an option says so."""
     first = table + 1
     options = lines[table - 1] if table else ""
     marked = "header" in options or (first + 1 < len(lines) and not lines[first + 1].strip())
@@ -82,7 +82,7 @@ def _adoc_header_end(lines: list[str], table: int) -> int:
 
 
 def read_org(data: bytes) -> Reading:
-    """The sections of an Org text; comments, drawers, keywords and tags are left out."""
+    """Return the sections of an Org text; comments, drawers, keywords and tags are left out."""
     found = Found(decode(data).split("\n"))
     block = ""
     in_drawer = False
@@ -125,7 +125,7 @@ def _add_org_tables(found: Found) -> None:
 
 
 def reading_of(found: Found) -> Reading:
-    """A Document a section; a heading with nothing below it goes with the next."""
+    """Return one Document per section; a heading with nothing below it joins the next section."""
     path = HeadingPath()
     documents: list[Document] = []
     starts = [(0, ()), *((line, path.enter(level, text)) for line, level, text in found.headings)]

@@ -1,4 +1,4 @@
-"""Jupyter notebooks: one Document a cell, counted from 1, with the text of its outputs."""
+"""Jupyter notebooks: one Document per cell, counted from 1, with the text of its outputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BARE_REPR = re.compile(r"\A<[^\n]*>\Z")
 
 
 def read_notebook(data: bytes) -> Reading:
-    """The cells with something in them, in order; ``heading`` is the path that the Markdown cells open.
+    """Return the cells that are not empty, in order; ``heading`` is the path of the headings in the Markdown cells.
 
-    Of the outputs, streams and results are read as text, but neither errors nor reprs like ``<Figure>``.
+    Streams and results among the outputs are read as text; errors and reprs like ``<Figure>`` are not.
 
     Raises:
-        DocumentLoadError: it is no notebook.
+        DocumentLoadError: it is not a notebook.
     """
     try:
         notebook = json.loads(decode(data))
@@ -73,7 +73,7 @@ def _text_of(output: dict[str, Any]) -> str:
 
 
 def _shown(data: dict[str, Any]) -> str:
-    """What a result says: its plain text, or another form of it where that is a mere name."""
+    """Return the text of a result: its plain text, or another form if that is only a repr."""
     plain = _joined(data.get("text/plain", "")).strip("\n")
     if plain and not _BARE_REPR.match(plain):
         return plain
@@ -89,5 +89,5 @@ def _shown(data: dict[str, Any]) -> str:
 
 
 def _joined(source: Any) -> str:
-    """Return a text, which nbformat keeps as one string or as a list of lines, as one string."""
+    """Return a text as one string; nbformat stores it as a string or as a list of lines."""
     return "".join(map(str, source)) if isinstance(source, list) else str(source)

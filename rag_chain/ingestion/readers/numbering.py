@@ -1,4 +1,4 @@
-"""The numbers that Word puts before paragraphs of a list: they are counted, not stored."""
+"""The numbers that Word shows before list paragraphs: the file does not store them, they are counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BULLET = "- "
 
 
 class Numbering:
-    """The lists of a document, counted as its paragraphs come.
+    """The lists of a document, counted paragraph by paragraph.
 
     Args:
         root: the part ``numbering.xml``; None: the document has no lists.
@@ -40,7 +40,7 @@ class Numbering:
                     int(start) if start.isdigit() else 1,
                 )
             self._levels[element.get(f"{_W}abstractNumId", "")] = levels
-        # A list that is defined by a style says only the style's name.
+        # A list that is defined by a style only holds the style's name.
         styled = {_value(element, "styleLink", ""): element.get(f"{_W}abstractNumId", "")
                   for element in root.iter(f"{_W}abstractNum")}  # fmt: skip
         for element in root.iter(f"{_W}abstractNum"):
@@ -55,7 +55,7 @@ class Numbering:
                     self._restarts.setdefault(number, {})[int(override.get(f"{_W}ilvl", "0"))] = int(start)
 
     def label(self, number: str, level: int) -> str:
-        """What stands before the next paragraph of a list, with a blank behind it; empty: nothing does."""
+        """Return the label of the next paragraph of a list, with a space after it; empty: no label."""
         levels = self._levels.get(self._list_of.get(number, ""), {})
         if level not in levels:
             return ""
@@ -64,7 +64,7 @@ class Numbering:
             return _BULLET
         if kind == "none":
             return ""
-        counts = self._counts[self._list_of[number]]  # lists of one definition go on counting
+        counts = self._counts[self._list_of[number]]  # lists of one definition continue the count
         restart = self._restarts.get(number, {}).pop(level, None)
         if restart is not None:
             counts[level] = restart - 1
@@ -87,7 +87,7 @@ def _value(element: Any, name: str, default: str) -> str:
 
 
 def formatted(number: int, form: str) -> str:
-    """A number as a list shows it: ``lowerLetter``, ``upperRoman`` and so on, as Word names the forms."""
+    """Format a number; ``form`` is Word's name of the format: ``lowerLetter``, ``upperRoman`` and so on."""
     if form in ("lowerLetter", "upperLetter") and number > 0:
         letter = chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1)
         return letter if form == "lowerLetter" else letter.upper()

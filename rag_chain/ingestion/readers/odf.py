@@ -1,4 +1,4 @@
-"""OpenDocument texts and presentations: one Document a section, or a slide."""
+"""OpenDocument texts and presentations: one Document per section or slide."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _MOST_REPEATED = 1000
 
 
 def read_odt(data: bytes) -> Reading:
-    """The sections of an OpenDocument text, a line a paragraph or table row; then notes and comments.
+    """Return the sections of an OpenDocument text, one line per paragraph or table row; then notes and comments.
 
     ``start_line`` counts these lines from 1. Tracked deletions and hidden sections are left out; page headers and
     footers are not read.
 
     Raises:
-        DocumentLoadError: the document is encrypted, or no ODT.
+        DocumentLoadError: the document is encrypted, or not an ODT.
     """
     package = _package(data, "ODT")
     content = _content(package)
@@ -51,10 +51,10 @@ def read_odt(data: bytes) -> Reading:
 
 
 def read_odp(data: bytes) -> Reading:
-    """The titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is the slide's title.
+    """Return titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is its title.
 
     Raises:
-        DocumentLoadError: the presentation is encrypted, or no ODP.
+        DocumentLoadError: the presentation is encrypted, or not an ODP.
     """
     package = _package(data, "ODP")
     content = _content(package)
@@ -96,7 +96,7 @@ class _Notes:
         self.texts: list[str] = []
         self.styles = styles
         self.counts: dict[str, int] = {}
-        """How many items the lists have had, by their id: a later list may go on counting."""
+        """Number of items of each list so far, by its id: a later list may continue the count."""
 
 
 def _package(data: bytes, kind: str) -> Package | FlatPackage:
@@ -109,7 +109,7 @@ def _package(data: bytes, kind: str) -> Package | FlatPackage:
 
 
 class FlatPackage:
-    """A document that is one file of XML: what would be parts of an archive are elements of it."""
+    """A document in one XML file: the parts of the archive are elements of it."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self._root = parse_xml(data, kind)
@@ -117,7 +117,7 @@ class FlatPackage:
         self.omissions: list[str] = []
 
     def xml(self, name: str) -> Any:
-        """The whole document, whichever part is named."""
+        """Return the whole document, whichever part is named."""
         return self._root
 
 
@@ -141,7 +141,7 @@ def _title(package: Package | FlatPackage) -> str:
 
 
 def _write_blocks(writer: SectionWriter, parent: Any, notes: _Notes, item: str = "") -> None:
-    """The paragraphs, headings, lists and tables below ``parent``; the first paragraph of a list item has a mark."""
+    """Write the paragraphs, headings, lists and tables below ``parent``; ``item`` is put before the first paragraph."""
     for element in parent:
         tag = element.tag
         if tag in _UNSEEN or not isinstance(tag, str) or notes.styles.is_hidden(element):
@@ -172,7 +172,7 @@ def _write_blocks(writer: SectionWriter, parent: Any, notes: _Notes, item: str =
 def _write_list(
     writer: SectionWriter, element: Any, notes: _Notes, style: str = "", outer: tuple[int, ...] = ()
 ) -> None:
-    """A list and those in it; the first paragraph of an item has its mark: ``- ``, or a number."""
+    """Write a list and the lists in it; the first paragraph of an item has its mark: ``- ``, or a number."""
     style = element.get(f"{_TEXT}style-name") or style
     count = 0
     if element.get(f"{_TEXT}continue-numbering") == "true":
@@ -195,7 +195,7 @@ def _write_list(
 
 
 def _write_table(writer: SectionWriter, table: Any, notes: _Notes) -> None:
-    """The rows of a table, each cell in its column; one that spans rows stands in each of them."""
+    """Write the rows of a table, each cell in its column; a cell that spans rows is repeated in each of them."""
     spans: dict[int, tuple[int, str]] = {}
     starts = True
     for row in table.iter(f"{_TABLE}table-row"):
@@ -236,7 +236,7 @@ def _comment(element: Any) -> str:
 
 
 def _text(paragraph: Any, notes: _Notes) -> str:
-    """The text of a paragraph, with its blanks, tabs and line ends; its notes and comments are put aside."""
+    """Return the text of a paragraph with its spaces, tabs and line ends; notes and comments are collected."""
     return "".join(_pieces(paragraph, notes))
 
 

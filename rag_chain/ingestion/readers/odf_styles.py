@@ -1,4 +1,4 @@
-"""What the styles of an OpenDocument text say: which text is hidden, and how lists are numbered."""
+"""The styles of an OpenDocument text: which text is hidden, and how lists are numbered."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Styles:
         return element.get(f"{_TEXT}style-name") in self._hidden
 
     def mark(self, list_style: str, counts: list[int]) -> str:
-        """What stands before an item of a list.
+        """Return the mark before an item of a list.
 
         Args:
             list_style: name of the list's style.
-            counts: the item's number in its list, and before it those of the items that the list is in.
+            counts: the numbers of the enclosing items, outermost first, then the item's own.
         """
         depth = len(counts)
         level = self._levels.get(list_style, {}).get(depth)

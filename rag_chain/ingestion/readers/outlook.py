@@ -1,4 +1,4 @@
-"""Outlook messages: the text of the message, then its attachments, each as its kind is read."""
+"""Outlook messages: the text of the message, then its attachments, each read by its kind."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MOST_NESTED = 5
 
 
 def read_msg(data: bytes) -> Reading:
-    """The text of an Outlook message below its subject, sender and receivers, which are metadata too; attachments.
+    """Return the text of an Outlook message below its subject, sender and receivers; then the attachments.
 
-    Of an attachment, the metadata has ``attachment``, its file name. Pictures are left out.
+    Subject and sender are metadata too; an attachment has ``attachment``, its file name. Pictures are left out.
 
     Raises:
-        DocumentLoadError: it is no message.
+        DocumentLoadError: it is not a message.
     """
     text, title = extract(data, "application/vnd.ms-outlook")
     known: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def _attached(content: bytes, name: str, kind: str) -> Reading:
 
 
 def _message(file: Any, place: list[str], depth: int) -> Reading:
-    """A message that is attached to another one."""
+    """Return a message that is attached to another one."""
     subject, sender = _value(file, place, _SUBJECT), _value(file, place, _ADDRESS) or _value(file, place, _SENDER)
     body = _value(file, place, _BODY)
     if not body.strip() and (page := _stream(file, place, _HTML)):
@@ -103,7 +103,7 @@ def _message(file: Any, place: list[str], depth: int) -> Reading:
 
 
 def _value(file: Any, place: list[str], number: str) -> str:
-    """A property of a message or attachment that is text."""
+    """Return a text property of a message or attachment."""
     if wide := _stream(file, place, number + _WIDE):
         return clean(wide.decode("utf-16-le", "replace")).strip("\0 \n")
     return clean(_stream(file, place, number + _NARROW).decode("cp1252", "replace")).strip("\0 \n")

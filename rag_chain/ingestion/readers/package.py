@@ -1,4 +1,4 @@
-"""Office and e-book files are ZIP archives of XML: opened without trusting them."""
+"""Open Office and e-book files, which are ZIP archives of XML, as untrusted input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag_chain.ingestion.readers.salvage import rebuilt, salvage
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXPANDED_LIMIT = 300_000_000
 _PART_LIMIT = 100_000_000
-# Deflate packs zeros a thousandfold; real documents of some size, thirtyfold.
+# Deflate compresses zeros 1000:1, but real documents of some size at most about 30:1.
 _HARMLESS = 1_000_000
 _HIGHEST_RATIO = 120
 _STRICT = "http://purl.oclc.org/ooxml/"
@@ -36,7 +36,7 @@ class Package:
         kind: what it should be, for messages: ``"DOCX"``.
 
     Raises:
-        DocumentLoadError: it is no archive, is encrypted or expands without measure.
+        DocumentLoadError: it is not an archive, is encrypted, or expands too much.
     """
 
     def __init__(self, data: bytes, kind: str) -> None:
@@ -44,7 +44,7 @@ class Package:
             raise DocumentLoadError("the document is encrypted: save it without a password")
         self._kind = kind
         self.omissions: list[str] = []
-        """What is missing because the archive is cut off."""
+        """The parts that are missing because the archive is cut off."""
         try:
             archive = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, NotImplementedError) as error:
@@ -61,7 +61,7 @@ class Package:
         """The bytes of a part.
 
         Raises:
-            DocumentLoadError: it is damaged, encrypted or not there.
+            DocumentLoadError: it is damaged, encrypted or missing.
         """
         try:
             return self._archive.read(name)
@@ -75,15 +75,15 @@ class Package:
             raise DocumentLoadError(f"not a valid {self._kind} file: its part {name} is damaged") from error
 
     def xml(self, name: str) -> Any:
-        """The root element of a part; namespaces of Strict Open XML are those of the transitional one.
+        """Return the root element of a part; Strict Open XML namespaces are replaced by the transitional ones.
 
         Raises:
-            DocumentLoadError: as ``read``, or it is no XML.
+            DocumentLoadError: as ``read``, or it is not XML.
         """
         return parse_xml(self.read(name), self._kind)
 
     def relations(self, part: str) -> dict[str, tuple[str, str]]:
-        """Id -> (last word of the type, path of the target) of what an Open XML part refers to inside the package."""
+        """Return the relations of an Open XML part inside the package: id -> (last word of the type, target's path)."""
         folder, _, name = part.rpartition("/")
         path = f"{folder}/_rels/{name}.rels".lstrip("/")
         if path not in self.names:
@@ -98,7 +98,7 @@ class Package:
 
 
 def check_expansion(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that expands without measure.
+    """Refuse an archive that expands too much (a ZIP bomb).
 
     Raises:
         DocumentLoadError: it does.
@@ -108,23 +108,22 @@ def check_expansion(archive: zipfile.ZipFile) -> None:
         bomb = entry.file_size > _HARMLESS and entry.file_size > _HIGHEST_RATIO * max(1, entry.compress_size)
         if bomb or entry.file_size > _PART_LIMIT:
             raise DocumentLoadError(
-                "it expands without measure: "
-                f"{entry.filename} from {entry.compress_size:,} to {entry.file_size:,} bytes"
+                f"it expands too much: {entry.filename} from {entry.compress_size:,} to {entry.file_size:,} bytes"
             )
     if sum(entry.file_size for entry in entries) > _EXPANDED_LIMIT:
         raise DocumentLoadError(f"it expands to more than {_EXPANDED_LIMIT // 1_000_000} MB")
 
 
 def parse_xml(data: bytes, kind: str = "XML", *, recover: bool = False) -> Any:
-    """The root element; entities that the document itself defines are expanded, nothing is loaded from elsewhere.
+    """Return the root element; only entities that the document itself defines are expanded, nothing is loaded.
 
     Args:
         data: the file.
         kind: what it should be, for messages.
-        recover: whether to take what can be read of a document that is cut off.
+        recover: whether to read what is left of a document that is cut off.
 
     Raises:
-        DocumentLoadError: it is no XML.
+        DocumentLoadError: it is not XML.
     """
     if _STRICT.encode() in data:
         for strict, transitional in _TRANSITIONAL.items():
@@ -132,7 +131,7 @@ def parse_xml(data: bytes, kind: str = "XML", *, recover: bool = False) -> Any:
     try:
         root = _parsed(data, "internal", recover=recover)
     except etree.XMLSyntaxError as error:
-        try:  # an entity that stands elsewhere, or one that expands without measure: without its text
+        try:  # an external entity, or one that expands too much: parse without its text
             if b"<!ENTITY" not in data:
                 raise
             root = _parsed(data, False, recover=recover)

@@ -1,4 +1,4 @@
-"""HTML and XHTML: one Document a section, from one heading to the next."""
+"""HTML and XHTML: one Document per section, from one heading to the next."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _CONTENTS_TAGS = {"aside", "div", "dl", "ol", "section", "table", "ul"}
 _DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")
-# libxml2 keeps no higher number of a line.
+# libxml2 stores no line number above this.
 _LAST_KNOWN_LINE = 65535
 _MOST_SPANNED = 1000
 
 
 def read_html(data: bytes) -> Reading:
-    """The visible text of each section, laid out in lines; ``heading`` is the path of its headings.
+    """Return the visible text of each section, laid out in lines; ``heading`` is the path of its headings.
 
-    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, definitions stand indented
-    below their terms, ``pre`` stands as it is, between fences if it is marked as code. ``start_line`` and ``end_line``
-    are the section's in the file. Scripts, styles, SVG, deleted and hidden elements have no visible text. Menus and
+    Table rows are lines with `` | `` between the cells, list items begin with ``- ``, definitions are indented below
+    their terms, ``pre`` is unchanged, between fences if it is marked as code. ``start_line`` and ``end_line`` are the
+    section's lines in the file. Scripts, styles, SVG, deleted and hidden elements have no visible text. Menus and
     tables of contents are left out, unless there is nothing else.
     """
     source = decode(data)
@@ -155,7 +155,7 @@ def _is_menu(tag: str, element: Any) -> bool:
 
 
 def _is_code(element: Any) -> bool:
-    """Whether a ``pre`` is marked as code: by its class or that of what it is in, or as ``<pre><code>``."""
+    """Whether a ``pre`` is marked as code: by its class, by the class of its parent, or as ``<pre><code>``."""
     parent = element.getparent()
     around = [] if parent is None else _classes(parent)
     names = [*_classes(element), *around]
@@ -178,11 +178,11 @@ def _number(element: Any, name: str) -> int:
 
 def _parsed(text: str) -> Any:
     text = _XML_DECLARATION.sub(lambda found: "\n" * found.group().count("\n"), text)
-    # Entities that a file defines are not expanded in text, but they are in attributes: without the limits, that
-    # takes forever.
+    # libxml2 expands a file's own entities in attributes, though not in text: without its limits that may take
+    # forever.
     huge = "<!ENTITY" not in text
     if "http://www.w3.org/1999/xhtml" in text[:2048]:
-        # As XML, <script/> and <div/> are closed; as HTML they would hold all that follows.
+        # In XML, <script/> and <div/> are closed; parsed as HTML they would contain everything that follows.
         named = _NAMED_ENTITY.sub(lambda match: html5.get(match.group(1), match.group()), text)
         try:
             return etree.fromstring(
@@ -193,7 +193,7 @@ def _parsed(text: str) -> Any:
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True)
     root = etree.fromstring(text.encode(), parser)
     if any("depth" in error.message for error in parser.error_log.filter_from_fatals()):
-        raise DocumentLoadError("its elements are nested too deep")  # the parser has dropped them
+        raise DocumentLoadError("its elements are nested too deep")  # the parser drops deeper elements
     return root
 
 

@@ -16,9 +16,9 @@ _ITEM = "- "
 _INDENT = "  "
 _DEEPEST = 3
 _FENCE = "```"
-"""What code stands between, as in Markdown."""
+"""Before and after code, as in Markdown."""
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0) if code != 0x85}
-"""Browsers read ``&#150;`` as Windows-1252, in which many pages of old are written."""
+"""Browsers read ``&#150;`` as Windows-1252, the charset of many old pages."""
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ class PageWriter:
         """The heading element that is open."""
         self._verbatim = 0  # how many ``pre`` elements are open
         self._definitions = 0  # how many ``dd`` elements are open
-        self._at_definition = False  # whether the one that is open has no text so far
-        self._code: int | None = None  # the line of the opening fence; -1: its block has no text so far
+        self._at_definition = False  # whether the open ``dd`` has no text so far
+        self._code: int | None = None  # line of the opening fence; -1: the block has no text so far
         self._path = HeadingPath()
         self._start_line = 1
         self._lines: list[str] = []
@@ -58,12 +58,12 @@ class PageWriter:
         self._run: list[str] = []
         self._run_place: list[int] = []
         self._gap = False
-        self._bare_lines = 0  # lines of the section up to its heading's: no more means that it has no text
+        self._bare_lines = 0  # lines up to the section's heading; if there are no more, it has no text
         self._tables: list[_Table] = []
         self._closed: list[list[int]] = []
 
     def write(self, text: str, line: int) -> int:
-        """Text that begins in this line of the file; the line in which it ends."""
+        """Write text that begins on this line of the file; return the line on which it ends."""
         end = line + text.count("\n")
         if not text.isascii():
             text = text.translate(_WINDOWS)
@@ -76,19 +76,19 @@ class PageWriter:
         return end
 
     def ends_with_digit(self) -> bool:
-        """Whether the line ends with a digit: what is raised behind it is a power, or the mark of a note."""
+        """Whether the line ends with a digit: a superscript after it is a power, or the mark of a note."""
         return bool(self._run) and self._run[-1][-1:].isdigit()
 
     def is_at_item(self) -> bool:
-        """Whether the line holds the mark of a list item alone: ``<li><p>`` is one line."""
+        """Whether the line holds only the mark of a list item: ``<li><p>`` is one line."""
         return "".join(self._run).strip() == _ITEM.strip()
 
     def open_item(self, line: int) -> None:
-        """A list item begins."""
+        """Begin a list item."""
         self.write(_ITEM, line)
 
     def open_heading(self, tag: str, line: int) -> None:
-        """A heading begins, and a section with it, unless the one before has a heading alone so far."""
+        """Begin a heading, and a section with it, unless the current section has no text yet."""
         self._end_run(gap=True)
         if not 0 < len(self._lines) == self._bare_lines:
             self.end_section(line - 1)
@@ -96,7 +96,7 @@ class PageWriter:
         self.in_heading = tag
 
     def close_heading(self, level: int) -> None:
-        """The heading ends."""
+        """End the heading."""
         heading = clean(self._end_run(gap=True))
         self._path.enter(level, heading)
         self.title = self.title or (heading if level == 1 else "")
@@ -104,13 +104,13 @@ class PageWriter:
         self.in_heading = ""
 
     def open_verbatim(self, *, is_code: bool) -> None:
-        """A ``pre`` begins."""
+        """Begin a ``pre``."""
         self._verbatim += 1
         if is_code and self._verbatim == 1 and not self.in_heading and not any(t.in_cell for t in self._tables):
             self._code = -1
 
     def close_verbatim(self) -> None:
-        """The ``pre`` ends; what it holds has ended before."""
+        """End the ``pre``; the elements in it are closed already."""
         self._verbatim -= 1
         if self._verbatim or self._code is None:
             return
@@ -121,30 +121,30 @@ class PageWriter:
         self._code = None
 
     def open_definition(self) -> None:
-        """The text of a term begins; it stands indented right below the term."""
+        """Begin the definition of a term; it is indented directly below the term."""
         self._definitions += 1
         self._at_definition = True
 
     def close_definition(self) -> None:
-        """The text of a term ends."""
+        """End the definition."""
         self._definitions = max(0, self._definitions - 1)
         self._at_definition = False
 
     def open_table(self) -> None:
-        """A table begins."""
+        """Begin a table."""
         for table in self._tables:
             table.holds_tables = True
         self._tables.append(_Table(len(self._lines)))
 
     def open_row(self) -> None:
-        """A row begins."""
+        """Begin a row."""
         if self._tables:
             table = self._tables[-1]
             table.column = table.names = 0
             table.cells = []
 
     def open_cell(self, rows: int, columns: int, *, is_name: bool) -> None:
-        """A cell begins, which spans so many rows and columns."""
+        """Begin a cell that spans so many rows and columns."""
         if not self._tables:
             return
         table = self._tables[-1]
@@ -155,7 +155,7 @@ class PageWriter:
         table.names += is_name
 
     def close_cell(self) -> None:
-        """The cell ends."""
+        """End the cell."""
         if not self._tables or not self._tables[-1].in_cell:
             return
         table = self._tables[-1]
@@ -170,7 +170,7 @@ class PageWriter:
         table.in_cell = False
 
     def close_row(self) -> None:
-        """The row ends, with what reaches into it from above."""
+        """End the row, including the cells that span into it from above."""
         if not self._tables:
             return
         table = self._tables[-1]
@@ -184,14 +184,14 @@ class PageWriter:
             table.header_end = len(self._lines)
 
     def close_table(self) -> None:
-        """The table ends."""
+        """End the table."""
         if self._tables:
             table = self._tables.pop()
             if table.header_end is not None and not table.holds_tables and table.first_line < table.header_end:
                 self._closed.append([table.first_line, table.header_end, len(self._lines)])
 
     def end_line(self, *, gap: bool = False, always: bool = False) -> None:
-        """A block begins or ends. In a heading and in a cell, whose row is a line, this is a space."""
+        """End the line, as a block begins or ends. In a heading and in a table cell this is a space."""
         in_cell = bool(self._tables) and self._tables[-1].in_cell
         if self.in_heading or (in_cell and not always):
             self._run.append(" ")
@@ -199,7 +199,7 @@ class PageWriter:
             self._end_run(gap=gap)
 
     def end_section(self, last_line: int) -> None:
-        """What is written so far is a section, which ends in this line of the file."""
+        """Make a section of what is written so far; it ends on this line of the file."""
         self._end_run()
         lines = [clean(line) for line in self._lines]
         if any(line.strip() for line in lines):
@@ -218,7 +218,7 @@ class PageWriter:
             self.documents.append(Document(page_content="\n".join(lines), metadata=metadata))
         self._lines, self._places, self._closed, self._gap, self._bare_lines = [], [], [], False, 0
         self._code = None if self._code is None else -1
-        for table in self._tables:  # a heading within a table: what is behind has lost its header
+        for table in self._tables:  # a heading within a table: the rows after it have no header any more
             table.first_line, table.header_end = 0, None
 
     def _fill(self, table: _Table) -> None:
@@ -230,7 +230,7 @@ class PageWriter:
             table.column += 1
 
     def _end_run(self, *, gap: bool = False, is_row: bool = False) -> str:
-        """What the line holds; ``gap``: a blank line stands between it and what comes next."""
+        """End and return the line; ``gap``: a blank line separates it from the next."""
         text = "".join(self._run)
         verbatim = self._verbatim > 0 and not is_row
         if is_row:

@@ -1,4 +1,4 @@
-"""PDF: one Document a page, or a section of it that the outline names."""
+"""PDF: one Document per page, or per section of a page that the outline names."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from rag_chain.ingestion.readers.pdf_tables import Cell, Header, read_rows, with
 from rag_chain.ingestion.readers.running_heads import without_running_heads
 from rag_chain.ingestion.reading import TABLES, Reading, listed
 
-# Typesetters' joined letters, which no one types into a question.
+# Ligatures of typesetters, which no one types into a question.
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _SOFT_HYPHEN = "\x02"
-"""PDFium's mark of a hyphen that ends a line within a word. It joins the two lines."""
+"""PDFium replaces a hyphen at a line's end by this mark and joins the two lines."""
 _JOINT = "\ue0ff"
-"""Stands for it until the whole document is known."""
+"""Replaces the soft hyphen until the words of the whole document are known."""
 _CUT_WORD = re.compile(r"([^\W\d_]{2,})-\n([^\W\d_A-Z]{2,})")
 _CUT = re.compile(rf"([^\W\d_]+){_JOINT}([^\W\d_]+)")
 _COMPOUND = re.compile(r"\b[^\W\d_]+-[^\W\d_]+\b")
 _FEWEST_LINES = 4
-"""Of a page that may hold a table."""
+"""Lines of a page that may hold a table, at least."""
 _FEW_WORDS = 40
-"""Letters of a page that say no more than its number."""
+"""A page with fewer letters holds little more than its number."""
 _MOST_OF_A_PAGE = 0.5
 _NO_CHARACTER = re.compile("[\ufffe\uffff\x00-\x08\x0b\x0e-\x1f]")
 _UNMAPPED = re.compile("[\ufffd\ue000-\uf8ff]")
@@ -41,7 +41,7 @@ _LEAST_LEGIBLE = 0.5
 _MOST_TEXT = 20_000_000
 _SAME_DISTANCE = 0.05
 _SYNTHETIC_GAP = 0.35
-"""Of the font's size: a gap that is narrower is no blank, even where PDFium puts one."""
+"""Share of the font's size: a narrower gap is not a space, even where PDFium puts one."""
 _UNTITLED = {"untitled", "(unspecified)", "unspecified", "(anonymous)"}
 
 
@@ -55,10 +55,10 @@ _MOST_EXPANDED = 40_000_000
 
 
 def _check_expansion(data: bytes) -> None:
-    """Refuse a PDF of which a stream, pictures aside, expands without measure: PDFium would expand it.
+    """Refuse a PDF with a stream, pictures excepted, that expands too much: PDFium would expand it.
 
     Raises:
-        DocumentLoadError: one does.
+        DocumentLoadError: a stream does.
     """
     for found in _STREAM.finditer(data):
         dictionary = data[max(0, found.start() - _DICTIONARY_BYTES) : found.start()]
@@ -75,15 +75,15 @@ def _check_expansion(data: bytes) -> None:
                 size += len(expander.decompress(rest, _SAMPLE * _SUSPICIOUS_RATIO))
                 rest = expander.unconsumed_tail
             if size >= _MOST_EXPANDED:
-                raise DocumentLoadError("it expands without measure: a page of more than 40 MB")
+                raise DocumentLoadError("it expands too much: a page of more than 40 MB")
 
 
 def read_pdf(data: bytes) -> Reading:
-    """The text of each page that has some, with its annotations and the values of its form.
+    """Return the text of each page that has some, with its annotations and the values of its form.
 
-    Metadata: ``page`` from 1; ``page_label`` where the document numbers its pages otherwise; ``heading``, the path in
-    the outline. Words that are hyphenated at a line's end are joined. A line that most pages begin or end with stays
-    on the first of them.
+    Metadata: ``page`` from 1; ``page_label`` where the document numbers its pages differently; ``heading``, the path
+    in the outline. Words that are hyphenated at a line's end are joined. A line that most pages begin or end with is
+    kept only on the first of them.
 
     Raises:
         DocumentLoadError: the PDF needs a password, or has no text (a scan).
@@ -142,8 +142,8 @@ class _Bad:
             (self.broken, "damaged", "damaged"),
             (self.illegible, "its text has no letters (a font without a mapping)",
              "their text has no letters (a font without a mapping)"),
-            (self.drawn, "a picture with few words beside it (a scan?)",
-             "pictures with few words beside them (scans?)"),
+            (self.drawn, "a picture with few words next to it (a scan?)",
+             "pictures with few words next to them (scans?)"),
         )  # fmt: skip
         return [
             f"{listed(pages, 'page', 'pages')}: {one if len(pages) == 1 else many}"
@@ -153,7 +153,7 @@ class _Bad:
 
     def reason_for_nothing(self) -> str:
         if self.illegible:
-            return "its text has no letters: its fonts say nothing of the characters that they draw"
+            return "its text has no letters: its fonts do not map glyphs to characters"
         if self.broken and not self.pictures:
             return "the PDF is damaged: no page can be read"
         if self.pictures:
@@ -184,7 +184,7 @@ def _opened(data: bytes) -> Iterator[pypdfium2.PdfDocument]:
 def _page(
     document: pypdfium2.PdfDocument, number: int, bad: _Bad, rows: list[dict[str, list[Cell]]]
 ) -> tuple[str, list[str]]:
-    """The text of a page and its annotations, each a line; ``rows`` gets its lines of several cells."""
+    """Return the text of a page and its annotations, one per line; add its lines of several cells to ``rows``."""
     rows.append({})
     try:
         page = document[number]
@@ -212,7 +212,7 @@ def _page(
 
 
 def _is_drawn(page: pypdfium2.PdfPage) -> bool:
-    """Whether a picture takes most of the page."""
+    """Whether a picture covers most of the page."""
     width, height = page.get_size()
     for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
         with suppress(pypdfium2.PdfiumError):
@@ -234,11 +234,11 @@ def _text(page: pypdfium2.PdfTextPage) -> str:
 
 
 _GENERATED_WORDS = re.compile(r"\b[A-Z]{2,} [A-Z]{1,3}\b")
-"""Letters set at one distance: where PDFium may take the gap behind a narrow one for a blank."""
+"""Letters set at equal distances: PDFium may take the gap after a narrow one for a space."""
 
 
 def _without_gaps(page: pypdfium2.PdfTextPage, count: int, text: str) -> str:
-    """``text`` without the blanks that PDFium has put into gaps that are narrower than a blank."""
+    """Remove the spaces that PDFium put into gaps that are narrower than a space."""
     found = []
     for index in range(count):
         code = raw.FPDFText_GetUnicode(page, index)
@@ -253,9 +253,9 @@ def _without_gaps(page: pypdfium2.PdfTextPage, count: int, text: str) -> str:
 
 
 def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int) -> bool:
-    """Whether the capitals around the gap stand at one distance, start to start.
+    """Whether the capitals around the gap are at equal distances, start to start.
 
-    In running text, letters of one width stand so too: ``out the`` would be one word.
+    Capitals only: in running text, letters of one width are at equal distances too, and ``out the`` would be joined.
     """
     places = [place for place in (index - 2, index - 1, index + 1, index + 2) if 0 <= place < page.count_chars()]
     letters = [place for place in places if chr(raw.FPDFText_GetUnicode(page, place)).isupper()]
@@ -267,7 +267,7 @@ def _is_spaced_out(page: pypdfium2.PdfTextPage, index: int) -> bool:
 
 
 def _with_hyphens(texts: list[str]) -> list[str]:
-    """Words that a line's end has cut, in one piece; with their hyphen, if they have it elsewhere in the document."""
+    """Join words that are cut at a line's end; keep the hyphen if the document writes them so elsewhere."""
     if not any(_JOINT in text for text in texts):
         return texts
     compounds = {word.lower() for text in texts for word in _COMPOUND.findall(text)}
@@ -280,7 +280,7 @@ def _with_hyphens(texts: list[str]) -> list[str]:
 
 
 def _is_legible(text: str) -> bool:
-    """Whether most characters are known, not glyphs that the font has no Unicode for."""
+    """Whether most characters are known, not glyphs that the font does not map to Unicode."""
     solid = "".join(text.split())
     if not solid:
         return True
@@ -297,7 +297,7 @@ def _label(document: pypdfium2.PdfDocument, number: int) -> str:
 
 
 def _outline(document: pypdfium2.PdfDocument) -> dict[int, list[tuple[int, str]]]:
-    """Page from 0 -> level and title of the entries that lead to it."""
+    """Return page from 0 -> level and title of the entries that lead to it."""
     found: dict[int, list[tuple[int, str]]] = {}
     try:
         for entry in document.get_toc(max_depth=8):
@@ -312,7 +312,7 @@ def _outline(document: pypdfium2.PdfDocument) -> dict[int, list[tuple[int, str]]
 
 
 def _sections(text: str, entries: list[tuple[int, str]], path: HeadingPath) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The text of a page, cut where the titles of its outline's entries stand as lines of their own."""
+    """Cut the text of a page at the lines that are titles of its outline entries."""
     lines = text.split("\n")
     plain = ["".join(line.lower().split()) for line in lines]
     start = 0

@@ -1,4 +1,4 @@
-"""What a PDF holds beside the text of its pages: notes, the values of forms, attached files."""
+"""Parts of a PDF other than the text of its pages: notes, the values of forms, attached files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTES = (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_HIGHLIGHT
 
 
 def read_attachments(document: pypdfium2.PdfDocument) -> Reading:
-    """The files that are attached to a PDF, each as its kind is read."""
+    """Return the files that are attached to a PDF, each read by its kind."""
     from rag_chain.ingestion import loaders
 
     reading = Reading([])
@@ -40,7 +40,7 @@ def read_attachments(document: pypdfium2.PdfDocument) -> Reading:
 
 
 def read_annotations(page: pypdfium2.PdfPage, form: Any) -> list[str]:
-    """What readers have written onto the page, and the values of its form."""
+    """Return the notes that readers wrote on the page, and the values of its form."""
     found = []
     for index in range(raw.FPDFPage_GetAnnotCount(page)):
         annotation = raw.FPDFPage_GetAnnot(page, index)
@@ -62,7 +62,7 @@ def read_annotations(page: pypdfium2.PdfPage, form: Any) -> list[str]:
 
 
 def _field(annotation: Any, form: Any) -> tuple[str, str]:
-    """The name and the value of a field of a form; a button that is not chosen has no value."""
+    """Return the name and the value of a form field; a button that is not selected has no value."""
     if not form:
         return _string(annotation, b"T"), _string(annotation, b"V")
     kind = raw.FPDFAnnot_GetFormFieldType(form, annotation)
@@ -82,7 +82,7 @@ def _string(annotation: Any, key: bytes) -> str:
 
 
 def _wide(read: Callable[[Any, int], int]) -> str:
-    """A string of PDFium's, which writes UTF-16 into a buffer and gives its length in bytes."""
+    """Return a string from PDFium, which writes UTF-16 into a buffer and returns its length in bytes."""
     length = read(None, 0)
     if length <= 2:
         return ""

@@ -1,4 +1,4 @@
-"""Tables of a PDF, by where their cells stand: rows as lines with bars, and the line that names the columns."""
+"""Tables of a PDF, found by the positions of their cells, written as lines with bars below a header line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pypdfium2 import raw
 from rag_chain.ingestion.readers.tables import BAR, is_value, names_columns
 
 _GAP = 0.9
-"""Of the font's size: a gap that is wider stands between two cells."""
+"""Share of the font's size: a wider gap separates two cells."""
 _FEWEST_ROWS = 3
 _MOST_BETWEEN = 2
 _HEADS = 2
-"""Lines at the top and bottom of a page that may be its head and number, within a table that goes on."""
+"""Lines at the top and bottom of a page that may be its head and number, within a table that spans pages."""
 _LONGEST_CELL = 60
 _USUAL_CELL = 30
 _ALIGNED = 4.0
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The names of a table's columns, where they stand, and the line that says them."""
+    """The names of a table's columns, and their positions."""
 
     cells: tuple[Cell, ...]
 
@@ -46,7 +46,7 @@ class Header:
         return BAR.join(cell.text for cell in self.cells)
 
     def row(self, cells: Sequence[Cell]) -> list[str] | None:
-        """The cells of a row in their columns; None: they stand otherwise."""
+        """Return the cells of a row in their columns; None: they are not below the columns."""
         found = [""] * len(self.cells)
         for cell in cells:
             column = next((n for n, name in enumerate(self.cells) if _is_below(cell, name)), None)
@@ -57,7 +57,7 @@ class Header:
 
 
 def read_rows(page: pypdfium2.PdfTextPage) -> dict[str, list[Cell]]:
-    """Return the lines of a page that have more than one cell, by their text without blanks."""
+    """Return the lines of a page that have more than one cell, by their text without spaces."""
     count = page.count_chars()
     if count > _MOST_CHARACTERS:
         return {}
@@ -99,7 +99,7 @@ def read_rows(page: pypdfium2.PdfTextPage) -> dict[str, list[Cell]]:
 
 
 def key_of(line: str) -> str:
-    """A line as it is looked up: without its blanks."""
+    """Return the key under which a line is looked up: its text without spaces."""
     return "".join(line.split())
 
 
@@ -111,10 +111,10 @@ def with_tables(
     Args:
         text: a page, or a section of it.
         rows: of the page, see ``read_rows``.
-        open_table: the table with which the text before ended: it may go on here, and its names are put before it.
+        open_table: the table at the end of the text before; if it continues here, its header is repeated.
 
     Returns:
-        The text; its tables as ``rag_chain.ingestion.reading.TABLES`` has them; the table that is open at its end.
+        The text; its tables in the form of ``rag_chain.ingestion.reading.TABLES``; the table that is open at its end.
     """
     if not rows:
         return text, [], None
@@ -151,9 +151,9 @@ def with_tables(
 
 
 def _body(lines: list[str], start: int, rows: dict[str, list[Cell]], header: Header) -> list[str]:
-    """The rows of a table from a line on, with bars."""
+    """Return the rows of a table from a line on, with bars."""
     found: list[str] = []
-    between: list[str] = []  # a cell may go on in a line of its own
+    between: list[str] = []  # a cell may continue on a line of its own
     for line in lines[start:]:
         cells = rows.get(key_of(line))
         row = None if cells is None else header.row(cells)
@@ -173,7 +173,7 @@ def _may_name(cells: Sequence[Cell]) -> bool:
 
 
 def _is_table(names: Sequence[Cell], body: list[str]) -> bool:
-    """Whether lines that stand in columns are a table, not text in columns: short cells, and numbers among them."""
+    """Whether lines in columns are a table, not text set in columns: short cells, with numbers among them."""
     rows = [row for row in body if BAR in row]
     cells = [cell for row in rows for cell in row.split(BAR) if cell]
     if len(rows) < _FEWEST_ROWS or not cells or max(map(len, cells)) > _LONGEST_CELL:
@@ -184,7 +184,7 @@ def _is_table(names: Sequence[Cell], body: list[str]) -> bool:
 
 
 def _is_below(cell: Cell, name: Cell) -> bool:
-    """Whether a cell stands in the column of a name: left, right or centred."""
+    """Whether a cell is in the column of a name: aligned left, right or centred."""
     return (
         abs(cell.left - name.left) <= _ALIGNED
         or abs(cell.right - name.right) <= _ALIGNED

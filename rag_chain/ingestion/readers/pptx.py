@@ -1,4 +1,4 @@
-"""PPTX: one Document a slide, from 1, with its notes."""
+"""PPTX: one Document per slide, with its notes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MARGINS = {"sldNum", "dt", "ftr", "hdr"}
 
 
 def read_pptx(data: bytes) -> Reading:
-    """The titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is the slide's title.
+    """Return titles, texts, tables and notes of each slide; ``slide`` counts from 1, ``heading`` is its title.
 
     Charts are read as tables of their values. Hidden slides are left out, pictures are not read.
 
     Raises:
-        DocumentLoadError: the presentation is encrypted, or no PPTX.
+        DocumentLoadError: the presentation is encrypted, or not a PPTX.
     """
     package = Package(data, "PPTX")
     main = next((path for kind, path in package.relations("").values() if kind == "officeDocument"),
@@ -70,7 +70,7 @@ def read_pptx(data: bytes) -> Reading:
 
 
 def _shapes(parent: Any) -> Iterator[Any]:
-    """The shapes and frames of a slide, those of groups among them, titles first."""
+    """Yield the shapes and frames of a slide, including those in groups, titles first."""
     found = [
         element
         for element in parent.iter(f"{_P}sp", f"{_P}graphicFrame")

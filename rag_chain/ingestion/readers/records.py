@@ -1,4 +1,4 @@
-"""Tables and JSON: one Document a record, each value beside the name of its column or the path of its key."""
+"""CSV and other tables: one Document per row, each value with the name of its column."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SNIFFED_ROWS = 50
 _DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[\d.,\s%€$£]*\d[\d.,\s%€$£]*\Z")
-csv.field_size_limit(sys.maxsize)  # a size limit of its own is this package's
+csv.field_size_limit(sys.maxsize)  # this package has its own limits
 
 
 def read_csv(data: bytes) -> Reading:
-    """One Document a row, ``column: value`` a line; ``row`` counts from 1 below the header.
+    """Return one Document per row, with a line ``column: value`` per cell; ``row`` counts from 1 below the header.
 
-    The delimiter is the one that a line ``sep=`` names, else sniffed among comma, semicolon, tab and bar. The header
-    is the first row that is as wide as the table; titles above it make a record of their own, row 0. A table whose
-    first row looks like the others has no header: its columns are numbered.
+    The delimiter is taken from a line ``sep=``, else sniffed among comma, semicolon, tab and bar. The header is the
+    first row that is as wide as the table; titles above it are a record of their own, row 0. A table whose first row
+    looks like the others has no header: its columns are numbered.
     """
     text = decode(data)
     named = _SEPARATOR_LINE.match(text)
@@ -40,12 +40,12 @@ def read_csv(data: bytes) -> Reading:
 
 
 def read_tsv(data: bytes) -> Reading:
-    """As ``read_csv``, with tabs."""
+    """Read as ``read_csv`` does, with tabs as delimiters."""
     return _rows(decode(data), "\t")
 
 
 def table_documents(rows: Iterable[tuple[int, Sequence[str]]], widths: Sequence[int]) -> list[Document]:
-    """A Document a row, with ``row`` as its number is counted from the header.
+    """Return one Document per row; its ``row`` is counted from the header.
 
     Args:
         rows: the number of each row in the file, from 1, and its cells.
@@ -82,7 +82,7 @@ def table_documents(rows: Iterable[tuple[int, Sequence[str]]], widths: Sequence[
 
 
 def _title_rows(widths: Sequence[int]) -> int:
-    """How many rows stand above the header: those that are much narrower than most of the rows."""
+    """Count the rows above the header: those that are much narrower than most rows."""
     usual = Counter(width for width in widths if width > 1).most_common(1)
     if not usual or usual[0][0] < 2:
         return 0
@@ -93,7 +93,7 @@ def _title_rows(widths: Sequence[int]) -> int:
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: not if it holds numbers where all the others do."""
+    """Whether the first row names the columns: not if it has numbers in the same columns as all other rows."""
     if len(rows) < 2 or names_columns(rows[0]):
         return True
     numbers = [bool(_NUMBER.match(cell)) for cell in rows[0]]
@@ -102,15 +102,15 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     alike = [
         all(_NUMBER.match(row[column]) for row in rows[1:] if column < len(row) and row[column])
         for column, is_number in enumerate(numbers)
-        if is_number and len(rows[0][column].strip()) != len("2024")  # years do name columns
+        if is_number and len(rows[0][column].strip()) != len("2024")  # a year may be a column's name
     ]
     return not alike or not all(alike)
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that gives the first rows the same number of columns most often; among equals, the most columns.
+    """Return the delimiter that gives most of the first rows the same number of columns; among equals, most columns.
 
-    Not ``csv.Sniffer``: its patterns take minutes over long quoted texts, and it takes letters for delimiters.
+    Not ``csv.Sniffer``: its patterns take minutes on long quoted texts, and it mistakes letters for delimiters.
     """
     best, winner = (0.0, 0), _DELIMITERS[0]
     for delimiter in _DELIMITERS:
@@ -130,7 +130,7 @@ def _rows(text: str, delimiter: str) -> Reading:
     unclosed = _unclosed_quote(text, delimiter) or _swallowing_quote(text, delimiter)
     if unclosed:
         omissions.append(
-            f"the quote that opens in line {unclosed} is never closed: quotes are read as letters from there"
+            f"the quote that opens in line {unclosed} is never closed: quotes are read as plain characters from there"
         )
     rows = _parsed(text, delimiter, unclosed)
     try:
@@ -159,7 +159,7 @@ def _parsed(text: str, delimiter: str, unclosed: int) -> Iterable[list[str]]:
 
 
 def _unclosed_quote(text: str, delimiter: str) -> int:
-    """The line in which a quoted cell begins that never ends; 0: there is none."""
+    """Return the line on which a quoted cell begins that never ends; 0: there is none."""
     if text.count('"') % 2 == 0:
         return 0
     try:
@@ -178,9 +178,9 @@ def _unclosed_quote(text: str, delimiter: str) -> int:
 
 
 def _swallowing_quote(text: str, delimiter: str) -> int:
-    """The line of a quote that takes whole rows into its cell, because a later one ends it; 0: there is none.
+    """Return the line of a quote that swallows whole rows, because a later quote closes it; 0: there is none.
 
-    Inches, for example: ``"5`` in one row and ``"7`` in another.
+    Such quotes may mean inches: ``"5`` in one row and ``"7`` in another.
     """
     if text.count('"') < 2 or delimiter not in text:
         return 0
@@ -203,5 +203,5 @@ def _swallowing_quote(text: str, delimiter: str) -> int:
 
 
 def bad_lines(numbers: list[int], reason: str) -> str:
-    """What is said of lines that were left out."""
+    """Describe the lines that were left out."""
     return f"{listed(numbers, 'line', 'lines')}: {reason}"

@@ -1,4 +1,4 @@
-"""RTF: one Document a section, from one heading to the next."""
+"""RTF: one Document per section, from one heading to the next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIGNS = {
 }  # fmt: skip
 _ESCAPES = {"~": " ", "-": "", "_": "-", "{": "{", "}": "}", "\\": "\\"}
 _ENDS = {"par", "sect", "page", "column"}
-# What no reader sees: definitions, pictures, instructions of fields, forms of the same for older programs.
+# Destinations without visible text: definitions, pictures, field instructions, alternatives for older programs.
 _UNSEEN = """
     fonttbl colortbl stylesheet info pict objdata objclass objname nonshppict shprslt sp sn sv fldinst bkmkstart bkmkend
     xe tc rxe txe filetbl revtbl listtable listoverridetable pntxta pntxtb ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn
@@ -29,10 +29,10 @@ _UNSEEN = """
 """
 _SKIPPED = frozenset(_UNSEEN.split())
 _READ = {"shpinst", "shptxt", "footnote", "annotation", "atnauthor", "ud", "moMath", "mmath", "do", "dptxbxtext"}
-"""Destinations that are read though they are marked as such that may be skipped."""
+"""Destinations that are read although they are marked as ignorable."""
 _APART = {"footnote", "annotation", "atnauthor", "shptxt", "dptxbxtext", "header", "headerl", "headerr", "headerf",
           "footer", "footerl", "footerr", "footerf", "title"}  # fmt: skip
-"""Destinations whose text stands elsewhere than what is around them."""
+"""Destinations whose text is not part of the surrounding text."""
 _PAGE_NUMBER = re.compile(r"\W*(?:\w+\W+)?\d*\W*")
 _PAGE = _SIGNS["chpgn"]
 _PAGES = {1: "cp1252", 437: "cp437", 850: "cp850", 10000: "mac_roman"}
@@ -40,7 +40,7 @@ _PAGES = {1: "cp1252", 437: "cp437", 850: "cp850", 10000: "mac_roman"}
 
 @dataclass(slots=True)
 class _State:
-    """What a group inherits from the one around it."""
+    """The state that a group inherits from the enclosing group."""
 
     is_skipped: bool = False
     is_hidden: bool = False
@@ -48,7 +48,7 @@ class _State:
     is_raised: bool = False
     is_for_html: bool = False
     fallback: int = 1
-    """Characters behind a Unicode one that say the same to older programs."""
+    """Number of fallback characters after a Unicode character, for older programs."""
     font: int = -1
     buffer: str = ""
     """Name of the destination; empty: the text itself."""
@@ -60,23 +60,22 @@ class _Row:
 
     cells: list[str] = field(default_factory=list)
     merges: list[tuple[bool, bool]] = field(default_factory=list)
-    """Whether each cell goes on with the one on its left, with the one above it."""
+    """For each cell, whether it is merged with the one on its left, and with the one above."""
     merge: tuple[bool, bool] = (False, False)
     is_header: bool = False
 
 
 def read_rtf(data: bytes) -> Reading:
-    """The text of each section, a line a paragraph or table row; then notes, comments, page headers and footers.
+    """Return the text of each section, one line per paragraph or table row; then notes, comments, headers and footers.
 
-    ``start_line`` counts these lines from 1. Hidden and deleted text, pictures and the instructions of fields are left
-    out.
+    ``start_line`` counts these lines from 1. Hidden and deleted text, pictures and field instructions are left out.
 
     Raises:
-        DocumentLoadError: it is no RTF.
+        DocumentLoadError: it is not RTF.
     """
     start = data.find(b"{\\rtf")
     if start < 0:
-        raise DocumentLoadError("not a valid RTF file: it does not begin as one")
+        raise DocumentLoadError("not a valid RTF file: it does not begin with {\\rtf")
     document = _Document(data)
     is_whole = document.run(start)
     return document.reading([] if is_whole else ["the file is cut off: what follows is missing"])
@@ -103,7 +102,7 @@ class _Document:
         self._unread = 0
 
     def run(self, position: int) -> bool:
-        """Read the file from a place on; whether it ends where it should."""
+        """Read the file from a position on; return whether its groups are closed at the end."""
         is_starred = False
         while token := _TOKEN.match(self._data, position):
             position = token.end()
@@ -134,7 +133,7 @@ class _Document:
         return False
 
     def reading(self, omissions: list[str]) -> Reading:
-        """What was read."""
+        """Return the Documents, the title and the omissions."""
         self._flush()
         self._end_paragraph()
         for kind in ("footnote", "annotation"):
@@ -248,7 +247,7 @@ class _Document:
         self._row = _Row(merges=row.merges)
 
     def _end_paragraph(self) -> None:
-        """What was read so far is a paragraph; within a cell or a note, a part of it."""
+        """End a paragraph; within a cell or a note it is a part of that."""
         if self._state.is_skipped or self._state.is_deleted:
             return
         self._flush()
@@ -272,7 +271,7 @@ class _Document:
         return text
 
     def _close(self) -> None:
-        """A group ends, and with it perhaps a destination."""
+        """End a group, and the destination that began with it, if any."""
         self._flush()
         inner = self._state
         self._state = self._stack.pop() if self._stack else _State()
@@ -322,7 +321,7 @@ class _Document:
         texts.append(text)
 
     def _flush(self) -> None:
-        """The bytes so far are text, in the charset of their font."""
+        """Decode the collected bytes in the charset of their font."""
         if self._bytes:
             font = self._state.font if self._state.font >= 0 else self._default_font
             text = self._fonts.decode(bytes(self._bytes), font, self._code_page)

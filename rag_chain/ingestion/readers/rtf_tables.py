@@ -1,4 +1,4 @@
-"""What stands at the beginning of an RTF file: its fonts with their charsets, its styles."""
+"""The tables at the beginning of an RTF file: fonts with their charsets, and styles."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _HEADING = re.compile(rb"heading (\d)", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Fonts:
-    """Number of a font -> its codec, or its name, if it draws symbols."""
+    """Font number -> its codec, or its name if it is a symbol font."""
 
     codecs: dict[int, str] = field(default_factory=dict)
     symbols: dict[int, str] = field(default_factory=dict)
 
     def decode(self, text: bytes, font: int, code_page: str) -> str:
-        """The characters that a font draws for bytes."""
+        """Return the characters that a font draws for bytes."""
         if font in self.symbols:
             return "".join(symbol(self.symbols[font], f"{code:X}") if code > ord(" ") else chr(code) for code in text)
         for codec in (self.codecs.get(font, code_page), code_page, "cp1252"):
@@ -41,7 +41,7 @@ class Fonts:
 
 
 def read_fonts(data: bytes) -> Fonts:
-    """The fonts of a file."""
+    """Return the fonts of a file."""
     fonts = Fonts()
     for number, properties, name in _FONT.findall(_INNER.sub(b"", _group(data, b"{\\fonttbl"))):
         charset = _CHARSET.search(properties)
@@ -54,7 +54,7 @@ def read_fonts(data: bytes) -> Fonts:
 
 
 def read_levels(data: bytes) -> dict[int, int]:
-    """Number of a style of paragraphs -> 0: the title, 1 to 9: a heading."""
+    """Return paragraph style number -> heading level; 0: the title, 1 to 9: a heading."""
     levels = {}
     for number, properties, name in _STYLE.findall(_INNER.sub(b"", _group(data, b"{\\stylesheet"))):
         heading, outline = _HEADING.match(name.strip()), _OUTLINE.search(properties)
@@ -66,7 +66,7 @@ def read_levels(data: bytes) -> dict[int, int]:
 
 
 def _group(data: bytes, opening: bytes) -> bytes:
-    """The group that begins so, or nothing."""
+    """Return the group that begins with ``opening``, or nothing."""
     start = data.find(opening)
     if start < 0:
         return b""

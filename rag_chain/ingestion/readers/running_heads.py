@@ -1,4 +1,4 @@
-"""Running heads: lines that stand at the top or bottom of page after page."""
+"""Running heads: lines that repeat at the top or bottom of most pages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 _FEWEST_PAGES = 3
 _DEPTH = 3
-"""Lines at the top and at the bottom of a page among which a running head is looked for."""
+"""Lines at the top and at the bottom of a page that may be running heads."""
 _SHARE = 0.4
-"""Of the pages: a running head may be missing on some, or differ on left and right ones."""
+"""Of the pages: a running head may be missing on some, or differ between left and right pages."""
 _NUMBER = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W\d_]+")
 _OF_PAGES = {
@@ -20,7 +20,7 @@ _OF_PAGES = {
 
 
 def without_running_heads(pages: Sequence[str]) -> list[str]:
-    """The pages, with each line that most of them begin or end with on the first alone.
+    """Remove running heads from all pages but the first that has them.
 
     ``Page 3 of 12`` and ``Page 4 of 12`` are the same line.
     """
@@ -51,7 +51,7 @@ def _outermost(lines: list[str], passed: set[int], *, is_top: bool) -> int | Non
 
 
 def _shape(line: str) -> str:
-    """The line as it is compared. Numbers count as equal in a page number alone: "Topic 1" and "Topic 2" differ."""
+    """Return the key for comparing a line. Only page numbers count as equal: "Topic 1" and "Topic 2" differ."""
     line = " ".join(line.split())
     words = _WORD.findall(line.lower())
     return _NUMBER.sub("#", line) if all(word in _OF_PAGES for word in words) else line

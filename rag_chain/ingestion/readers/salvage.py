@@ -1,6 +1,6 @@
-"""What is left of a ZIP archive that is cut off.
+"""Read what is left of a ZIP archive that is cut off.
 
-Its directory, which stands at the end, is lost; but each part stands behind a header of its own.
+The directory at its end is lost, but each part has a header of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Remains:
 
     Args:
         parts: their bytes, in the order of the archive.
-        cut: the last one, if it is not whole; empty: it is.
+        cut: name of the last part, if it is incomplete; empty: it is complete.
     """
 
     parts: dict[str, bytes] = field(default_factory=dict)
@@ -36,13 +36,13 @@ class Remains:
 
     @property
     def omission(self) -> str:
-        """What is said of it in the report."""
-        place = f"within {self.cut}" if self.cut else f"behind {next(reversed(self.parts), 'its beginning')}"
+        """The omission for the report."""
+        place = f"within {self.cut}" if self.cut else f"after {next(reversed(self.parts), 'its beginning')}"
         return f"its archive is cut off {place}: what follows is missing"
 
 
 def salvage(data: bytes) -> Remains:
-    """Return the parts that stand before the place where the archive is cut off, or damaged."""
+    """Return the parts before the position where the archive is cut off or damaged."""
     remains = Remains()
     position, expanded = 0, 0
     limit = min(_MOST_EXPANDED, max(_HARMLESS, _HIGHEST_RATIO * len(data)))
@@ -71,7 +71,7 @@ def salvage(data: bytes) -> Remains:
 
 
 def rebuilt(remains: Remains) -> bytes:
-    """Return a whole archive of the parts; the XML of the last one is closed where it is cut off."""
+    """Return a valid archive of the parts; the XML of a part that is cut off is closed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, content in remains.parts.items():
@@ -80,7 +80,7 @@ def rebuilt(remains: Remains) -> bytes:
 
 
 def _inflated(data: bytes, start: int, limit: int) -> tuple[bytes, int, bool]:
-    """The content of a part, where its bytes end, and whether it is whole."""
+    """Return the content of a part, the end of its bytes, and whether it is complete."""
     expander = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces, size, position = [], 0, start
     try:

@@ -1,4 +1,4 @@
-"""A document written down section by section, as the readers of office files come upon its parts."""
+"""Collect lines, headings and table rows into one Document per section, for the readers of office files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rag_chain.ingestion.reading import TABLES
 
 
 class SectionWriter:
-    """Lines, headings and table rows, one Document a section; ``start_line`` counts the lines from 1.
+    """Collects lines, headings and table rows, one Document per section; ``start_line`` counts the lines from 1.
 
     Args:
         position: metadata of every section.
-        counts_lines: False: the file has other places than lines, a slide, for example.
+        counts_lines: whether positions are lines; False: they are something else, such as slides.
     """
 
     def __init__(self, *, counts_lines: bool = True) -> None:
@@ -30,12 +30,12 @@ class SectionWriter:
         self._path = HeadingPath()
         self._heading: tuple[str, ...] = ()
         self._lines: list[str] = []
-        self._tables: list[list[int]] = []  # first line, line behind the header, line behind the table
+        self._tables: list[list[int]] = []  # first line, line after the header, line after the table
         self._number = self._start = 1
         self._is_bare = False
 
     def heading(self, level: int, text: str) -> None:
-        """A heading: 0 is the document's title, 1 to 9 are parts. Headings in a row share a section."""
+        """Add a heading: 0 is the document's title, 1 to 9 are sections. Consecutive headings share a section."""
         text = " ".join(clean(text).split())
         if level == 0:
             self.title = self.title or text
@@ -46,14 +46,14 @@ class SectionWriter:
         self._is_bare = True
 
     def line(self, text: str) -> None:
-        """A paragraph; it may hold line ends."""
+        """Add a paragraph; it may hold line ends."""
         text = clean(text)
         if text.strip():
             self._is_bare = False
         self._add(text)
 
     def row(self, cells: list[str], *, is_header: bool = False, starts_table: bool = False) -> None:
-        """A row of a table."""
+        """Add a row of a table."""
         cells = [" ".join(clean(cell).split()) for cell in cells]
         here = len(self._lines)
         if starts_table or not self._tables or self._tables[-1][2] != here:
@@ -66,12 +66,12 @@ class SectionWriter:
         self._is_bare = False
 
     def end_section(self) -> None:
-        """What comes next stands in a section of its own, below no heading unless one is opened."""
+        """End the section; the next one has no heading unless one is added."""
         self._close()
         self._heading = ()
 
     def documents(self, title: str = "") -> list[Document]:
-        """All sections that hold text."""
+        """Return all sections that hold text."""
         self._close()
         for document in self._documents:
             document.metadata |= {"title": title} if title else {}

@@ -1,4 +1,4 @@
-"""What a spreadsheet says of its cells beside their values: comments, and which numbers are shown as percentages."""
+"""Properties of spreadsheet cells other than values: comments, and which numbers are shown as percentages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Marks:
 
 
 def read_marks(data: bytes) -> dict[str, Marks]:
-    """Return the marks of each sheet of an Excel file since 2007 that has some; of any other file, nothing."""
+    """Return the marks of each sheet of an Excel file since 2007 that has some; for any other file, nothing."""
     if not data.startswith(_ZIP):
         return {}
     try:
@@ -51,16 +51,16 @@ def read_marks(data: bytes) -> dict[str, Marks]:
                     found[sheet.get("name", "")] = marks
         return found
     except (DocumentLoadError, etree.XMLSyntaxError, zipfile.BadZipFile, ValueError):
-        return {}  # the values are read by another library, which may be more patient
+        return {}  # the library that reads the values may tolerate more
 
 
 def as_percent(value: float) -> str:
-    """Return a number as its cell shows it: ``0.15`` is ``15%``."""
+    """Return a number as its cell shows it: ``0.15`` becomes ``15%``."""
     return f"{round(value * 100, 8):.8f}".rstrip("0").rstrip(".") + "%"
 
 
 def _percent_styles(package: Package) -> set[str]:
-    """The numbers of the cell formats that show percentages."""
+    """Return the numbers of the cell formats that show percentages."""
     if "xl/styles.xml" not in package.names:
         return set()
     root = package.xml("xl/styles.xml")
@@ -89,7 +89,7 @@ def _percents(sheet: bytes, styles: set[str]) -> set[str]:
 
 
 def _comments(package: Package, path: str) -> dict[str, str]:
-    """The comments of a sheet; those of newer versions in place of their copies for older ones."""
+    """Return the comments of a sheet; threaded comments replace their legacy copies."""
     found: dict[str, str] = {}
     threads: dict[str, list[str]] = {}
     for kind, target in package.relations(path).values():

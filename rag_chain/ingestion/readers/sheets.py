@@ -1,4 +1,4 @@
-"""Spreadsheets: one Document a row, with its sheet and its cells."""
+"""Spreadsheets: one Document per row, with its sheet and its cells."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _CELL = re.compile(r"([A-Z]{1,3})(\d+)")
 
 
 def read_sheets(data: bytes) -> Reading:
-    """The rows of each visible sheet as ``column: value`` lines.
+    """Return the rows of each visible sheet as ``column: value`` lines.
 
-    Metadata: ``sheet``, ``row`` (from 1 below the header, as in CSV) and ``cells`` with ``end_cells``, as
-    ``B7:D7``. Formulas are their last values, dates are ISO 8601, merged cells stand in each of their rows.
+    Metadata: ``sheet``, ``row`` (from 1 below the header, as in CSV) and ``cells`` with ``end_cells``, such as
+    ``B7:D7``. Formulas are read as their last values, dates as ISO 8601, merged cells are repeated in each of their
+    rows.
 
     Raises:
-        DocumentLoadError: it is encrypted, or no spreadsheet.
+        DocumentLoadError: it is encrypted, or not a spreadsheet.
     """
     omissions: list[str] = []
     if data.startswith(_ZIP):
@@ -105,7 +106,7 @@ def _documents(book: CalamineWorkbook, name: str, key: str, marks: Marks) -> lis
 
 
 def _mark(rows: list[list[str]], values: Sequence[Sequence[Any]], marks: Marks, top: int, left: int) -> dict[str, str]:
-    """Show percentages as such, and each comment behind the value of its cell; return the comments of empty rows."""
+    """Write percentages as such, and comments after the values of their cells; return the comments of empty rows."""
     lonely: dict[str, str] = {}
     filled = [any(row) for row in rows]
     for name in sorted(marks.percents | marks.comments.keys()):
@@ -126,12 +127,12 @@ def _mark(rows: list[list[str]], values: Sequence[Sequence[Any]], marks: Marks, 
 
 
 def _tables(rows: list[tuple[int, list[str]]]) -> list[list[tuple[int, list[str]]]]:
-    """The rows of a sheet, cut where an empty row is followed by another header: names above numbers."""
+    """Split the rows of a sheet where an empty row is followed by another header: names above numbers."""
     starts = [0]
     for place in range(1, len(rows)):
         if rows[place][0] == rows[place - 1][0] + 1:
             continue
-        # A title of one cell may stand above the header.
+        # A title in one cell may be above the header.
         names = place + (sum(map(bool, rows[place][1])) == 1 and place + 1 < len(rows))
         below = rows[names + 1 : names + 1 + _SNIFFED_ROWS]
         numbers = {
@@ -149,7 +150,7 @@ def _tables(rows: list[tuple[int, list[str]]]) -> list[list[tuple[int, list[str]
 
 
 def _number(letters: str) -> int:
-    """The column from 0 of its letters."""
+    """Return the number of a column, from 0, for its letters."""
     number = 0
     for letter in letters:
         number = number * _ALPHABET + ord(letter) - ord("A") + 1
@@ -157,7 +158,7 @@ def _number(letters: str) -> int:
 
 
 def _trimmed(rows: Sequence[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    """The rows without the empty columns on their right."""
+    """Yield the rows without the empty columns on their right."""
     for number, row in rows:
         last = max(column for column, value in enumerate(row) if value)
         yield number, row[: last + 1]
@@ -174,7 +175,7 @@ def _shown(value: Any) -> str:
 
 
 def _column(number: int) -> str:
-    """The letters of a column from 0: A to Z, AA ..."""
+    """Return the letters of a column from 0: A to Z, AA ..."""
     letters = ""
     number += 1
     while number:

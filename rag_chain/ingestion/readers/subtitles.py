@@ -1,4 +1,4 @@
-"""Subtitles: one Document a cue, with the time at which it is shown."""
+"""Subtitles: one Document per cue, with its time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 
 
 def read_subtitles(data: bytes) -> Reading:
-    """The cues of a SubRip, WebVTT, SubViewer or SubStation file; ``start_time`` and ``end_time`` are ``0:00:01``.
+    """Return the cues of a SubRip, WebVTT, SubViewer or SubStation file, with ``start_time`` and ``end_time``.
 
-    Numbers, notes, styles and tags are left out. Cues that follow each other are put together.
+    Times are written ``0:00:01``. Numbers, notes, styles and tags are left out. Consecutive cues are joined in chunks.
 
     Raises:
         DocumentLoadError: it has no cue.
@@ -57,13 +57,13 @@ def read_subtitles(data: bytes) -> Reading:
 
 
 def _ends(lines: list[str], blank: int) -> bool:
-    """Whether the cue ends with this blank line: the next one, with its number, or the end of the file follows."""
+    """Whether the cue ends at this blank line: the next cue, with its number, or the end of the file follows."""
     following = [line for line in lines[blank + 1 : blank + 4] if line.strip()][:2]
     return not following or any(_CUE.match(line) for line in following)
 
 
 def _dialogues(lines: list[str]) -> list[Document]:
-    """The events of a SubStation file: fields between commas, the text last."""
+    """Return the events of a SubStation file: fields separated by commas, the text last."""
     documents, in_events, fields = [], False, _FIELDS
     for number, line in enumerate(lines, 1):
         name, _, values = line.partition(":")

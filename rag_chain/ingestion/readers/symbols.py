@@ -1,8 +1,8 @@
-"""Characters of the fonts Symbol and Wingdings, which Word stores as numbers of their own, in Unicode."""
+"""Unicode characters of the fonts Symbol and Wingdings, which Word stores under private code points."""
 
 from __future__ import annotations
 
-# Adobe's encoding of Symbol. The micro sign stands for mu, as keyboards have it.
+# Adobe's encoding of Symbol. Mu is written as the micro sign, which keyboards have.
 _SYMBOL = dict(
     zip(
         range(0x41, 0x5B), "ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ", strict=True
@@ -27,7 +27,7 @@ _PRIVATE = range(0xF000, 0xF100)
 
 
 def symbol(font: str, code: str) -> str:
-    """The character that a font draws for a code, four hex digits; empty if it is a mere drawing."""
+    """Return the character that a font draws for a code of four hex digits; empty if it is only a drawing."""
     try:
         number = int(code, 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Plain text, Markdown, reStructuredText and source code: one Document, whose lines are the file's."""
+"""Plain text, Markdown, reStructuredText and source code: one Document with the line numbers of the file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rag_chain.ingestion.reading import Reading
 
 
 def read_text(data: bytes) -> Reading:
-    """The decoded text, from line 1 on."""
+    """Return the decoded text, from line 1 on."""
     return _reading(decode(data))
 
 
 def read_markdown(data: bytes) -> Reading:
-    """As ``read_text``, without HTML comments; the title is the front matter's or the first heading of level one."""
+    """Read as ``read_text``, without HTML comments; the title is the front matter's or the first heading of level 1."""
     text = visible_markdown(decode(data))
     return _reading(text, markdown_title(text))
 
 
 def read_mdx(data: bytes) -> Reading:
-    """As ``read_markdown``, without imports, exports and comments of MDX."""
+    """Read as ``read_markdown``, without imports, exports and comments of MDX."""
     text = visible_markdown(decode(data), mdx=True)
     return _reading(text, markdown_title(text))
 
 
 def read_rst(data: bytes) -> Reading:
-    """As ``read_text``, without comments; the title is the first heading."""
+    """Read as ``read_text``, without comments; the title is the first heading."""
     text = visible_rst(decode(data))
     headings = [section.heading for section in rst_sections(text) if section.heading]
     return _reading(text, headings[0][0] if headings else "")

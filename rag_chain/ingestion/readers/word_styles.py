@@ -1,4 +1,4 @@
-"""What the styles of a Word document say of its paragraphs and characters."""
+"""The styles of a Word document: headings, lists and hidden text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OFF = {"0", "false", "off"}
 
 @dataclass(slots=True)
 class Style:
-    """A style, with what it inherits."""
+    """A style, including the properties that it inherits."""
 
     level: int | None = None
     """0: the title, 1 to 9: a heading, None: text."""
@@ -23,7 +23,7 @@ class Style:
 
 
 def read_styles(root: Any) -> dict[str, Style]:
-    """Style id -> what it says, or one of the styles that it is based on."""
+    """Return style id -> style; properties are inherited from the styles that it is based on."""
     if root is None:
         return {}
     elements = {style.get(f"{W}styleId", ""): style for style in root.iter(f"{W}style")}
@@ -48,18 +48,18 @@ def read_styles(root: Any) -> dict[str, Style]:
 
 
 def value_of(element: Any) -> str | None:
-    """The value of a property; None: it is not there, or has none."""
+    """Return the value of a property; None: it is missing, or has no value."""
     return None if element is None else element.get(f"{W}val")
 
 
 def outline_level(properties: Any) -> int | None:
-    """1 to 9: the paragraph is a heading by its outline level."""
+    """Return the outline level, 1 to 9, of a paragraph that is a heading by it; else None."""
     level = None if properties is None else value_of(properties.find(f"{W}outlineLvl"))
     return int(level) + 1 if level and level.isdigit() and int(level) < 9 else None
 
 
 def numbering_of(properties: Any) -> tuple[str, int] | None:
-    """The list of a paragraph, and its level in it."""
+    """Return the list of a paragraph, and its level in it."""
     found = None if properties is None else properties.find(f"{W}numPr")
     if found is None:
         return None
@@ -68,5 +68,5 @@ def numbering_of(properties: Any) -> tuple[str, int] | None:
 
 
 def is_on(element: Any) -> bool:
-    """Whether a switch is there, and not turned off."""
+    """Whether a switch is present and not turned off."""
     return element is not None and (value_of(element) or "1").lower() not in _OFF

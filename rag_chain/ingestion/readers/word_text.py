@@ -1,4 +1,4 @@
-"""What a paragraph of Word says: the text of its runs, as it is shown."""
+"""The text of a Word paragraph, as it is shown."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rag_chain.ingestion.readers.word_styles import Style, W, is_on, value_of
 
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _BOX = f"{W}txbxContent"
-# Word keeps text boxes twice: the second time for old readers. What was deleted under tracking is no text any more.
-# Of ruby, the reading above the characters is left out.
+# Word stores text boxes twice: the second time for old programs. Tracked deletions are not text any more. Of ruby, the
+# pronunciation above the characters is left out.
 UNSEEN = {f"{_MC}Fallback", f"{W}del", f"{W}moveFrom", f"{W}rt", f"{W}pPr", f"{W}rPr"}
 _CHARACTERS = {f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-", f"{W}ptab": "\t"}
 _PRIVATE = re.compile("[\uf020-\uf0ff]")
 
 
 def paragraph_text(paragraph: Any, styles: Mapping[str, Style]) -> str:
-    """The text of a paragraph without its text boxes, hidden text and tracked deletions.
+    """Return the text of a paragraph without text boxes, hidden text and tracked deletions.
 
-    A power of ten reads ``10^6``; a choice of a form is the entry that is chosen.
+    A power of ten becomes ``10^6``; a drop-down list of a form becomes the selected entry.
     """
     pieces: list[str] = []
 
@@ -60,7 +60,7 @@ def paragraph_text(paragraph: Any, styles: Mapping[str, Style]) -> str:
 
 
 def text_boxes(paragraph: Any) -> Iterator[Any]:
-    """The text boxes of a paragraph, outermost ones alone."""
+    """Yield the outermost text boxes of a paragraph."""
     for box in paragraph.iter(_BOX):
         if not any(parent.tag in UNSEEN or parent.tag == _BOX for parent in box.iterancestors()):
             yield box
@@ -84,7 +84,7 @@ def _shown(text: str, properties: Any, before: str) -> str:
 
 
 def _chosen(choices: Any) -> str:
-    """The entry of a list that is chosen, of a form that was made before content controls."""
+    """Return the selected entry of a drop-down list in a legacy form field."""
     entries = [value_of(entry) or "" for entry in choices.findall(f"{W}listEntry")]
     number = value_of(choices.find(f"{W}result")) or "0"
     return entries[int(number)] if number.isdigit() and int(number) < len(entries) else ""

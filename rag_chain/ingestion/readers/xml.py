@@ -1,4 +1,4 @@
-"""XML: the text of its elements, with their names where they are short values."""
+"""XML: the text of its elements; short values with the names of their elements."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MARKUP = re.compile(
 
 
 def read_xml(data: bytes) -> Reading:
-    """A line an element that holds text: ``name: text``, and ``name.attribute: value`` for its attributes.
+    """Return one line per element with text: ``name: text``, and ``name.attribute: value`` for its attributes.
 
-    Text with elements in it (``<p>some <b>bold</b> words</p>``) is one line. ``start_line`` and ``end_line`` are those
+    Text with elements in it (``<p>some <b>bold</b> words</p>``) is one line. ``start_line`` and ``end_line`` are lines
     of the file. Comments and namespaces are left out.
 
     Raises:
-        DocumentLoadError: it is no XML.
+        DocumentLoadError: it is not XML.
     """
     text = decode(data)
     declared = text.lstrip().startswith("<?xml")
@@ -39,7 +39,7 @@ def read_xml(data: bytes) -> Reading:
         root = parse_xml(body.encode("utf-8"))
     except DocumentLoadError as error:
         root = parse_xml(body.encode("utf-8"), recover=True)
-        omissions.append(f"{error.reason}: text may be missing behind it")
+        omissions.append(f"{error.reason}: text after it may be missing")
     if root.tag == _XHTML:
         return read_html(data)
     lines: list[str] = []
@@ -57,7 +57,7 @@ def read_xml(data: bytes) -> Reading:
                 add(f"{name}.{key}: {' '.join(value.split())}", element)
         if (element.text or "").strip() or any((child.tail or "").strip() for child in element):
             content = " ".join("".join(_texts(element)).split())
-            if _MARKUP.search(content):  # feeds hold pages as text
+            if _MARKUP.search(content):  # feeds hold HTML as text
                 content = " ".join(" ".join(d.page_content for d in _page(content)).split())
             if not content:
                 return
@@ -84,7 +84,7 @@ def _texts(element: Any) -> list[str]:
     pieces = [element.text or ""]
     for child in element:
         if isinstance(child.tag, str):
-            # A break, a list or an item of one: what elements with nothing between them hold is not one word.
+            # A break, a list or a list item: the texts of adjacent elements are not one word.
             is_apart = not (len(child) or child.text) or (child.getnext() is not None and not child.tail)
             is_list = len(child) > 0 and not (child.text or "").strip()
             pieces += [" " if is_list else "", *_texts(child), " " if is_apart or is_list else ""]

@@ -1,1 +1,1 @@
-"""Documents of web sites: addresses, sitemaps, robots.txt, and fetching only what changed."""
+"""Web pages as documents: addresses, sitemaps, robots.txt, and conditional fetching."""

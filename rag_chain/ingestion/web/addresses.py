@@ -1,4 +1,4 @@
-"""Addresses of web pages: which text is one, how it is written, and which of them are of one site."""
+"""Addresses of web pages: recognise, normalise and compare them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag_chain.ingestion import kinds
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
-# The ending under which a reader knows a file; text/plain and the like say less than the address itself.
+# Media type -> suffix of its kind. text/plain and the like are less reliable than the address itself.
 _ENDINGS = {kind.media_type: kind.suffixes.split()[0] for kind in reversed(kinds.KINDS) if kind.suffixes} | {
     "application/xhtml+xml": ".html",
     "text/xml": ".xml",
@@ -24,30 +24,30 @@ _VAGUE = frozenset({"", "text/plain", "application/octet-stream", "binary/octet-
 
 
 def is_address(text: object) -> bool:
-    """Whether this names a page of the web, and no file."""
+    """Whether this is the address of a web page, not a file."""
     return isinstance(text, str) and _WEB.match(text) is not None
 
 
 def read_address(text: str, base: str = "") -> str:
-    """Return an address in the one form under which it is stored: host in lower case, no fragment.
+    """Return an address in the normalised form in which it is stored: host in lower case, no fragment.
 
     Args:
         text: absolute, or relative to ``base``.
-        base: the address of the page that has it.
+        base: the address of the page that contains it.
 
     Raises:
-        UsageError: it is no address of the web, or holds a user name or password.
+        UsageError: it is not a web address, or holds a user name or password.
     """
     try:
         parts = urlsplit(urljoin(base, text.strip()))
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"{text} is no address: {error}.") from None
+        raise UsageError(f"{text} is not a web address: {error}.") from None
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise UsageError(f"{text} is no address of the web: write https://host/path.")
+        raise UsageError(f"{text} is not a web address: write https://host/path.")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
-            f"The address of a page on {parts.hostname} holds a user name or password, which would be stored with "
+            f"The address of a page on {parts.hostname} holds a user name or password, which would be stored in "
             "every chunk: remove it."
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -56,7 +56,7 @@ def read_address(text: str, base: str = "") -> str:
 
 
 def is_same_site(address: str, other: str) -> bool:
-    """Whether ``address`` may lead to ``other``: the same host (``www.`` or not) and port, and not from TLS to none."""
+    """Whether ``address`` may lead to ``other``: same host (``www.`` or not) and port, and no step from TLS to none."""
     one, two = urlsplit(address), urlsplit(other)
     return _site(one) == _site(two) and not (one.scheme == "https" and two.scheme == "http")
 
@@ -68,11 +68,11 @@ def root_of(address: str) -> str:
 
 
 def file_name(address: str, media_type: str) -> str:
-    """Return the file name by which the kind of a page is found.
+    """Return the file name that determines the kind of a page.
 
     Args:
         address: of the page.
-        media_type: that the server gave, without parameters; empty: none.
+        media_type: from the server, without parameters; empty: none.
     """
     last = urlsplit(address).path.rstrip("/").rpartition("/")[2] or urlsplit(address).hostname or "page"
     ending = "" if media_type in _VAGUE else _ENDINGS.get(media_type, "")

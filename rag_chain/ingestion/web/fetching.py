@@ -1,4 +1,4 @@
-"""Pages of web sites are fetched: politely, within bounds, and only if they changed."""
+"""Fetch web pages: by the rules of robots.txt, within limits, and only if they changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rag_chain.ingestion.loaders import MEGABYTE
 from rag_chain.ingestion.web.addresses import is_same_site, read_address, root_of
 
 AGENT = "rag_chain"
-"""The name by which robots.txt may address the ingestion."""
+"""The user agent that robots.txt may name."""
 
 _MOST_REDIRECTS = 5
 _MOST_ROBOTS_BYTES = 500_000
@@ -32,10 +32,10 @@ _ENCODED = ("text/", "application/xhtml", "application/xml")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one page may take.
+    """Limits of fetching one page.
 
     Args:
-        timeout: seconds without an answer, or without a further part of it.
+        timeout: seconds without any data from the server.
         seconds: for the whole page.
         megabytes: of its content.
     """
@@ -47,12 +47,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a server answered.
+    """The response of a server.
 
     Args:
-        content: None: the page is as it was.
+        content: None: the page has not changed.
         media_type: in lower case, without parameters.
-        etag, modified: headers by which the server knows this version again.
+        etag, modified: the headers ``ETag`` and ``Last-Modified``, for conditional requests.
     """
 
     content: bytes | None
@@ -62,25 +62,25 @@ class Fetched:
 
 
 class PageGoneError(DocumentLoadError):
-    """There is no such page any more (404, 410)."""
+    """The page does not exist (404, 410)."""
 
 
 class PageForbiddenError(DocumentLoadError):
-    """The site's robots.txt asks programs not to read the page."""
+    """The site's robots.txt forbids the page."""
 
 
 class Fetcher:
-    """Fetches pages of any number of sites, from some threads at once.
+    """Fetches pages of any number of sites; safe to use from several threads.
 
     Args:
-        bounds: what one page may take.
+        bounds: limits of one page.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._client = httpx.Client(
             timeout=bounds.timeout,
-            # gzip alone: what a part of it can expand to is bounded.
+            # Only gzip: its expansion is bounded.
             headers={"User-Agent": f"{AGENT}/{version('rag_chain')}", "Accept-Encoding": "gzip"},
             follow_redirects=False,
         )
@@ -95,11 +95,11 @@ class Fetcher:
         """Return a page.
 
         Args:
-            address: as ``read_address`` writes it.
-            known: ``etag`` and ``modified`` of the version at hand.
+            address: as ``read_address`` returns it.
+            known: ``etag`` and ``modified`` of the version in the index.
 
         Raises:
-            PageGoneError: there is no such page.
+            PageGoneError: the page does not exist.
             PageForbiddenError: robots.txt forbids it.
             DocumentLoadError: it can't be read, is too large or takes too long; the reason is one clause.
         """
@@ -124,7 +124,7 @@ class Fetcher:
     def _ask(
         self, address: str, headers: Mapping[str, str], deadline: float, cut_at: float | None = None
     ) -> Fetched | str:
-        """One request; the address that it redirects to, or the page."""
+        """Send one request; return the address that it redirects to, or the page."""
         try:
             with self._client.stream("GET", address, headers=dict(headers)) as response:
                 status = response.status_code
@@ -134,11 +134,11 @@ class Fetcher:
                     try:
                         return read_address(response.headers["location"], address)
                     except ValueError as error:
-                        raise DocumentLoadError(f"it redirects to what can't be fetched: {error}") from error
+                        raise DocumentLoadError(f"it redirects to an address that can't be fetched: {error}") from error
                 if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-                    raise PageGoneError(_said(status))
+                    raise PageGoneError(_describe_status(status))
                 if status != HTTPStatus.OK:
-                    raise DocumentLoadError(_said(status))
+                    raise DocumentLoadError(_describe_status(status))
                 content = self._content(response, deadline, cut_at)
                 media_type, charset = _type_of(response)
                 return Fetched(
@@ -156,7 +156,7 @@ class Fetcher:
             raise DocumentLoadError(f"no answer from {urlsplit(address).netloc}: {reason}") from error
 
     def _content(self, response: httpx.Response, deadline: float, cut_at: float | None) -> bytes:
-        """The content; an error where it is too large, unless it is to be cut."""
+        """Return the content, cut at ``cut_at``; without ``cut_at``, raise if it is too large."""
         most = cut_at or self._bounds.megabytes * MEGABYTE
         parts, size = [], 0
         for part in response.iter_bytes():
@@ -181,7 +181,7 @@ class Fetcher:
         return site
 
     def _rules(self, root: str) -> RobotFileParser:
-        """The site's robots.txt, by RFC 9309: without one all is allowed, with a server in trouble nothing."""
+        """Return the site's robots.txt rules (RFC 9309): without a file all is allowed, on a server error nothing."""
         rules = RobotFileParser()
         rules.parse([])  # all is allowed
         address = f"{root}robots.txt"
@@ -202,7 +202,7 @@ class Fetcher:
 
 
 class _Site:
-    """What is known of a site."""
+    """The robots.txt of a site, and when its next page may be fetched."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -210,7 +210,7 @@ class _Site:
         self._next = 0.0
 
     def check(self, address: str) -> None:
-        """Wait as long as robots.txt asks for.
+        """Wait for the crawl delay of robots.txt.
 
         Raises:
             PageForbiddenError: it forbids the page.
@@ -228,18 +228,18 @@ class _Site:
 
 
 def _check_host(address: str) -> None:
-    """Refuse hosts of the link-local network, where clouds give out credentials.
+    """Refuse hosts of the link-local network, where cloud providers serve credentials.
 
-    Other private hosts are what a person means who names them.
+    Other private hosts are allowed: whoever names them means them.
 
     Raises:
-        DocumentLoadError: the host is one of these, or has no address.
+        DocumentLoadError: the host is in the link-local network.
     """
     parts = urlsplit(address)
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return  # behind a proxy, names are the proxy's to resolve; else the request fails with the reason
+        return  # a proxy may resolve the name; without one the request fails with the reason
     for *_, place in found:
         with suppress(ValueError):
             host = ipaddress.ip_address(str(place[0]).partition("%")[0])
@@ -247,7 +247,7 @@ def _check_host(address: str) -> None:
                 raise DocumentLoadError(f"{parts.hostname} is in the link-local network ({host}), which is never read")
 
 
-def _said(status: int) -> str:
+def _describe_status(status: int) -> str:
     with suppress(ValueError):
         return f"status {status} ({HTTPStatus(status).phrase})"
     return f"status {status}"
@@ -259,7 +259,7 @@ def _type_of(response: httpx.Response) -> tuple[str, str]:
 
 
 def _as_unicode(content: bytes, media_type: str, charset: str) -> bytes:
-    """The content in UTF-8 with its mark, where the server says that it is in another encoding: it knows best."""
+    """Return the content in UTF-8 with a byte order mark, if the server declares another charset, which is trusted."""
     if not media_type.startswith(_ENCODED) or content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE)):
         return content
     try:

@@ -1,4 +1,4 @@
-"""Addresses -> pages that are fetched, and what is to be done about each in the index."""
+"""Fetch pages, and plan what to do with each of them in the index."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rag_chain.ingestion.web.fetching import Bounds, Fetched, Fetcher, PageForbi
 from rag_chain.ingestion.web.sitemap import Sitemap, read_sitemap
 
 _AT_ONCE = 4
-"""Pages that are fetched at the same time."""
+"""Pages fetched in parallel."""
 
 _MOST_SITEMAPS = 100
-"""That one named sitemap may lead to."""
+"""Maximum number of sitemaps that one named sitemap may lead to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that was looked for.
+    """A page that was requested.
 
     Args:
-        address: what its chunks have as ``source``.
+        address: the ``source`` of its chunks.
         sitemap: the named sitemap that led to it; empty: it was named itself.
-        fetched: None: see ``error``.
-        file: where its content is, if it has changed.
+        fetched: the response; None: see ``error``.
+        file: the file with its content, if it has changed.
         error: why it could not be read.
     """
 
@@ -45,13 +45,13 @@ class Page:
 
 @dataclass(slots=True)
 class Pages:
-    """Everything that a run fetched.
+    """The pages that a run fetched.
 
     Args:
-        found: by address.
-        failed: sitemaps that could not be read, or hold too much.
+        found: pages by address.
+        failed: sitemaps that could not be read, or list too many pages.
         skipped: addresses in sitemaps that are not followed.
-        whole: the named sitemaps of which every page is known: what they no longer list is gone.
+        whole: named sitemaps that were read completely: pages that they no longer list are gone.
     """
 
     found: dict[str, Page] = field(default_factory=dict)
@@ -69,18 +69,18 @@ def fetch_pages(
     *,
     progress: bool | None = None,
 ) -> Pages:
-    """Fetch pages, and those that a sitemap among them lists.
+    """Fetch pages; of sitemaps among them, the pages that they list.
 
     Args:
         addresses: of pages and sitemaps.
-        known: records of the pages that need not be fetched again unless they changed.
-        folder: for their content.
-        bounds: what one page may take.
-        most_pages: of one sitemap.
+        known: records of pages that are only fetched if they changed.
+        folder: for the content of the pages.
+        bounds: limits of one page.
+        most_pages: maximum number of pages of one sitemap.
         progress: see ``ingest``.
 
     Raises:
-        UsageError: one of the addresses is none.
+        UsageError: an address is malformed.
     """
     named = list(dict.fromkeys(map(read_address, addresses)))
     run = _Fetching(known, folder, Fetcher(bounds), most_pages, PageProgress(shown=progress))
@@ -95,7 +95,7 @@ def fetch_pages(
                 for further in pool.map(lambda address, root=page.address: run.fetch(address, root), listed):
                     run.pages.found.setdefault(further.address, further)
     finally:
-        # After an interrupt: what has not begun never does, what is under way ends with its connection.
+        # After an interrupt: cancel waiting requests, end running ones by closing their connections.
         pool.shutdown(wait=False, cancel_futures=True)
         run.fetcher.close()
         pool.shutdown()
@@ -114,7 +114,7 @@ class _Fetching:
         self.numbers = count()
 
     def fetch_named(self, address: str) -> tuple[Page, Sitemap | None]:
-        """Fetch what was named; its sitemap, if it is one."""
+        """Fetch a named address; return the page, and the sitemap if it is one."""
         self.bar.expect(1)
         page, content = self._fetch(address, "")
         if content is not None:
@@ -144,11 +144,11 @@ class _Fetching:
             return Page(address, sitemap, fetched), None
         file = self.folder / str(next(self.numbers))
         file.write_bytes(content)
-        # The content is on the disk now: thousands of pages need not be in memory.
+        # The content is on the disk now: memory need not hold thousands of pages.
         return Page(address, sitemap, Fetched(b"", fetched.media_type, fetched.etag, fetched.modified), file), content
 
     def list_pages(self, root: str, sitemap: Sitemap) -> list[str]:
-        """Return the addresses of a sitemap's pages, and of those that it leads to."""
+        """Return the addresses of the pages of a sitemap and of the sitemaps that it lists."""
         listed: dict[str, None] = {}
         waiting, seen, is_whole = [(root, sitemap)], {root}, True
         while waiting:
@@ -163,7 +163,7 @@ class _Fetching:
                         raise DocumentLoadError(f"more than {_MOST_SITEMAPS} sitemaps: ingest its parts one by one")
                     further = read_sitemap(self.fetcher.fetch(address).content or b"")
                     if further is None:
-                        raise DocumentLoadError("it is no sitemap")
+                        raise DocumentLoadError("it is not a sitemap")
                 except DocumentLoadError as error:
                     is_whole = False
                     self.pages.failed.append(Reported(address, error.reason))
@@ -186,7 +186,7 @@ class _Fetching:
             try:
                 address = read_address(text, here)
             except UsageError:
-                self.pages.skipped.append(Reported(text, "a sitemap lists it, which is no address"))
+                self.pages.skipped.append(Reported(text, "a sitemap lists it, but it is not a web address"))
                 continue
             if is_same_site(root, address):
                 found.append(address)
@@ -201,10 +201,10 @@ def sort_pages_in(
     found: Plan,
     tags: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Add to the plan what is to be done about each page.
+    """Add the pages to the plan.
 
     Args:
-        pages: that were looked for.
+        pages: that were requested.
         known: records of the index.
         found: the plan.
         tags: access tags by address.
@@ -250,5 +250,5 @@ def _sort_failure_in(
         return
     is_skipped = isinstance(error, PageForbiddenError) and page.sitemap
     (found.skipped if is_skipped else found.failed).append(Reported(page.address, error.reason))
-    if has_other_tags:  # the earlier chunks may be open to those who may not read them any more
+    if has_other_tags:  # the old chunks may be open to people who may no longer read them
         found.removed.append(page.address)

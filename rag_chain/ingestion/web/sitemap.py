@@ -9,18 +9,18 @@ from rag_chain.errors import DocumentLoadError
 
 _GZIP = b"\x1f\x8b"
 _MOST_BYTES = 50_000_000
-"""Of a sitemap, by its standard (uncompressed)."""
+"""Maximum size of a sitemap by its standard, uncompressed."""
 _WITHIN = 2000
-"""Bytes at the begin of the file in which its outer element stands."""
+"""The root element must begin within these first bytes."""
 
 
 @dataclass(slots=True)
 class Sitemap:
-    """The addresses in a sitemap, as they are written there.
+    """The addresses in a sitemap, as they are written.
 
     Args:
-        pages: of documents.
-        sitemaps: of further sitemaps.
+        pages: addresses of pages.
+        sitemaps: addresses of further sitemaps.
     """
 
     pages: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Sitemap:
 
 
 def read_sitemap(data: bytes) -> Sitemap | None:
-    """Return the addresses in a sitemap, plain or compressed with gzip; None: it is no sitemap.
+    """Return the addresses in a sitemap, plain or compressed with gzip; None: it is not a sitemap.
 
     Raises:
         DocumentLoadError: it is damaged or too large, or the package lxml is missing.
@@ -60,7 +60,7 @@ def _expand(data: bytes) -> bytes:
     try:
         expanded = expander.decompress(data, _MOST_BYTES)
     except zlib.error as error:
-        raise DocumentLoadError("damaged: its gzip data ends early or is none") from error
+        raise DocumentLoadError("damaged: its gzip data is cut off or invalid") from error
     if expander.unconsumed_tail:
         raise DocumentLoadError(f"it expands to more than {_MOST_BYTES // 1_000_000} MB")
     return expanded

@@ -1,4 +1,4 @@
-"""Pages of the web as sources of an ingestion."""
+"""Web pages as sources of an ingestion."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rag_chain.ingestion.web.pages import Pages, fetch_pages, sort_pages_in
 from rag_chain.settings import Settings
 
 Given = Mapping[str, Sequence[str]]
-"""Access tags that earlier calls gave, by the records' ``path``."""
+"""Access tags that earlier calls set, by the records' ``path``."""
 
 
 class WebSources:
-    """The addresses of one ingestion, and what was fetched of them.
+    """The addresses of one ingestion, and their fetched pages.
 
     Args:
         addresses: of pages and sitemaps.
@@ -32,17 +32,17 @@ class WebSources:
     def fetch(
         self, records: Records, splitting: str, access: Sequence[str] | None, given: Given, *, progress: bool | None
     ) -> None:
-        """Fetch what has changed since the records.
+        """Fetch the pages that have changed since the records.
 
         Args:
             records: of the index.
-            splitting: how chunks are made now: a page that was split otherwise is fetched again.
+            splitting: how chunks are made now: a page that was split differently is fetched again.
             access: tags of this call; None: as before.
-            given: where there are no records, because the index is made anew.
+            given: earlier tags, for a rebuild, which has no records.
             progress: see ``ingest``.
 
         Raises:
-            UsageError: one of the addresses is none.
+            UsageError: an address is malformed.
         """
         known = _of_pages(records)
         self._pages = fetch_pages(
@@ -59,13 +59,13 @@ class WebSources:
         )
 
     def sort_in(self, found: Plan, records: Records, access: Sequence[str] | None, given: Given) -> None:
-        """Add to a plan what is to be done about each page; arguments as of ``fetch``."""
+        """Add the pages to a plan; arguments as of ``fetch``."""
         known = _of_pages(records)
         tags = {address: _tags(address, known, access, given) for address in self._pages.found}
         sort_pages_in(self._pages, known, found, tags)
 
     def close(self) -> None:
-        """Remove what was fetched."""
+        """Remove the fetched files."""
         self._folder.cleanup()
 
 
