@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
-from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -21,18 +20,27 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, HistoryWriteError, UsageError
 from rag_chain.langgraph.held import HeldThreads
+from rag_chain.langgraph.inputs import (
+    check_checkpoint,
+    check_name,
+    check_run_id,
+    check_thread_id,
+    check_writes,
+    configurable_of,
+    is_known_format,
+    rebuilt_of,
+    split_thread_id,
+)
 from rag_chain.langgraph.messages import Batch, StaleError, load_values
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.langgraph.versions import dump_version, parse_version
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, check_part, make_hole
+from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, make_hole
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.thread_state import resolve_value
 from rag_chain.sessions.values.turns import Persistence
 
-NEWEST_FORMAT = 4
-"""Of a checkpoint: the ``v`` that LangGraph writes."""
 _DURABILITY = "__pregel_durability"
 """Where LangGraph tells the parts of a run of the caller's ``durability``."""
 _ELSEWHERE = ("channel_values", "channel_versions", "id")
@@ -62,23 +70,23 @@ class SaverFlows:
         new_versions: ChannelVersions,
     ) -> Flow[RunnableConfig]:
         """See ``SessionSaver.put``."""
+        ref = self.place_of(config).ref
+        check_checkpoint(checkpoint, metadata, new_versions, ref)
         place = self.place_of(config, checkpoint["id"])
         codec = Codec(self._serde, self._sessions.box(place.ref))
         values = checkpoint["channel_values"]
         versions = {**checkpoint["channel_versions"], **new_versions}
-        rest = {
-            key: part for key, part in checkpoint.items() if key not in ("channel_values", "channel_versions", "id")
-        }
+        rest = {key: part for key, part in checkpoint.items() if key not in _ELSEWHERE}
         whole = get_checkpoint_metadata(config, metadata)
         held, parent = self._held.get(place.ref), configurable_of(config).get("checkpoint_id") or ""
         record = Record(
             place,
             parent=parent,
-            run_id=str(whole.get("run_id") or ""),
-            versions={check_part(name, "The channel"): dump_version(version) for name, version in versions.items()},
+            run_id=check_name(str(whole.get("run_id") or ""), "run_id", place.ref),
+            versions={name: dump_version(version) for name, version in versions.items()},
             body=codec.store(rest, "A checkpoint"),
             metadata=codec.store(whole, "The metadata"),
-            rebuilt=tuple(whole.get("counters_since_delta_snapshot") or ()),
+            rebuilt=rebuilt_of(whole, place.ref),
         )
         batch, complete = Batch(codec, held, place.namespace), Batch(codec, held, place.namespace, refers=False)
         for channel in new_versions:
@@ -124,15 +132,16 @@ class SaverFlows:
         place = self.place_of(config)
         if not place.checkpoint_id:
             raise UsageError(f"Writes of thread {place.ref} need a checkpoint_id in the config: the checkpoint's.")
+        check_writes(writes, task_id, task_path, place.ref)
         codec, held = Codec(self._serde, self._sessions.box(place.ref)), self._held.get(place.ref)
         for refers in (True, False):
             batch = Batch(codec, held, place.namespace, refers=refers)
             parts = [
                 Write(
-                    check_part(task_id, "The task"),
+                    task_id,
                     WRITES_IDX_MAP.get(channel, index),
-                    check_part(task_path, "The path of a task"),
-                    check_part(channel, "The channel"),
+                    task_path,
+                    channel,
                     batch.dump_write(channel, value),
                 )
                 for index, (channel, value) in enumerate(writes)
@@ -174,9 +183,9 @@ class SaverFlows:
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> Flow[None]:
         """See ``SessionSaver.delete_for_runs``."""
-        for run_id in run_ids:
-            yield from self._checkpoints.remove_run(self._sessions.prefix, str(run_id))
-            self._held.drop_run(str(run_id))
+        for run_id in [check_run_id(one) for one in run_ids]:
+            yield from self._checkpoints.remove_run(self._sessions.prefix, run_id)
+            self._held.drop_run(run_id)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> Flow[None]:
         """See ``SessionSaver.copy_thread``."""
@@ -193,8 +202,7 @@ class SaverFlows:
         """See ``SessionSaver.prune``."""
         if strategy not in ("keep_latest", "delete"):
             raise UsageError(f"The strategy of prune must be 'keep_latest' or 'delete', not {strategy!r}.")
-        for thread_id in thread_ids:
-            ref = self.thread_of(thread_id)
+        for ref in [self.thread_of(thread_id) for thread_id in thread_ids]:
             yield from self._checkpoints.remove(ref, "prune" if strategy == "keep_latest" else "all")
             if strategy == "delete":
                 self._held.drop(ref)
@@ -207,48 +215,48 @@ class SaverFlows:
             UsageError: the config names no thread.
         """
         parts = configurable_of(config)
-        thread_id = parts.get("thread_id")
-        if thread_id is None:
-            raise UsageError(
-                "The config names no thread: pass {'configurable': {'thread_id': 'support-42'}} to the graph."
-            )
-        if isinstance(thread_id, int | UUID):
-            thread_id = str(thread_id)
-        ref = self._sessions.ref(thread_id, parts.get("user_id"))
-        wanted = checkpoint_id if checkpoint_id is not None else parts.get("checkpoint_id") or ""
+        ref = self._sessions.ref(check_thread_id(parts.get("thread_id")), parts.get("user_id"))
+        wanted = checkpoint_id if checkpoint_id is not None else parts.get("checkpoint_id")
+        namespace = parts.get("checkpoint_ns")
         return Place(
             ref,
-            check_part(parts.get("checkpoint_ns") or "", "The checkpoint_ns"),
-            check_part(wanted, "The checkpoint_id"),
+            "" if namespace is None else check_name(namespace, "checkpoint_ns", ref),
+            "" if wanted is None else check_name(wanted, "checkpoint_id", ref),
         )
 
     def thread_of(self, thread_id: object) -> SessionRef:
-        """Return the session of a thread id; of a user's thread it is ``user_id/thread_id``."""
-        user_id, slash, own_id = str(thread_id).partition("/")
-        return self._sessions.ref(own_id, user_id) if slash else self._sessions.ref(str(thread_id))
+        """Return the session of a thread id; of a user's thread it is ``user_id/thread_id``.
+
+        Raises:
+            InvalidIdError: an id can't be used.
+            UsageError: there is none.
+        """
+        user_id, own_id = split_thread_id(thread_id)
+        return self._sessions.ref(own_id, user_id)
 
 
 def _tuple_of(codec: Codec, record: Record, values: dict[str, Any], writes: list[PendingWrite]) -> CheckpointTuple:
     place = record.place
     rest = codec.load(record.body, "A checkpoint")
-    if not isinstance(rest, dict) or rest.get("v", 0) > NEWEST_FORMAT:
+    metadata = codec.load(record.metadata, "The metadata")
+    if not isinstance(rest, dict) or not isinstance(metadata, dict):
+        raise make_hole(place, "it is no checkpoint")
+    if not is_known_format(rest.get("v")):
         raise HistoryDataError(
             f"The {place} was written by a newer LangGraph than is known here; upgrade langgraph and rag_chain."
         )
-    versions = {channel: parse_version(text) for channel, text in record.versions.items()}
+    try:
+        versions = {channel: parse_version(text) for channel, text in record.versions.items()}
+    except ValueError:
+        raise make_hole(place, "the version of a channel is of a type that is not known here") from None
     checkpoint = {**rest, "id": place.checkpoint_id, "channel_versions": versions, "channel_values": values}
     return CheckpointTuple(
         config=config_of(place),
         checkpoint=cast(Checkpoint, checkpoint),
-        metadata=codec.load(record.metadata, "The metadata"),
+        metadata=cast(CheckpointMetadata, metadata),
         parent_config=config_of(Place(place.ref, place.namespace, record.parent)) if record.parent else None,
         pending_writes=writes,
     )
-
-
-def configurable_of(config: RunnableConfig) -> dict[str, Any]:
-    """Return the part of a config that names a checkpoint."""
-    return config.get("configurable") or {}
 
 
 def config_of(place: Place) -> RunnableConfig:

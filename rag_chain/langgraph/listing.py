@@ -10,8 +10,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from rag_chain.langgraph.flows import SaverFlows, configurable_of
+from rag_chain.langgraph.flows import SaverFlows
 from rag_chain.langgraph.held import HeldThreads
+from rag_chain.langgraph.inputs import check_listing, configurable_of
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.sessions import Sessions
 from rag_chain.sessions.values.checkpoints import Listed
@@ -48,7 +49,6 @@ class Listing:
         self._serde = serde
         self._flows = SaverFlows(sessions, serde, held)
         self._wanted = wanted or {}
-        self._before: str = (configurable_of(before).get("checkpoint_id") or "") if before else ""
         self._left = limit
         self._page: deque[Listed] = deque()
         self._threads: deque[SessionRef] = deque()
@@ -63,6 +63,7 @@ class Listing:
             self._threads.append(place.ref)
             self._only = place.checkpoint_id
             self._namespace = configurable_of(config).get("checkpoint_ns")
+        self._before = check_listing(wanted, limit, before, self._threads[0] if self._threads else None)
 
     def take(self) -> Flow[CheckpointTuple | None]:
         """Return the next checkpoint; ``None``: there is none."""

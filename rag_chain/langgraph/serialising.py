@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -18,6 +19,8 @@ MAX_VALUE_BYTES = 16_000_000
 _RAW = ("bytes", "bytearray")
 _USUAL = "msgpack"
 """The kind of value that is stored without its name, to save bytes."""
+_KIND = re.compile(r"[!-~]{0,100}")
+"""The name of a kind of value."""
 _EMPTY = b"-"
 """A channel that has no value; every other value begins with ``+``, or was shrunk."""
 
@@ -67,12 +70,17 @@ class Codec:
             UsageError: it can't be serialised, or is too large.
         """
         try:
-            kind, data = self._serde.dumps_typed(value)
+            kind, data = cast("tuple[object, object]", self._serde.dumps_typed(value))
         except Exception as error:  # serialisers raise what they like
             raise UsageError(
                 f"{what} of thread {self._ref} can't be serialised ({type(value).__name__}: {str(error)[:120]}); "
                 "keep such values out of the state, or make them plain. Nothing was stored."
             ) from error
+        if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not isinstance(data, bytes | bytearray):
+            raise UsageError(
+                f"{what} of thread {self._ref} can't be stored: the serialiser {type(self._serde).__name__} gave"
+                " no pair of a short printable name and bytes, as LangGraph's protocol says. Nothing was stored."
+            )
         if kind.startswith("pickle") or (kind not in _RAW and _looks_pickled(data)):
             raise UsageError(
                 f"{what} of thread {self._ref} was pickled by the serialiser {type(self._serde).__name__}, and pickles "
@@ -148,6 +156,6 @@ def has_value(raw: bytes) -> bool:
     return raw != _EMPTY
 
 
-def _looks_pickled(data: bytes) -> bool:
+def _looks_pickled(data: bytes | bytearray) -> bool:
     """Whether bytes are a pickle of protocol 2 or newer. In msgpack, 0x80 is a whole value: an empty map."""
     return len(data) > 2 and data[0] == 0x80 and 2 <= data[1] <= 5 and data[-1:] == b"."

@@ -255,9 +255,9 @@ class TestBadInput:
     def test_no_thread(self, saver: SessionSaver) -> None:
         with pytest.raises(UsageError, match="The config names no thread: pass"):
             saver.get_tuple({"configurable": {}})
-        with pytest.raises(InvalidIdError, match="session_id 'a b' holds characters"):
+        with pytest.raises(InvalidIdError, match="thread_id 'a b' holds characters"):
             saver.get_tuple(thread("a b"))
-        with pytest.raises(UsageError, match=r"checkpoint_ns .* holds a line feed"):
+        with pytest.raises(UsageError, match=r"checkpoint_ns of thread 't1', .* holds a line feed"):
             saver.get_tuple(thread(checkpoint_ns="a\nb"))
         with pytest.raises(UsageError, match="need a checkpoint_id in the config"):
             saver.put_writes(thread(), [("value", 1)], "task")
@@ -339,13 +339,15 @@ class TestBadInput:
         with pytest.raises(HistoryDataError, match="thread 't1' can't be read: the server has lost it"):
             saver.get_tuple(thread())
 
-    def test_a_newer_langgraph(self, saver: SessionSaver) -> None:
+    def test_a_newer_langgraph(self, saver_of: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
         checkpoint, versions = checkpoint_of(value=1)
-        saver.put(thread(checkpoint_ns=""), {**checkpoint, "v": 99}, {"step": 1}, versions)
+        with monkeypatch.context() as patched:
+            patched.setattr("rag_chain.langgraph.inputs.NEWEST_FORMAT", 99)
+            saver_of().put(thread(checkpoint_ns=""), {**checkpoint, "v": 99}, {"step": 1}, versions)
         with pytest.raises(
             HistoryDataError, match=r"thread 't1' was written by a newer LangGraph .* upgrade langgraph"
         ):
-            saver.get_tuple(thread())
+            saver_of().get_tuple(thread())
 
 
 def test_versions_go_up_and_never_meet() -> None:

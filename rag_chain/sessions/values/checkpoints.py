@@ -12,7 +12,6 @@ from rag_chain.errors import (
     HistoryDataError,
     SessionBusyError,
     SessionNotFoundError,
-    UsageError,
 )
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Persistence
@@ -208,17 +207,6 @@ def parse_write(task_id: bytes, index: bytes, raw: bytes) -> Write:
 def sort_writes(writes: list[Write]) -> list[Write]:
     """Return writes in the order in which LangGraph applies them."""
     return sorted(writes, key=lambda one: (one.path, one.task_id, one.index))
-
-
-def check_part(value: str, what: str) -> str:
-    """Return ``value`` if it can be a part of a name within a thread.
-
-    Raises:
-        UsageError: it holds a line feed, which separates the parts.
-    """
-    if "\n" in value:
-        raise UsageError(f"{what} {value[:40]!a} holds a line feed; rename it.")
-    return value
 
 
 def make_deleted(ref: SessionRef) -> SessionNotFoundError:
