@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_chain.cli.command_line import errors, exit_codes, print_json
 from rag_chain.errors import UsageError
 
+if TYPE_CHECKING:
+    from rag_chain.retrieval.opening import AnyIndex
+
 STRATEGIES = ("last", "hybrid", "fusion", "condense", "rewrite")
+RUN_FORMATS = ("jsonl", "ragas", "deepeval")
 
 
 def evaluate(
@@ -19,7 +25,13 @@ def evaluate(
     strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "fusion",
     compare: Annotated[str, typer.Option(help="Strategies side by side, each against the first.")] = "",
     k: Annotated[str, typer.Option("--k", help="Cuts of recall and nDCG.")] = "5,10",
-    run: Annotated[Path | None, typer.Option(help="Write what was found as a TREC run.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Write what was found as a TREC run, a file a strategy; with --answers: a line a question."),
+    ] = None,
+    run_format: Annotated[
+        str, typer.Option("--format", help=f"Of --run with --answers: {', '.join(RUN_FORMATS)}.", show_default=True)
+    ] = "jsonl",
     plot: Annotated[Path | None, typer.Option(help="Write a chart, .png, .svg or .pdf.")] = None,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, yours or the corpus'.")] = None,
     answers: Annotated[
@@ -31,22 +43,31 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure retrieval on labelled conversations: recall, nDCG and MRR with 95 % intervals, by turn and by type.
+    """Measure retrieval or answers on labelled conversations: with 95 % intervals, by turn and by type.
 
-    The questions are JSON Lines with "id", "question", "relevant" (chunk ids or sources) and "history"; all fields are
-    described in rag_chain.evaluation.retrieval. They are asked of your own index, or of a corpus of passages that comes
-    with them, which is embedded once and kept. Strategies: last (dense search for the question as it stands), hybrid
-    (dense and lexical search for it, without the history), fusion (the same with the history), condense (asks
-    RAG_CHAT_MODEL), rewrite (dense search for a person's rewrite). The intervals are a bootstrap over conversations.
+    The questions are JSON Lines with "question" and what is known of each: "relevant" (chunk ids or sources),
+    "history", "reference" (an answer), "gold" (strings that a right answer holds), "answer_sentences",
+    "answerable": false, "type" and others, all described in rag_chain.evaluation.retrieval. Sets in the forms of
+    RAGAS and DeepEval are read as they are. They are asked of your own index, or of a corpus of passages that comes
+    with them, which is embedded once and kept: in --index-dir, else in the user's cache (RAG_INDEX_DIR is for your
+    own documents).
+
+    Retrieval: recall, nDCG and MRR. Strategies: last (dense search for the question as it stands), hybrid (dense and
+    lexical search for it, without the history), fusion (the same with the history), condense (asks RAG_CHAT_MODEL),
+    rewrite (dense search for a person's rewrite). Answers: gold strings, sentences, overlap with the reference,
+    refusals, and how well the score tells answerable questions from others. The intervals are a bootstrap over
+    conversations.
 
     Examples:
         rag-chain evaluate --queries mine.jsonl                          # your questions, your index
 
         rag-chain evaluate --queries queries.jsonl --corpus corpus.jsonl --compare last,fusion,rewrite
 
-        rag-chain evaluate --queries mine.jsonl --strategy fusion --run fusion.trec --json
+        rag-chain evaluate --queries mine.jsonl --compare last,fusion --run mine.trec --json  # mine.last.trec, ...
 
         rag-chain evaluate --queries mine.jsonl --answers --unanswerable others.jsonl    # the whole chain's answers
+
+        rag-chain evaluate --queries ragas.jsonl --answers --run answered.jsonl --format ragas    # for RAGAS' metrics
 
     Exit code: 0 measured, 1 the work failed, 2 wrong usage, 130 interrupted.
     """
@@ -55,54 +76,96 @@ def evaluate(
 
         from rag_chain import Settings, open_index
         from rag_chain.cli.evaluation_tables import show_answers, show_retrieval
-        from rag_chain.evaluation.answers import evaluate_answers
+        from rag_chain.evaluation.answers import ask, report_answers
         from rag_chain.evaluation.comparison import (
+            check_plot,
             corpus_index,
             draw,
             report_of,
             score,
             search,
+            trec_run,
             unknown_labels,
-            write_run,
         )
+        from rag_chain.evaluation.formats import FORMATS
         from rag_chain.evaluation.retrieval import read_questions
 
         load_dotenv()
         names = _strategies(compare or strategy)
         cuts = _cuts(k)
-        if run and len(names) > 1:
-            raise UsageError("--run writes one strategy: leave --compare out.")
-        if answers and (compare or run or plot or strategy == "rewrite"):
-            raise UsageError("--answers goes with one --strategy that needs no rewrite, and without --run and --plot.")
+        if answers and (compare or plot or strategy == "rewrite"):
+            raise UsageError("--answers goes with one --strategy that needs no rewrite, and without --plot.")
+        if not answers and (unanswerable or run_format != "jsonl"):
+            raise UsageError(f"{'--unanswerable' if unanswerable else '--format'} needs --answers.")
+        if run_format not in FORMATS:
+            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {run_format!r}.")
+        # Hours of work must not end at a file that can't be written.
+        runs = _run_paths(run, [] if answers else names)
+        for path in [*runs, *([plot] if plot else [])]:
+            _check_writable(path)
+        if plot:
+            check_plot(plot)
         chosen: dict[str, Any] = {"query_strategy": strategy} if answers else {}
         if index_dir is not None:
             chosen |= {"index_dir": index_dir, "index_url": None}
         settings = Settings(**chosen)
-        questions = [question for question in read_questions(queries) if question.relevant]
-        if not questions:
-            raise UsageError(f"No question in {queries} has anything relevant.")
+        questions = read_questions(queries)
+        if unanswerable:
+            questions += [replace(question, answerable=False) for question in read_questions(unanswerable)]
+        if not answers:
+            questions = [question for question in questions if question.has_relevant]
+            if not questions:
+                raise UsageError(f"No question in {queries} has anything relevant.")
         if "rewrite" in names and not any(question.rewrite for question in questions):
             raise UsageError(f"No question in {queries} has a rewrite.")
-        index = corpus_index(corpus, settings, index_dir) if corpus else open_index(settings)
+        if corpus:
+            index: AnyIndex = corpus_index(corpus, settings, index_dir)
+            if index_dir is None and "index_dir" in settings.model_fields_set:
+                errors.print(f"RAG_INDEX_DIR is left to your own documents; the passages are in {index.path}.")
+        else:
+            index = open_index(settings)
         unknown, labels = unknown_labels(index, questions, queries)
         if unknown:
             errors.print(f"{len(unknown)} of {labels} labels are not in the index, such as {unknown[0]!r}.")
         if answers:
-            others = read_questions(unanswerable) if unanswerable else []
-            report = evaluate_answers(questions, others, index, settings)
+            asked = ask(questions, index, settings)
+            report = report_answers(asked, settings.chat_model_name)
+            texts = [FORMATS[run_format](asked)]
         else:
             found = {name: search(name, index, settings, questions, max(cuts)) for name in names}
             report = report_of({name: score(found[name], questions, cuts) for name in names}, questions)
-            if run:
-                write_run(run, found[names[0]], questions, names[0])
+            texts = [trec_run(found[name], questions, name) for name in names]
             if plot:
                 draw(plot, report, queries.stem)
+        for path, text in zip(runs, texts, strict=False):
+            _write(path, text)
         if as_json:
             print_json(report)
         elif answers:
             show_answers(report)
         else:
             show_retrieval(report)
+
+
+def _run_paths(run: Path | None, names: list[str]) -> list[Path]:
+    """The files of the runs: ``mine.trec`` for one, ``mine.last.trec`` and ``mine.fusion.trec`` for two."""
+    if run is None:
+        return []
+    return [run] if len(names) < 2 else [run.with_name(f"{run.stem}.{name}{run.suffix}") for name in names]
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{path} can't be written: {'it is a folder' if path.is_dir() else 'its folder is missing'}.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} can't be written: permission denied.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}.") from error
 
 
 def _strategies(names: str) -> list[str]:

@@ -8,24 +8,40 @@ from typing import Any
 from rich.table import Table
 
 from rag_chain.cli.command_line import console
+from rag_chain.evaluation.answers import MEASURES
 
-ANSWER_MEASURES = {
-    "rouge_l": "ROUGE-L with the reference",
-    "token_f1": "token F1 with the reference",
-    "found_share": "share of the answer found in the sources",
-    "refused": "not answered, of the answerable",
-    "refused_unanswerable": "not answered, of the unanswerable",
-    "auroc": "AUROC of the answer score, answerable or not",
+_HEADINGS = {
+    "sentence_precision": "precision",
+    "sentence_recall": "recall",
+    "sentence_f1": "F1",
+    "rouge_l": "ROUGE-L",
+    "token_f1": "token F1",
+    "found_share": "found",
+    "refused_unanswerable": "refused others",
+    "auroc": "AUROC",
 }
+"""Short names of measures, for columns."""
 
 
 def show_answers(report: Mapping[str, Any]) -> None:
     """Print the report of the answers."""
+    labels = {**MEASURES, "auroc": "AUROC of the answer score, answerable or not"}
+    names = [name for name in labels if name in report]
+    console.print(
+        f"{report['questions']} answerable and {report['unanswerable']} unanswerable questions; 95 % intervals"
+    )
     table = Table(f"answers of {report['model']}", "mean and 95 % interval")
-    for name, label in ANSWER_MEASURES.items():
-        if name in report:
-            table.add_row(label, _cell(report[name]))
+    for name in names:
+        table.add_row(labels[name], _cell(report[name]))
     console.print(table, soft_wrap=False)
+    for part in ("turn", "type"):
+        if len(report[part]) < 2:
+            continue
+        table = Table(part, "questions", *(_HEADINGS.get(name, name) for name in names))
+        for label, row in report[part].items():
+            cells = (f"{row[name]['mean']:.3f}" if name in row else "" for name in names)
+            table.add_row(label, str(row["questions"] + row["unanswerable"]), *cells)
+        console.print(table, soft_wrap=False)
 
 
 def show_retrieval(report: Mapping[str, Any]) -> None:

@@ -1,71 +1,42 @@
-"""The measures of answers: overlap with a person's, share found in the sources, and refusing what can't be answered."""
+"""The measures of answers: what a right one holds, overlap with a person's, and refusing what can't be answered."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from langchain_core.documents import Document
 from pydantic import SecretStr
-from tqdm import tqdm
 
 from rag_chain.chain.citations import without_marks
+from rag_chain.evaluation.overlap import found_share, gold_share, rouge_l, sentence_scores, token_f1
+from rag_chain.evaluation.progress import track
 from rag_chain.evaluation.retrieval import LEVEL, Question, Values, summary
 from rag_chain.factory import build_chain
-from rag_chain.prompts import REFUSAL
 from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.settings import Settings
 
-RUN = 5
-"""Words in a row that must stand in a source to count as taken from it."""
+MEASURES = {
+    "gold": "gold strings that the answer holds",
+    "sentence_precision": "sentences of the answer that are gold",
+    "sentence_recall": "gold sentences that the answer holds",
+    "sentence_f1": "F1 of both",
+    "rouge_l": "ROUGE-L with the reference",
+    "token_f1": "token F1 with the reference",
+    "found_share": "share of the answer found in the sources",
+    "refused": "not answered, of the answerable",
+    "refused_unanswerable": "not answered, of the unanswerable",
+}
+"""Name -> what it is. Gold strings and sentences: a refusal counts as none. Overlap: of the answered questions."""
 
 DRAWS = 500
 """Bootstrap samples of the AUROC."""
 
 Flags = npt.NDArray[np.bool_]
-
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
-
-
-def token_f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall over the words of both, repeats counted (Rajpurkar et al. 2016)."""
-    ours, theirs = Counter(words(answer)), Counter(words(reference))
-    common = (ours & theirs).total()
-    return 2 * common / (ours.total() + theirs.total()) if common else 0.0
-
-
-def rouge_l(answer: str, reference: str) -> float:
-    """ROUGE-L: the same over their longest common subsequence of words (Lin 2004, aclanthology.org/W04-1013)."""
-    ours, theirs = words(answer), words(reference)
-    row = [0] * (len(theirs) + 1)
-    for word in ours:
-        before = row
-        row = [0]
-        for place, other in enumerate(theirs):
-            row.append(before[place] + 1 if word == other else max(before[place + 1], row[place]))
-    return 2 * row[-1] / (len(ours) + len(theirs)) if row[-1] else 0.0
-
-
-def found_share(answer: str, sources: Sequence[str]) -> float:
-    """Share of the answer's words that stand in a source, in a run of ``RUN`` words or more; 1 if there are none."""
-    ours = words(answer)
-    if not ours:
-        return 1.0
-    length = min(RUN, len(ours))
-    known = {run for source in sources for run in _runs(words(source), length)}
-    found = np.zeros(len(ours), bool)
-    for start, run in enumerate(_runs(ours, length)):
-        if run in known:
-            found[start : start + length] = True
-    return float(found.mean())
 
 
 def auroc(positive: Values, negative: Values) -> float:
@@ -95,55 +66,110 @@ def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> d
     return {"mean": mean, "low": float(low), "high": float(high)}
 
 
-def evaluate_answers(
-    questions: Sequence[Question], unanswerable: Sequence[Question], index: AnyIndex, settings: Settings
-) -> dict[str, Any]:
-    """Ask all questions of the whole chain and measure its answers.
+@dataclass(frozen=True, slots=True)
+class AnsweredQuestion:
+    """A question with what the chain said.
 
-    Returns:
-        ``rouge_l`` and ``token_f1`` with the reference, and ``found_share``, over the answered questions that have
-        a reference; ``refused`` and ``refused_unanswerable``, the shares of questions that were not answered; and
-        ``auroc``, how well the model's ``answer_score`` tells both kinds apart, where it gives one. Each with its
-        interval.
+    Args:
+        question: as it was asked.
+        answer: the text without the marks of its sources.
+        refused: whether the answer is that the documents do not say.
+        score: 0 to 1, how likely the sources answer the question, where the model gives it.
+        context: the chunks that the model was given, in the order of their numbers.
+        cited: ids of the chunks that the answer cites.
+    """
+
+    question: Question
+    answer: str
+    refused: bool
+    score: float | None
+    context: tuple[Document, ...]
+    cited: tuple[str | None, ...]
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Name -> value, of those measures for which the question has a label and, of the last three, was answered."""
+        question, found = self.question, {}
+        if not question.answerable:
+            return {"refused_unanswerable": float(self.refused)}
+        said = "" if self.refused else self.answer
+        if question.gold:
+            found["gold"] = gold_share(said, question.gold)
+        if question.answer_sentences:
+            scores = sentence_scores(said, question.answer_sentences)
+            found |= zip(("sentence_precision", "sentence_recall", "sentence_f1"), scores, strict=True)
+        if question.reference and not self.refused:
+            found["rouge_l"] = rouge_l(said, question.reference)
+            found["token_f1"] = token_f1(said, question.reference)
+            found["found_share"] = found_share(said, [document.page_content for document in self.context])
+        return {**found, "refused": float(self.refused)}
+
+
+def ask(questions: Sequence[Question], index: AnyIndex, settings: Settings) -> list[AnsweredQuestion]:
+    """Ask all questions of the whole chain, each after its history. Nothing is stored.
+
+    Raises:
+        RagChainError: the model can't be used.
     """
     here = settings.model_copy(update={"redis_url": SecretStr(""), "journal_path": None})
-    chain = build_chain(here, index=index)
-    rows = [_asked(chain, question) for question in tqdm([*questions, *unanswerable], desc="answers", disable=None)]
-    chain.close()
-    groups = [question.conversation for question in [*questions, *unanswerable]]
-    kind = np.array([True] * len(questions) + [False] * len(unanswerable))
-    refused = np.array([row["refused"] for row in rows], float)
-    report: dict[str, Any] = {"model": settings.chat_model_name, "refused": _part(refused, kind, groups)}
-    compared = [i for i, q in enumerate(questions) if q.reference and not rows[i]["refused"]]
-    if compared:
-        for name, measure in (("rouge_l", rouge_l), ("token_f1", token_f1)):
-            values = np.array([measure(rows[i]["answer"], questions[i].reference) for i in compared])
-            report[name] = summary(values, [groups[i] for i in compared])
-        values = np.array([rows[i]["found_share"] for i in compared])
-        report["found_share"] = summary(values, [groups[i] for i in compared])
-    if unanswerable:
-        report["refused_unanswerable"] = _part(refused, ~kind, groups)
-        scores = np.array([row["score"] for row in rows], float)
-        if not np.isnan(scores).any():
-            report["auroc"] = auroc_summary(scores, kind, groups)
-    return report
+    with closing(build_chain(here, index=index)) as chain:
+        return [_asked(chain, question) for question in track(questions, "Answering", "question")]
 
 
-def _asked(chain: Any, question: Question) -> dict[str, Any]:
-    chain.history(question.id).add_messages(list(question.history))
-    out = chain.invoke({"input": question.question}, {"configurable": {"session_id": question.id}})
-    answer, metadata = without_marks(out["answer"]), out["message"].response_metadata
+def report_answers(asked: Sequence[AnsweredQuestion], model: str) -> dict[str, Any]:
+    """Return the measures of the answers, over all, by turn and by type, each with its interval.
+
+    Args:
+        asked: answered questions, answerable or not.
+        model: that answered.
+
+    Returns:
+        ``model``, ``questions`` and ``unanswerable`` (how many there are), the means of ``measures``, and ``auroc``:
+        how well the score tells both kinds apart, where the model gives one. ``turn`` and ``type`` hold the same for
+        each of their values; the ``auroc`` of a part is that of its answerable questions against all others.
+    """
+    others = [one for one in asked if not one.question.answerable]
+    parts: dict[str, dict[str, list[AnsweredQuestion]]] = {"turn": {}, "type": {}}
+    for one in asked:
+        parts["turn"].setdefault(str(one.question.turn), []).append(one)
+        for name in one.question.types:
+            parts["type"].setdefault(name, []).append(one)
     return {
-        "answer": answer,
-        "refused": bool(metadata.get("refused", answer.startswith(REFUSAL))),
-        "score": metadata.get("answer_score", np.nan),
-        "found_share": found_share(answer, [document.page_content for document in out["context"]]),
+        "model": model,
+        **_means(asked, others),
+        **{
+            part: {name: _means(members[name], others) for name in sorted(members, key=lambda name: (len(name), name))}
+            for part, members in parts.items()
+        },
     }
 
 
-def _part(values: Values, chosen: Flags, groups: Sequence[str]) -> dict[str, float]:
-    return summary(values[chosen], [group for group, is_in in zip(groups, chosen, strict=True) if is_in])
+def _means(asked: Sequence[AnsweredQuestion], others: Sequence[AnsweredQuestion]) -> dict[str, Any]:
+    answerable = [one for one in asked if one.question.answerable]
+    report: dict[str, Any] = {"questions": len(answerable), "unanswerable": len(asked) - len(answerable)}
+    measured = [(one.question.conversation, one.measures) for one in asked]
+    for name in MEASURES:
+        values = [(group, values[name]) for group, values in measured if name in values]
+        if values:
+            report[name] = summary(np.array([value for _, value in values]), [group for group, _ in values])
+    both = [*answerable, *others]
+    if answerable and others and all(one.score is not None for one in both):
+        scores, kinds = (
+            np.array([one.score for one in both], float),
+            np.array([one.question.answerable for one in both]),
+        )
+        report["auroc"] = auroc_summary(scores, kinds, [one.question.conversation for one in both])
+    return report
 
 
-def _runs(text: Sequence[str], length: int) -> list[tuple[str, ...]]:
-    return [tuple(text[start : start + length]) for start in range(len(text) - length + 1)]
+def _asked(chain: Any, question: Question) -> AnsweredQuestion:
+    chain.history(question.id).add_messages(list(question.history))
+    out = chain.invoke({"input": question.question}, {"configurable": {"session_id": question.id}})
+    return AnsweredQuestion(
+        question=question,
+        answer=without_marks(out["answer"]),
+        refused=out["refused"],
+        score=out.get("answerable"),
+        context=tuple(out["context"]),
+        cited=tuple(citation.chunk_id for citation in out["citations"]),
+    )

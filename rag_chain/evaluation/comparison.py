@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 from langchain_core.documents import Document
-from tqdm import tqdm
+from langchain_core.embeddings import Embeddings
 
 from rag_chain.errors import ConfigurationError, UsageError
+from rag_chain.evaluation.progress import track
 from rag_chain.evaluation.retrieval import Question, Values, measures, read_corpus, summary
 from rag_chain.models.providers import chat_model, embeddings, sparse_encoder
-from rag_chain.retrieval.generations import FORMAT
+from rag_chain.retrieval.generations import FORMAT, current_name
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
@@ -25,32 +26,61 @@ Results = dict[str, dict[str, Values]]
 """Strategy -> measure -> one value a question."""
 
 _BATCH = 512
+_ALIKE = 0.99
+"""Cosine of two vectors of one text, from which they are taken for the same model's: rounding gives less."""
 
 
 def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> HybridIndex:
-    """Open or build the index of a corpus, in ``folder`` or in the user's cache under the corpus' checksum.
+    """Open or build the index of a corpus.
+
+    What an earlier run embedded is used as long as corpus and vectors are the same: a few passages are embedded anew
+    and compared, so that another version of a model or of its code makes another index.
+
+    Args:
+        corpus: the passages.
+        settings: the embedding model, and whether there are learned weights.
+        folder: of the index; None: in the user's cache, by the corpus' checksum.
 
     Raises:
-        UsageError: the corpus can't be read or holds no passages.
+        UsageError: the corpus can't be read or holds no passages, or ``folder`` is the index of other documents.
     """
     passages = list(read_corpus(corpus))
     if not passages:
         raise UsageError(f"{corpus} holds no passages.")
+    checksum = hashlib.sha256(corpus.read_bytes()).hexdigest()
     name = settings.embedding_model_name
     model, sparse = embeddings(settings), sparse_encoder(settings)
     if folder is None:
         # Another format or other learned weights are another index.
-        key = hashlib.sha256(corpus.read_bytes() + f"{name} {sparse is not None} {FORMAT}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{checksum} {name} {sparse is not None} {FORMAT}".encode()).hexdigest()[:16]
         folder = platformdirs.user_cache_path("rag_chain") / "evaluate" / key
-    if (folder / "current").exists():
+    made_of = {"corpus": corpus.name, "sha256": checksum}
+    index = None
+    if current_name(folder) is not None:
         index = HybridIndex.open(folder, model, embedding_model=name, sparse=sparse)
-    else:
-        index = HybridIndex.create(folder, model, embedding_model=name, chunking={"corpus": corpus.name}, sparse=sparse)
+        kept = index.stats()["chunking"]
+        if kept.get("sha256") != checksum:
+            raise UsageError(
+                f"{folder} is the index of {kept.get('corpus', 'other documents')}, not of {corpus} as it is now: "
+                "name another folder with --index-dir, or remove this one."
+            )
+        if not _embeds_alike(index, passages, model):
+            index = None
+    if index is None:
+        index = HybridIndex.create(folder, model, embedding_model=name, chunking=made_of, sparse=sparse)
     if len(index) != len(passages):
         # One transaction a batch: what is embedded stays, if this is interrupted.
-        for start in tqdm(range(0, len(passages), _BATCH), desc=f"Embedding {corpus.name}", unit="batch", disable=None):
+        for start in track(range(0, len(passages), _BATCH), f"Embedding {corpus.name}", "batch"):
             index.add_documents(passages[start : start + _BATCH])
     return index
+
+
+def _embeds_alike(index: HybridIndex, passages: Sequence[Document], model: Embeddings) -> bool:
+    """Whether the model still gives the vectors that the index has. Only its first passages need be there."""
+    probes = [passages[0], max(passages[:_BATCH], key=lambda passage: len(passage.page_content))]
+    vectors = model.embed_documents([passage.page_content for passage in probes])
+    found = [index.similarity_search_with_score_by_vector(vector, k=1) for vector in vectors]
+    return all(hits and hits[0][1] >= _ALIKE for hits in found)
 
 
 def search(
@@ -69,7 +99,7 @@ def search(
     base: Any = {"rewrite": "last", "hybrid": "fusion"}.get(strategy, strategy)
     retriever = HistoryAwareRetriever(index, k=depth, strategy=base, model=model)
     turns = [_turn_for(strategy, question) for question in questions]
-    return [retriever.invoke(turn) for turn in tqdm(turns, desc=strategy, unit="question", leave=False, disable=None)]
+    return [retriever.invoke(turn) for turn in track(turns, strategy, "question")]
 
 
 def _turn_for(strategy: str, question: Question) -> dict[str, Any]:
@@ -84,7 +114,10 @@ def _turn_for(strategy: str, question: Question) -> dict[str, Any]:
 
 def score(found: Sequence[Sequence[Document]], questions: Sequence[Question], cuts: Sequence[int]) -> dict[str, Values]:
     """Return measure -> one value a question."""
-    rows = [measures(docs, question.relevant, cuts) for docs, question in zip(found, questions, strict=True)]
+    rows = [
+        measures(docs, question.relevant, cuts, question.reference_contexts)
+        for docs, question in zip(found, questions, strict=True)
+    ]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -115,34 +148,40 @@ def report_of(results: Results, questions: Sequence[Question]) -> dict[str, Any]
     return report
 
 
-def write_run(path: Path, found: Sequence[Sequence[Document]], questions: Sequence[Question], tag: str) -> None:
-    """Write what was found in TREC's form: question, Q0, chunk, rank, score, tag. The score only gives the order.
-
-    Raises:
-        UsageError: the file can't be written.
-    """
+def trec_run(found: Sequence[Sequence[Document]], questions: Sequence[Question], tag: str) -> str:
+    """What was found in TREC's form: question, Q0, chunk, rank, score, tag. The score only gives the order."""
     lines = [
         f"{question.id} Q0 {document.id} {rank} {len(documents) - rank + 1} {tag}\n"
         for question, documents in zip(questions, found, strict=True)
         for rank, document in enumerate(documents, 1)
     ]
-    try:
-        path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}.") from error
+    return "".join(lines)
 
 
-def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
-    """Write a chart of all measures with their intervals.
+def check_plot(path: Path) -> None:
+    """Check that ``draw`` can write a chart of this kind.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
-        UsageError: the file can't be written, or its suffix is no picture's.
+        UsageError: the suffix is no picture's.
     """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ConfigurationError("--plot needs matplotlib: pip install 'rag_chain[plot]'.") from None
+    kinds = Figure().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in kinds:
+        raise UsageError(f"{path} can't be written: its ending must be one of {', '.join(sorted(kinds))}.")
+
+
+def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
+    """Write a chart of all measures with their intervals; ``check_plot`` says whether that is possible.
+
+    Raises:
+        UsageError: the file can't be written.
+    """
+    from matplotlib.figure import Figure
+
     strategies = report["strategies"]
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -177,6 +216,8 @@ def unknown_labels(index: AnyIndex, questions: Sequence[Question], path: Path) -
         UsageError: not one label is in the index.
     """
     labels = sorted({label for question in questions for label in question.relevant})
+    if not labels:
+        return [], 0
     known = {document.id for document in index.get_by_ids(labels)} | {
         label for label in labels if index.ids_of_source([label])
     }

@@ -23,7 +23,8 @@ QUESTIONS = [
     {"id": "a-1", "question": "Who built the Berlin Wall?", "relevant": ["wall-built"], "rewrite": ""},
     {"id": "a-2", "question": "When did it come down?", "relevant": ["wall-fell"], "history": WALL,
      "rewrite": "When did the Berlin Wall come down?", "type": "Follow-up",
-     "reference": "The wall came down on 9 November 1989."},
+     "reference": "The wall came down on 9 November 1989.", "gold": ["9 November 1989"],
+     "answer_sentences": [PASSAGES["wall-fell"]]},
     {"id": "b-1", "question": "What do guinea pigs eat?", "relevant": ["guinea-pig"]},
     {"id": "b-2", "question": "Which vitamin do they need?", "relevant": ["guinea-pig"], "history": PIGS},
     {"id": "c-1", "question": "Who is the mayor of Paris?", "relevant": []},
@@ -74,6 +75,35 @@ def test_a_trec_run(script, labelled, tmp_path):
     assert all(row[1] == "Q0" and row[2] in PASSAGES and row[5] == "fusion" for row in rows)
 
 
+def test_a_run_for_each_strategy(script, labelled, tmp_path):
+    options = ["--compare", "last,hybrid", "--index-dir", str(tmp_path / "kept"), "--run", str(tmp_path / "a.trec")]
+    done = script("evaluate.py", *labelled, *options)
+    assert done.returncode == 0, done.stderr
+    tags = {path.name: {line.split()[5] for line in path.read_text().splitlines()} for path in tmp_path.glob("a.*")}
+    assert tags == {"a.last.trec": {"last"}, "a.hybrid.trec": {"hybrid"}}
+
+
+def test_an_index_of_another_corpus_is_refused(script, labelled, tmp_path):
+    kept = ["--index-dir", str(tmp_path / "kept")]
+    assert script("evaluate.py", *labelled, *kept).returncode == 0
+    changed = [{"_id": key, "text": text + " Or so."} for key, text in PASSAGES.items()]
+    lines(tmp_path / "corpus.jsonl", changed)
+    done = script("evaluate.py", *labelled, *kept)
+    assert done.returncode == 2
+    assert "is the index of corpus.jsonl, not of" in done.stderr.replace("\n", " ")
+
+
+def test_a_file_of_answers_that_ragas_reads(script, labelled, tmp_path):
+    run = tmp_path / "answers.jsonl"
+    options = ["--answers", "--index-dir", str(tmp_path / "kept"), "--run", str(run), "--format", "ragas"]
+    done = script("evaluate.py", *labelled, *options)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in run.read_text(encoding="utf-8").splitlines()]
+    assert rows[1]["user_input"] == "When did the Berlin Wall come down?"
+    assert PASSAGES["wall-fell"] in rows[1]["retrieved_contexts"]
+    assert rows[1]["response"].startswith("On 9 November 1989")
+
+
 def test_ones_own_index_with_sources_as_labels(script, tmp_path):
     question = {"id": "1", "question": "How is the index of my documents made?", "relevant": ["README.md"]}
     done = script("evaluate.py", "--queries", lines(tmp_path / "mine.jsonl", [question]), "--json", "--k", "50")
@@ -90,9 +120,13 @@ def test_answers_of_the_whole_chain(script, labelled, tmp_path):
     assert report["model"] == "local:extractive"
     assert report["found_share"]["mean"] == 1
     assert 0 < report["rouge_l"]["mean"] <= report["token_f1"]["mean"] <= 1
+    assert report["gold"]["mean"] == report["sentence_recall"]["mean"] == 1
+    assert report["type"]["Follow-up"]["questions"] == 1
     assert set(report) == {
-        "model", "refused", "rouge_l", "token_f1", "found_share", "refused_unanswerable", "auroc",
+        "model", "questions", "unanswerable", "turn", "type", "gold", "sentence_precision", "sentence_recall",
+        "sentence_f1", "refused", "rouge_l", "token_f1", "found_share", "refused_unanswerable", "auroc",
     }  # fmt: skip
+    assert "Answering: question 6 of 6" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,7 +134,10 @@ def test_answers_of_the_whole_chain(script, labelled, tmp_path):
     [
         (["--compare", "last,magic"], "no strategy magic"),
         (["--k", "five"], "--k must be numbers"),
-        (["--compare", "last,fusion", "--run", "x.trec"], "--run writes one strategy"),
+        (["--run", "nowhere/x.trec"], "its folder is missing"),
+        (["--unanswerable", "others.jsonl"], "--unanswerable needs --answers"),
+        (["--format", "ragas"], "--format needs --answers"),
+        (["--answers", "--format", "csv"], "--format must be one of"),
         (["--strategy", "condense"], "set RAG_CHAT_MODEL"),
         (["--answers", "--compare", "last,fusion"], "--answers goes with one --strategy"),
         (["--plot", "chart.exe"], "can't be written"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 
 from rag_chain.errors import UsageError
-from rag_chain.evaluation.answers import auroc, auroc_summary, found_share, rouge_l, token_f1
+from rag_chain.evaluation.answers import AnsweredQuestion, auroc, auroc_summary, report_answers
+from rag_chain.evaluation.formats import FORMATS
+from rag_chain.evaluation.overlap import found_share, gold_share, is_same, rouge_l, sentence_scores, token_f1
 from rag_chain.evaluation.retrieval import interval, measures, ranks, read_corpus, read_questions, summary
 
 
@@ -92,8 +95,14 @@ def test_a_question_with_all_fields(tmp_path):
     ("record", "said"),
     [
         ("{", "line 1: not valid JSON"),
-        ("[]", "one JSON object"),
-        ({"question": "q"}, '"id"'),
+        ("[]", "holds no questions"),
+        ("[1]", "item 1: must be one JSON object"),
+        ("3", "line 1: must be one JSON object"),
+        ("[{", "not valid JSON"),
+        ({"id": 1, "question": "q"}, '"id"'),
+        ({"id": "1", "question": "q", "turn": "first"}, '"turn"'),
+        ({"id": "1", "question": "q", "answerable": "no"}, '"answerable"'),
+        ({"id": "1", "question": "q", "gold": "x"}, '"gold"'),
         ({"id": "1", "question": " "}, '"question"'),
         ({"id": "1", "question": "q", "relevant": "x"}, '"relevant"'),
         ({"id": "1", "question": "q", "history": ["x"]}, '"history"'),
@@ -154,3 +163,125 @@ def test_auroc_with_its_interval():
     assert 0 < random["low"] < random["mean"] < random["high"] < 1
     with pytest.raises(ValueError, match="both kinds"):
         auroc_summary(scores, scores > 2, ["a"] * 60)
+
+
+def test_gold_strings_are_whole_words_in_any_case():
+    assert gold_share("Faiss is written in C++ , with wrappers.", ["faiss is", "C++", "wrapper"]) == pytest.approx(
+        2 / 3
+    )
+    assert gold_share("", ["x"]) == 0
+
+
+def test_sentences_by_hand():
+    gold = ["It is kept for one hour.", "Every read renews it."]
+    assert sentence_scores("It is kept for one hour. Redis is fast and small.", gold) == (0.5, 0.5, 0.5)
+    assert sentence_scores("- It is kept for one hour.\n- Every read renews it.", gold) == (1, 1, 1)
+    assert sentence_scores("", gold) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("It is kept for an hour.", "it is kept for an hour", True),
+        ("So it is kept for an hour or so", "It is kept for an hour", True),
+        ("It is", "So it is kept for an hour", False),
+        ("It is kept for a day.", "It is lost on a day off.", False),
+        ("", "", False),
+        ("...", "a b c d e f", False),
+    ],
+)
+def test_two_sentences_are_the_same(one, other, same):
+    assert is_same(one, other) == is_same(other, one) == same
+
+
+@given(st.text(), st.lists(st.text(min_size=1), min_size=1, max_size=5))
+def test_shares_of_any_text_are_shares(answer, gold):
+    assert 0 <= gold_share(answer, gold) <= 1
+    assert all(0 <= value <= 1 for value in sentence_scores(answer, gold))
+
+
+def test_texts_as_labels():
+    found = [
+        Document(id="1", page_content="Nothing of this is in it."),
+        Document(id="2", page_content="Above it. A session is kept for one hour. Below it."),
+        Document(id="3", page_content="A session is kept for one hour, and one more."),
+    ]
+    contexts = ["A session is kept for one hour.", "not found anywhere in these"]
+    assert ranks(found, (), contexts) == [2]
+    assert measures(found, (), [2], contexts)["R@2"] == 0.5
+    assert measures(found, {"1"}, [2], contexts)["R@2"] == 1
+
+
+def test_the_forms_of_ragas_and_deepeval_are_read(tmp_path):
+    said = [{"type": "human", "content": "a"}, {"type": "ai", "content": "b"}, {"type": "human", "content": "c?"}]
+    ragas = written(
+        tmp_path / "ragas.jsonl",
+        {"user_input": "q?", "reference": "r", "reference_contexts": ["text"], "synthesizer_name": "multi_hop"},
+        {"user_input": [*said, {"type": "ai", "content": "d"}], "reference": "r"},
+    )
+    first, second = read_questions(ragas)
+    assert (first.id, first.question, first.reference, first.types) == ("1", "q?", "r", ("multi_hop",))
+    assert first.reference_contexts == {"text"}
+    assert first.has_relevant
+    assert (second.question, second.turn, second.history) == ("c?", 2, (HumanMessage("a"), AIMessage("b")))
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c?"}]
+    deepeval = tmp_path / "deepeval.json"
+    goldens = [
+        {"name": "one", "input": "q?", "expected_output": "r", "context": ["text"], "retrieval_context": None},
+        {"scenario": "s", "turns": turns, "expected_outcome": "r"},
+    ]
+    deepeval.write_text(json.dumps(goldens, indent=1), encoding="utf-8")
+    one, two = read_questions(deepeval)
+    assert (one.id, one.question, one.reference, one.reference_contexts) == ("one", "q?", "r", {"text"})
+    assert (two.id, two.question, two.turn, two.reference) == ("2", "c?", 2, "r")
+
+
+def test_ids_are_there_once(tmp_path):
+    with pytest.raises(UsageError, match="'1'"):
+        read_questions(written(tmp_path / "q.jsonl", {"id": "1", "question": "a"}, {"id": "1", "question": "b"}))
+
+
+def answered(
+    name: str, answer: str, *, refused: bool = False, score: float | None = None, **fields
+) -> AnsweredQuestion:
+    record = {"id": name, "question": "q?", "reference": "r", **fields}
+    context = (Document(id="chunk", page_content="the text"),)
+    return AnsweredQuestion(question_of(record), answer, refused, score, context, ("chunk",))
+
+
+def question_of(record):
+    with tempfile.TemporaryDirectory() as folder:
+        return read_questions(written(Path(folder) / "q.jsonl", record))[0]
+
+
+def test_answers_are_reported_by_type():
+    asked = [
+        answered("a-1", "it is red", score=0.9, gold=["red"], type="colour"),
+        answered("b-1", "", refused=True, score=0.4, gold=["blue"], type="colour"),
+        answered("c-1", "four", score=0.8, gold=["four"], type="number"),
+        answered("d-1", "", refused=True, score=0.5, answerable=False),
+        answered("e-1", "five", score=0.1, answerable=False, type="number"),
+    ]
+    report = report_answers(asked, "m")
+    assert (report["questions"], report["unanswerable"]) == (3, 2)
+    assert report["gold"]["mean"] == pytest.approx(2 / 3)
+    assert report["refused"]["mean"] == pytest.approx(1 / 3)
+    assert report["refused_unanswerable"]["mean"] == 0.5
+    assert report["auroc"]["mean"] == pytest.approx(5 / 6)
+    assert report["type"]["colour"]["gold"]["mean"] == 0.5
+    assert report["type"]["number"]["unanswerable"] == 1
+    assert report["type"]["number"]["auroc"]["mean"] == 1
+    assert set(report["turn"]) == {"1"}
+
+
+def test_the_forms_of_ragas_and_deepeval_are_written(tmp_path):
+    asked = [answered("a-1", "it is red", reference_contexts=["the text"], gold=["red"]), answered("b-1", "four")]
+    [own, _] = [json.loads(line) for line in FORMATS["jsonl"](asked).splitlines()]
+    assert own["gold"] == 1
+    assert (own["answer"], own["sources"], own["cited"]) == ("it is red", ["chunk"], ["chunk"])
+    for name, suffix in (("ragas", "jsonl"), ("deepeval", "json")):
+        path = tmp_path / f"{name}.{suffix}"
+        path.write_text(FORMATS[name](asked), encoding="utf-8")
+        first, second = read_questions(path)
+        assert (first.question, first.reference, first.reference_contexts) == ("q?", "r", {"the text"})
+        assert second.reference_contexts == frozenset()
