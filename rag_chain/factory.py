@@ -67,7 +67,7 @@ def build_chain(
     name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
     if callers_own is None:
-        _set_up_extractive(model, settings, index)
+        set_up_extractive(model, settings, index)
     answering = models.answering_model(settings, model, name=callers_own)
     retriever = HistoryAwareRetriever(
         index,
@@ -142,7 +142,7 @@ _REFUSE_BELOW = {"off": 0.0, "default": 0.1, "strict": 0.5}
 _REFUSE_BELOW_QUOTED = {"off": 0.0, "default": 0.5, "strict": 0.75}
 
 
-def _set_up_extractive(model: BaseChatModel, settings: Settings, index: SearchIndex) -> None:
+def set_up_extractive(model: BaseChatModel, settings: Settings, index: SearchIndex) -> None:
     """Give ``local:extractive`` the threshold of the settings and the word weights of the index."""
     if model._llm_type != "extractive":
         return

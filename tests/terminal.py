@@ -18,13 +18,14 @@ class Terminal:
 
     Args:
         home: the user's state folder.
+        options: of the script.
     """
 
-    def __init__(self, index_dir: Path, redis_url: str, home: Path) -> None:
+    def __init__(self, index_dir: Path, redis_url: str, home: Path, *options: str) -> None:
         self.master, slave = pty.openpty()
         env = os.environ | {"RAG_INDEX_DIR": str(index_dir), "REDIS_URL": redis_url, "XDG_STATE_HOME": str(home)}
         env |= {"TERM": "xterm", "RAG_JOURNAL_PATH": "", "COLUMNS": "200"}
-        command = [sys.executable, str(ROOT / "scripts" / "chat.py"), "--session", "terminal"]
+        command = [sys.executable, str(ROOT / "scripts" / "chat.py"), "--session", "terminal", *options]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )

@@ -10,10 +10,10 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from rag_chain.agents.middleware import RUN
-from rag_chain.agents.turn import AgentRun
+from rag_chain.agents.turn import AgentRun, AgentTurn
 from rag_chain.chain.question import to_message
 from rag_chain.errors import HistoryError
-from rag_chain.sessions import Sessions
+from rag_chain.sessions import SessionHistory, Sessions
 
 Values = dict[str, Any]
 
@@ -22,9 +22,12 @@ class SessionAgent(Runnable[Values, Any]):
     """Runs an agent that has ``SessionMiddleware`` and commits each turn when the run ends, in whatever way.
 
     The input is ``{"input": question}`` or ``{"messages": [question]}``. The output is the agent's, with ``answer``
-    (str) and what ``SessionMiddleware`` tells of the turn. A stream gives what LangGraph's ``stream_mode`` says, and
-    then the report of the turn: in the mode ``messages`` as the metadata of an empty message chunk, with a list of
-    modes as ``("session", report)``, else as ``{"session": report}``.
+    (str), what ``SessionMiddleware`` tells of the turn, and of the answer what is known of ``refused``,
+    ``answerable``, ``standalone_question``, ``model``, ``finish_reason``, ``usage`` and ``cost``.
+
+    A stream gives what LangGraph's ``stream_mode`` says, and then the report of the turn: in the mode ``messages`` as
+    the metadata of an empty message chunk, with a list of modes as ``("session", report)``, else as
+    ``{"session": report}``.
 
     If the caller closes a stream or is cancelled, the turn is stored as ``interrupted``, with its whole tool calls and
     what was read of the answer. A tool that was running in a thread ends first.
@@ -99,7 +102,7 @@ class SessionAgent(Runnable[Values, Any]):
             if run.turn is not None:
                 run.turn.commit(error, run.partial if error is not None else None)
         if run.turn is not None:
-            yield _last_chunk(run.turn.report, modes)
+            yield _last_chunk(_report_of(run.turn), modes)
 
     async def astream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Async twin of ``stream``."""
@@ -119,7 +122,11 @@ class SessionAgent(Runnable[Values, Any]):
             if run.turn is not None:
                 await run.turn.acommit(error, run.partial if error is not None else None)
         if run.turn is not None:
-            yield _last_chunk(run.turn.report, modes)
+            yield _last_chunk(_report_of(run.turn), modes)
+
+    def history(self, session_id: str, user_id: str | None = None) -> SessionHistory:
+        """Return a session as LangChain's message history."""
+        return SessionHistory(self._sessions, self._sessions.ref(session_id, user_id))
 
     def close(self) -> None:
         """Close the connections to the store; a later turn opens them again."""
@@ -144,7 +151,11 @@ def _with_report(result: Any, run: AgentRun) -> Any:
     if run.turn is None or not isinstance(result, dict):
         return result
     messages = result.get("messages") or []
-    return {**result, "answer": str(messages[-1].text) if messages else "", **run.turn.report}
+    return {**result, "answer": str(messages[-1].text) if messages else "", **_report_of(run.turn)}
+
+
+def _report_of(turn: AgentTurn) -> Values:
+    return {**turn.report, **turn.measures}
 
 
 def _has_tokens(modes: str | Sequence[str]) -> bool:

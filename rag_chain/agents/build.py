@@ -15,7 +15,7 @@ from rag_chain.agents.agent import SessionAgent
 from rag_chain.agents.middleware import SessionMiddleware
 from rag_chain.agents.sources import IndexSources
 from rag_chain.errors import ConfigurationError
-from rag_chain.factory import open_index
+from rag_chain.factory import open_index, set_up_extractive
 from rag_chain.prompts import AGENT_PROMPT
 from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
@@ -41,7 +41,8 @@ def build_agent(
         retrieval: ``tool``: the model searches with the tool ``retrieve``; ``context``: each question is searched for
             and the sources are put before it; ``off``: no index is opened.
         index: by default the one in ``settings.index_dir``.
-        model: by default the one that ``settings.chat_model`` names. It must be able to call tools.
+        model: by default the one that ``settings.chat_model`` names. It must be able to call tools, if there are any:
+            ``local:extractive`` needs ``retrieval="context"`` and no ``tools``.
         system_prompt: what the model is told first.
         middleware: more, inside of ``SessionMiddleware``.
 
@@ -50,15 +51,20 @@ def build_agent(
         DocumentIndexError: there is no index, or it can't be used.
     """
     settings = settings or Settings()
-    if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
+    quotes = settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive"
+    if quotes and (tools or retrieval != "context"):
         raise ConfigurationError(
-            "An agent needs a model that can call tools, and local:extractive only quotes: set RAG_CHAT_MODEL."
+            "An agent needs a model that can call tools, and local:extractive only quotes: set RAG_CHAT_MODEL, or use "
+            'retrieval="context" without tools.'
         )
-    name = type(model).__name__ if model else settings.chat_model_name
+    callers_own = type(model).__name__ if model else None
+    name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
     sources = None
     if retrieval != "off":
         index = open_index(settings) if index is None else index
+        if callers_own is None:
+            set_up_extractive(model, settings, index)
         sources = IndexSources(
             HistoryAwareRetriever(
                 index,

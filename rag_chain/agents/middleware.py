@@ -29,11 +29,11 @@ from rag_chain.agents.sources import IndexSources, make_tool
 from rag_chain.agents.turn import AgentRun, AgentTurn, has_open_calls
 from rag_chain.chain.question import split_question
 from rag_chain.conversation.readable import access_of
-from rag_chain.conversation.turn_input import check_question
+from rag_chain.conversation.turn_input import TurnInput, check_question
 from rag_chain.errors import UsageError
 from rag_chain.models.errors import map_errors
+from rag_chain.retrieval.history_query import checked_question
 from rag_chain.sessions import Sessions, Turn
-from rag_chain.sessions.values.keys import SessionRef
 
 RUN = "rag_chain_run"
 """Key of ``configurable`` that holds the ``AgentRun`` of ``SessionAgent``."""
@@ -64,8 +64,8 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
     or a tool raises, as ``interrupted`` if the run is cancelled. The result has ``turn_id``, ``persistence``,
     ``outcome``, ``history``, ``citations`` and ``milliseconds``, as that of ``ConversationChain``.
 
-    Ids come from ``config["configurable"]``: ``session_id`` (or ``thread_id``), and optional ``user_id`` and
-    ``turn_id``.
+    Ids come from ``config["configurable"]``: ``session_id`` (or ``thread_id``), and optional ``user_id``,
+    ``turn_id`` and ``instead_of`` (the turn whose place this one takes).
 
     LangGraph tells no node that the reader of a synchronous stream has left: the model call then ends first, and
     its answer is stored whole. ``SessionAgent`` stores what was read.
@@ -98,17 +98,21 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
 
         Raises:
             UsageError: there is no ``session_id``, an id can't be used, or there is no single question.
-            InvalidQuestionError: the question is empty.
+            InvalidQuestionError: the question is empty, or too long to be searched for.
+            TurnNotFoundError: there is no turn ``instead_of``.
             HistoryError: the store refused.
         """
         begun, config = time.perf_counter(), get_config()
-        ref, turn_id, question = self._read_call(state, config)
-        turn = self._opened(self._sessions.begin(ref, question, turn_id), config, begun)
+        call = self._read_call(state, config)
+        if call.instead_of is None:
+            opened = self._sessions.begin(call.ref, call.question, call.turn_id)
+        else:
+            opened = self._sessions.begin_in_place(call.ref, call.instead_of, call.question, call.turn_id)
+        turn = self._opened(opened, config, begun)
         if self._sources is not None:
             try:
                 with turn.measured("retrieve"):
-                    found = self._sources.find(split_question(question)[0], turn.history, config)
-                turn.request = self._sources.render(question, turn, found)
+                    self._sources.add_context(turn, config)
             except BaseException as error:
                 if self._run_of(config) is None:
                     turn.commit(error)
@@ -118,13 +122,16 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
     async def abefore_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
         """Async twin of ``before_agent``."""
         begun, config = time.perf_counter(), get_config()
-        ref, turn_id, question = self._read_call(state, config)
-        turn = self._opened(await self._sessions.abegin(ref, question, turn_id), config, begun)
+        call = self._read_call(state, config)
+        if call.instead_of is None:
+            opened = await self._sessions.abegin(call.ref, call.question, call.turn_id)
+        else:
+            opened = await self._sessions.abegin_in_place(call.ref, call.instead_of, call.question, call.turn_id)
+        turn = self._opened(opened, config, begun)
         if self._sources is not None:
             try:
                 with turn.measured("retrieve"):
-                    found = await self._sources.afind(split_question(question)[0], turn.history, config)
-                turn.request = self._sources.render(question, turn, found)
+                    await self._sources.aadd_context(turn, config)
             except BaseException as error:
                 if self._run_of(config) is None:
                     await turn.acommit(error)
@@ -210,7 +217,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         run = config.get("configurable", {}).get(RUN)
         return run if isinstance(run, AgentRun) else None
 
-    def _read_call(self, state: Any, config: RunnableConfig) -> tuple[SessionRef, object, BaseMessage]:
+    def _read_call(self, state: Any, config: RunnableConfig) -> TurnInput:
         ids = config.get("configurable", {})
         session_id = ids.get("session_id", ids.get("thread_id"))
         if session_id is None:
@@ -224,9 +231,10 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
                 "An agent with a session takes one question a call, as the only message: what was said before is read "
                 f"from the session, and {len(spoken)} messages were given."
             )
-        check_question(spoken[-1], None)
+        check_question(spoken[-1], None if self._sources is None else checked_question)
         access_of(config)
-        return self._sessions.ref(session_id, ids.get("user_id")), ids.get("turn_id"), spoken[-1]
+        ref = self._sessions.ref(session_id, ids.get("user_id"))
+        return TurnInput(ref, ids.get("turn_id"), spoken[-1], ids.get("instead_of"))
 
     def _opened(self, opened: Turn, config: RunnableConfig, begun: float) -> AgentTurn:
         turn = AgentTurn(self._sessions, opened, access_of(config), begun)

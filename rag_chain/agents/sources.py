@@ -15,7 +15,6 @@ from langchain_core.tools import BaseTool
 from rag_chain.agents.turn import AgentTurn
 from rag_chain.chain.question import split_question
 from rag_chain.factory import refresh_index
-from rag_chain.prompts import render_request
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.selection import Selection
 
@@ -32,26 +31,39 @@ class IndexSources:
     def __init__(self, retriever: HistoryAwareRetriever) -> None:
         self._retriever = retriever
 
-    def find(self, question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> list[Document]:
-        """Return the best chunks for a question, best first.
+    def find(self, query: str, config: RunnableConfig) -> list[Document]:
+        """Return the best chunks for a query, best first.
 
         Raises:
             UsageError: ``filter`` or ``access`` of the call is malformed.
         """
         refresh_index(self._retriever.index)
-        return self._retriever.retrieve(self._retriever.query(_turn(question, history, config)))
+        return self._retriever.retrieve(self._retriever.query(_search(query, [], config)))
 
-    async def afind(self, question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> list[Document]:
+    async def afind(self, query: str, config: RunnableConfig) -> list[Document]:
         """Async twin of ``find``."""
         await asyncio.to_thread(refresh_index, self._retriever.index)
-        return await self._retriever.aretrieve(await self._retriever.aquery(_turn(question, history, config)))
+        return await self._retriever.aretrieve(await self._retriever.aquery(_search(query, [], config)))
 
-    @staticmethod
-    def render(question: BaseMessage, turn: AgentTurn, found: Sequence[Document]) -> str:
-        """Return the text of a question after its numbered sources."""
-        turn.add_sources(found)
-        text = split_question(question)[0]
-        return render_request(text, text, turn.sources)
+    def add_context(self, turn: AgentTurn, config: RunnableConfig) -> None:
+        """Search for the question of a turn, with its history, and put the numbered sources before it.
+
+        Raises:
+            UsageError: ``filter`` or ``access`` of the call is malformed.
+        """
+        refresh_index(self._retriever.index)
+        question = split_question(turn.turn.question)[0]
+        query = self._retriever.query(_search(question, turn.history, config))
+        turn.add_sources(self._retriever.retrieve(query))
+        turn.set_request(question, query.standalone)
+
+    async def aadd_context(self, turn: AgentTurn, config: RunnableConfig) -> None:
+        """Async twin of ``add_context``."""
+        await asyncio.to_thread(refresh_index, self._retriever.index)
+        question = split_question(turn.turn.question)[0]
+        query = await self._retriever.aquery(_search(question, turn.history, config))
+        turn.add_sources(await self._retriever.aretrieve(query))
+        turn.set_request(question, query.standalone)
 
 
 def make_tool(sources: IndexSources) -> BaseTool:
@@ -61,16 +73,16 @@ def make_tool(sources: IndexSources) -> BaseTool:
     def retrieve(query: str, runtime: ToolRuntime) -> str:
         """Search the person's documents. Returns numbered sources; cite them by number."""
         turn: AgentTurn = runtime.state["session_turn"]
-        return turn.add_sources(sources.find(query, [], runtime.config)) or NOTHING
+        return turn.add_sources(sources.find(query, runtime.config)) or NOTHING
 
     async def aretrieve(query: str, runtime: ToolRuntime) -> str:
         turn: AgentTurn = runtime.state["session_turn"]
-        return turn.add_sources(await sources.afind(query, [], runtime.config)) or NOTHING
+        return turn.add_sources(await sources.afind(query, runtime.config)) or NOTHING
 
     retrieve.coroutine = aretrieve
     made: BaseTool = retrieve
     return made
 
 
-def _turn(question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any]:
+def _search(question: str, history: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any]:
     return {"input": question, "chat_history": list(history), "selection": Selection.of_call(config)}

@@ -19,7 +19,8 @@ from rag_chain.conversation.readable import Readers, hide
 from rag_chain.conversation.turn_end import describe_end, log_left_out, report_lost, run_to_its_end
 from rag_chain.conversation.usage import UsageMeter
 from rag_chain.errors import RagChainError
-from rag_chain.prompts import render_source
+from rag_chain.fixed_sentences import is_refusal
+from rag_chain.prompts import render_request, render_source
 from rag_chain.sessions import Saved, Sessions, Status, Turn
 from rag_chain.sessions.values.codec import to_json_values, without_chunks
 
@@ -46,12 +47,15 @@ class AgentTurn:
         """The messages after the question so far, each whole."""
         self.request: str | None = None
         """What the model gets in place of the question's text: sources and question."""
+        self.standalone: str | None = None
+        """What was searched for before the model was called."""
         self.milliseconds: dict[str, float] = {}
         self.meter = UsageMeter()
         self.listener = Listener(begun)
         self.saved: Saved | None = None
         self.status: Status | None = None
         self._begun = begun
+        self._answer: BaseMessage | None = None
         self._lock = threading.Lock()
 
     @contextmanager
@@ -83,6 +87,11 @@ class AgentTurn:
                 rendered.append(render_source(number, document))
             self.readers.add_sources(documents)
         return "\n".join(rendered)
+
+    def set_request(self, question: str, standalone: str) -> None:
+        """Let the model get the numbered sources and then the question in place of the question's text."""
+        self.standalone = standalone
+        self.request = render_request(question, standalone, self.sources)
 
     @property
     def is_over(self) -> bool:
@@ -141,6 +150,19 @@ class AgentTurn:
             **left_out,
         }
 
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What is known of the answer: ``refused``, ``usage`` and others, as in the output of a chain."""
+        if self.saved is None or self._answer is None:
+            return {}
+        said = self._answer.response_metadata
+        return {
+            "refused": bool(said.get("refused", is_refusal(str(self._answer.text)))),
+            **({"answerable": said["answer_score"]} if "answer_score" in said else {}),
+            **({"standalone_question": self.standalone} if self.standalone is not None else {}),
+            **self.meter.report(self._answer),
+        }
+
     def _end(
         self, error: BaseException | None, partial: str | None
     ) -> tuple[BaseMessage | None, Status, dict[str, Any]]:
@@ -160,6 +182,7 @@ class AgentTurn:
         elif error is not None and answer is None and self.listener.text:
             answer = AIMessage(self.listener.text)
         self.turn.steps = said
+        self._answer = answer
         self._citations = to_json_values(cite(str(answer.text), self.sources)[0]) if answer is not None else []
         note = {
             "citations": self._citations,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
 from rag_chain.cli.command_line import exit_codes
+
+if TYPE_CHECKING:
+    from rag_chain.cli.turns import Backend
 
 
 class Mode(StrEnum):
@@ -20,6 +25,14 @@ class Mode(StrEnum):
 
     before = "before"
     after = "after"
+
+
+class Retrieval(StrEnum):
+    """How an agent gets its sources."""
+
+    tool = "tool"
+    context = "context"
+    off = "off"
 
 
 def chat(
@@ -42,6 +55,18 @@ def chat(
     ] = None,
     mode: Annotated[Mode, typer.Option(help="before: sessions in this process's memory only.")] = Mode.after,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn.")] = False,
+    agent: Annotated[bool, typer.Option("--agent", help="Talk with an agent, in the same sessions.")] = False,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE:NAME", help="Function that the agent may call; repeat for more."),
+    ] = None,
+    retrieval: Annotated[
+        Retrieval | None,
+        typer.Option(
+            help="tool: the agent searches when it likes; context: each question is searched for first; off: no index. "
+            "Default: tool, for local models context."
+        ),
+    ] = None,
 ) -> None:
     """Talk with your documents: interactively, one question, questions from a pipe, or a scripted conversation.
 
@@ -56,10 +81,14 @@ def chat(
 
         rag-chain chat --script mine.yaml                    # exit code 1: an answer is not as expected
 
+        rag-chain chat --agent --tool my_tools:clock         # an agent that searches and calls your function
+
     Exit code: 0 answered, 1 the work failed, 2 wrong usage, 130 interrupted.
     """
     if question is not None and script is not None:
         raise typer.BadParameter("--ask and --script exclude each other")
+    if not agent and (tool or retrieval is not None):
+        raise typer.BadParameter("--tool and --retrieval need --agent")
     chosen: dict[str, Any] = {}
     if redis_url is not None:
         chosen["redis_url"] = redis_url
@@ -71,7 +100,8 @@ def chat(
         chosen["journal_path"] = None
     reading = {"access": access or [], "filter": read_filter(filter or [])}
     with exit_codes():
-        raise typer.Exit(_hold(chosen, question, script, session or uuid4().hex, user, as_json, reading))
+        opening = partial(_open_backend, chosen, agent=agent, tools=tool or [], retrieval=retrieval)
+        raise typer.Exit(_hold(opening, question, script, session or uuid4().hex, user, as_json, reading))
 
 
 def read_filter(pairs: list[str]) -> dict[str, list[Any]] | None:
@@ -93,8 +123,22 @@ def read_filter(pairs: list[str]) -> dict[str, list[Any]] | None:
     return found or None
 
 
+def _open_backend(chosen: dict[str, Any], *, agent: bool, tools: list[str], retrieval: Retrieval | None) -> Backend:
+    """Build the chain or the agent."""
+    from rag_chain import Settings, build_chain
+
+    settings = Settings(**chosen)
+    if agent:
+        from rag_chain.cli.agent import open_agent
+
+        return open_agent(settings, retrieval, tools)
+    from rag_chain.cli.turns import ChainBackend
+
+    return ChainBackend(build_chain(settings))
+
+
 def _hold(
-    chosen: dict[str, Any],
+    opening: Callable[[], Backend],
     question: str | None,
     script: Path | None,
     session: str,
@@ -105,21 +149,17 @@ def _hold(
     """Hold the conversation and return the exit code."""
     from dotenv import load_dotenv
 
-    from rag_chain import Settings, build_chain
     from rag_chain.cli.chat_script import load
     from rag_chain.cli.conversation import Conversation, answer_all, answer_script
 
     load_dotenv()
     loaded = load(script) if script else None
-    chain = build_chain(Settings(**chosen))
-    if loaded is not None:
-        code = answer_script(chain, loaded, as_json, reading)
-    elif question is not None:
-        code = answer_all(chain, [question], session, user, as_json, reading)
-    elif not sys.stdin.isatty():
-        lines = (line.strip() for line in sys.stdin)
-        code = answer_all(chain, (line for line in lines if line), session, user, as_json, reading)
-    else:
-        code = Conversation(chain, session, user, as_json, reading).hold()
-    chain.close()
-    return code
+    with closing(opening()) as backend:
+        if loaded is not None:
+            return answer_script(backend, loaded, as_json, reading)
+        if question is not None:
+            return answer_all(backend, [question], session, user, as_json, reading)
+        if not sys.stdin.isatty():
+            lines = (line.strip() for line in sys.stdin)
+            return answer_all(backend, (line for line in lines if line), session, user, as_json, reading)
+        return Conversation(backend, session, user, as_json, reading).hold()

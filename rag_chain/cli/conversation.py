@@ -7,13 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import platformdirs
+from langchain_core.messages import AIMessage, BaseMessage
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from rich.text import Text
 
 from rag_chain.cli.chat_script import Script, run
 from rag_chain.cli.command_line import console, errors, print_error, print_json
-from rag_chain.cli.turns import ask, show_sources, show_turn
+from rag_chain.cli.turns import Backend, describe_tool_call, show_sources, show_tool_call, show_turn
 from rag_chain.errors import RagChainError
 
 COMMANDS = {
@@ -29,23 +30,28 @@ COMMANDS = {
 
 
 def answer_all(
-    chain: Any, questions: Iterable[str], session: str, user: str | None, as_json: bool, reading: Mapping[str, Any]
+    backend: Backend,
+    questions: Iterable[str],
+    session: str,
+    user: str | None,
+    as_json: bool,
+    reading: Mapping[str, Any],
 ) -> int:
     """Answer questions one after the other and return the exit code. A failed question does not stop the next."""
     code = 0
     for question in questions:
         try:
-            print_turn(ask(chain, question, session, user, reading=reading), as_json)
+            print_turn(backend.ask(question, session, user, reading=reading), as_json)
         except RagChainError as error:
             print_error(error)
             code = max(code, error.exit_code)
     return code
 
 
-def answer_script(chain: Any, script: Script, as_json: bool, reading: Mapping[str, Any]) -> int:
+def answer_script(backend: Backend, script: Script, as_json: bool, reading: Mapping[str, Any]) -> int:
     """Hold the conversations of a script, print each turn and what it failed; return 1 if any turn failed."""
     asked, failed = 0, 0
-    for turn, failures in run(script, lambda *question: ask(chain, *question, reading=reading)):
+    for turn, failures in run(script, lambda *question: backend.ask(*question, reading=reading)):
         asked += 1
         failed += bool(failures)
         print_turn(turn | {"failures": failures} if as_json else turn, as_json)
@@ -73,9 +79,11 @@ class Conversation:
         reading: ``filter`` and ``access`` of each call.
     """
 
-    def __init__(self, chain: Any, session: str, user: str | None, as_json: bool, reading: Mapping[str, Any]) -> None:
+    def __init__(
+        self, backend: Backend, session: str, user: str | None, as_json: bool, reading: Mapping[str, Any]
+    ) -> None:
         self.reading = reading
-        self.chain, self.session, self.user, self.as_json = chain, session, user, as_json
+        self.backend, self.session, self.user, self.as_json = backend, session, user, as_json
         self.last: dict[str, Any] | None = None
 
     def hold(self) -> int:
@@ -103,16 +111,10 @@ class Conversation:
             question: the user's.
             instead_of: id of the turn whose place this one takes.
         """
-        show = (lambda token: None) if self.as_json else print_token
+        shown = {} if self.as_json else {"on_token": print_token, "on_tool": print_tool_call}
         try:
-            self.last = ask(
-                self.chain,
-                question,
-                self.session,
-                self.user,
-                instead_of=instead_of,
-                reading=self.reading,
-                on_token=show,
+            self.last = self.backend.ask(
+                question, self.session, self.user, instead_of=instead_of, reading=self.reading, **shown
             )
         except KeyboardInterrupt:
             errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
@@ -136,8 +138,8 @@ class Conversation:
                 except RagChainError as error:
                     print_error(error)
             case "/history":
-                for message in self.chain.history(self.session, self.user).messages:
-                    console.print(Text(f"{message.type}: {message.text}"))
+                for message in self.backend.history(self.session, self.user).messages:
+                    console.print(Text(f"{message.type}: {describe_message(message)}"))
             case "/sources":
                 for citation in self.last["citations"] if self.last else []:
                     place = f"{citation['source']} {citation['position']}".strip()
@@ -164,7 +166,7 @@ class Conversation:
         if command == "/edit" and not question:
             console.print("Write the new question behind it: /edit QUESTION")
             return
-        history = self.chain.history(self.session, self.user)
+        history = self.backend.history(self.session, self.user)
         turn_id, asked = history.find_question()
         if command != "/undo":
             self.answer(question if command == "/edit" else str(asked.text), instead_of=turn_id)
@@ -177,6 +179,19 @@ class Conversation:
 def print_token(token: str) -> None:
     """Print a piece of an answer at once."""
     console.print(Text(token), end="")
+
+
+def print_tool_call(name: str, arguments: Mapping[str, Any]) -> None:
+    """Print a tool call on a line of its own, below what the model said before it."""
+    console.print()
+    show_tool_call(name, arguments)
+
+
+def describe_message(message: BaseMessage) -> str:
+    """Return the text of a message, and what it calls."""
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    parts = [str(message.text), *(describe_tool_call(call["name"], call["args"]) for call in calls)]
+    return " ".join(part for part in parts if part)
 
 
 def open_prompt_history() -> History:

@@ -97,6 +97,24 @@ def test_without_its_extra_serve_says_how_to_install_it(monkeypatch: pytest.Monk
     assert done.stderr == "Error: rag-chain serve needs the package uvicorn: pip install 'rag_chain[serve]'.\n"
 
 
+def test_without_its_extra_an_agent_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("rag_chain.agents")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "langgraph.channels", None)
+    done = CliRunner().invoke(app, ["chat", "--agent", "--ask", "Why?"])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "Error: rag-chain chat --agent needs the package langgraph: pip install 'rag_chain[langgraph]'.\n"
+    )
+
+
+@pytest.mark.parametrize("options", [["--tool", "my_tools:clock"], ["--retrieval", "off"]])
+def test_options_of_an_agent_need_one(options: list[str]) -> None:
+    done = CliRunner().invoke(app, ["chat", "--ask", "Why?", *options])
+    assert done.exit_code == 2
+    assert "need --agent" in done.stderr
+
+
 def test_a_filter_on_the_command_line() -> None:
     given = ["year=2026", "source=a=b.md", "year=2025", "draft=true"]
     values = {"year": ["2026", 2026, "2025", 2025], "source": ["a=b.md"], "draft": ["true", True]}
