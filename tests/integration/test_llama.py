@@ -131,7 +131,7 @@ def test_the_server_goes_with_its_process_in_the_middle_of_an_answer() -> None:
 
 def test_files_that_are_no_model_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"not a model")
-    with pytest.raises(ConfigurationError, match=r"RAG_LLAMA_MODEL: .*a\.gguf is no GGUF file"):
+    with pytest.raises(ConfigurationError, match=r"RAG_LLAMA_MODEL: .*a\.gguf is not a GGUF file"):
         llama.llama_server(tmp_path / "a.gguf")
     with pytest.raises(ConfigurationError, match=r"RAG_LLAMA_MODEL: .*b\.gguf can't be read \(No such file"):
         llama.llama_server(tmp_path / "b.gguf")

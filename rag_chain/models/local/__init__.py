@@ -1,1 +1,1 @@
-"""Models that need no key and no network."""
+"""Models that run on this machine, without a key or a network."""

@@ -1,4 +1,4 @@
-"""Chooses what to quote of sources, and says how likely it is that they answer; the judge of models that write."""
+"""Choose what to quote from sources, and score how likely they answer; the score also judges models that write."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rag_chain.models.local.words import Weights
 from rag_chain.prompts import Source, title_of
 
 _READ = 500
-"""Characters of a source by which its language is judged."""
+"""Characters of a source that are read to detect its language."""
 
 
 class Answerer:
     """Chooses quotes and scores sources.
 
     Args:
-        weights: returns how much words tell in the index; by default the sources decide.
+        weights: returns the weights of words in the index; by default they are computed from the sources.
 
     Raises:
         ConfigurationError: a package of the extra ``local`` is missing.
@@ -38,13 +38,13 @@ class Answerer:
         self._weights = weights
 
     def select(self, question: str, standalone: str, sources: Sequence[Source], said: str = "") -> Selection:
-        """Return what to quote of numbered sources, the best first.
+        """Return what to quote from numbered sources, the best first.
 
         Args:
-            question: as it was put, and ``standalone``, as it can be understood by itself.
-            standalone: the question that needs no history.
-            sources: what was found.
-            said: the answer before; a question that asks for more goes on behind it.
+            question: as the user wrote it.
+            standalone: the question, understandable without the history.
+            sources: the retrieved sources.
+            said: the previous answer; a question that asks for more continues after it.
         """
         found = [unit for source in sources for unit in _units_of(source)]
         titles = {source.number: source.title for source in sources}

@@ -1,4 +1,4 @@
-"""Lines of a text whose format is not known: where one begins a block, and where code ends that was cut."""
+"""Lines of a text of unknown format: which lines begin a block, and where cut code ends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rag_chain.models.local.block_marks import (
 
 
 def indent_of(line: str) -> int:
-    """How many blanks a line begins with."""
+    """Return the number of spaces that a line begins with."""
     return len(line) - len(line.lstrip())
 
 
 def end_of_cut_code(lines: Sequence[str]) -> int:
-    """Return the line that ends the block of code in which the text begins, cut from its fence; 0: it begins in none.
+    """Return the line that ends a code block whose opening fence was cut off; 0: the text does not begin in code.
 
-    A fence that opens a block may name a language, and one that ends it can't.
+    An opening fence may name a language, a closing one may not.
     """
     fences = [
         (place, fence[1].strip()) for place, line in enumerate(lines) if (fence := CODE_FENCE.match(line.strip()))
@@ -51,7 +51,7 @@ def starts_block(bare: str) -> bool:
 
 
 def without_options(lines: Sequence[str]) -> list[str]:
-    """What is below the options of a directive."""
+    """Return the lines below the options of a directive."""
     start = 0
     while start < len(lines) and RST_OPTION.match(lines[start].strip()):
         start += 1

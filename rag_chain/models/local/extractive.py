@@ -1,4 +1,4 @@
-"""A chat model without a language model: it answers with sentences of the sources in its prompt, word for word."""
+"""A chat model without a language model: it quotes sentences of the sources in its prompt, word for word."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from rag_chain.prompts import parse_sources, question_of
 
 MODEL_NAME = "extractive"
 ANSWERS_FROM = 0.5
-"""The least ``answer_score`` of a quoted answer; below, the model says that the documents do not say."""
+"""The lowest ``answer_score`` of a quoted answer; below it, the answer is that the documents do not say."""
 
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
 _TERM = re.compile(r"[^.!?。]{1,80}: ")
-"""How an item begins that is a term with its text."""
+"""The beginning of an item that is a term with its text."""
 _LEAST_WORDS = 2
 _LEANING = 0.5
 _NEGATED = re.compile(r"\b(?:not|never|cannot|no|none|neither|nicht|kein\w*|nie)\b|n['’]t\b|不|没有|未", re.IGNORECASE)
@@ -41,14 +41,15 @@ _HEDGED = re.compile(
 
 
 class ExtractiveChatModel(BaseChatModel):
-    """``local:extractive``: quotes what the numbered sources of the last message say to its question.
+    """``local:extractive``: answers the last message's question with quotes from its numbered sources.
 
-    Each sentence of an answer is one of a source, without its markup, followed by the source's ``[n]``. Lists and
-    blocks of code are quoted whole with what introduces them, a table row with the names of its columns; a question
-    for yes or no gets a verdict where the quote holds it. Else the answer is that the documents do not say, with the
-    titles of the closest ones. A number in brackets within a quote gets a blank (``[ 3]``), so that it is no mark.
+    Each sentence of an answer is a sentence of a source, without its markup, followed by the source's ``[n]``. Lists
+    and code blocks are quoted whole with the sentence that introduces them, a table row with the names of its columns.
+    A yes-or-no question gets a verdict if the quote supports one. If no source answers, the answer is that the
+    documents do not say, with the titles of the closest ones. A number in brackets within a quote gets a space
+    (``[ 3]``), so that it is not taken for a citation.
 
-    ``response_metadata`` holds ``answer_score``, 0 to 1, how likely it is that the sources answer the question, and
+    ``response_metadata`` holds ``answer_score``, 0 to 1, the probability that the sources answer the question, and
     ``refused``.
 
     Raises:
@@ -108,7 +109,7 @@ class ExtractiveChatModel(BaseChatModel):
             yield chunk
 
     def weigh_words(self, weights: Callable[[], Weights]) -> None:
-        """Take how much words tell from an index; by default the sources of each prompt decide."""
+        """Take the weights of words from an index; by default they are computed from the sources of each prompt."""
         self._answerer = Answerer(weights)
 
     def _answer(self, messages: Sequence[BaseMessage], stop: list[str] | None) -> tuple[str, dict[str, Any]]:
@@ -116,7 +117,7 @@ class ExtractiveChatModel(BaseChatModel):
         sources = parse_sources(str(messages[-1].text)) if messages else []
         said = next((str(m.text) for m in reversed(messages) if isinstance(m, AIMessage)), "")
         selected = self._answerer.select(question, standalone, sources, said)
-        # A question that needs the conversation says too little to be judged as strictly.
+        # A question that needs the conversation has too few words to be judged as strictly.
         least = self.refuse_below * (_LEANING if standalone != question else 1)
         refused = selected.score < least or not selected.chosen.units
         titles = {source.number: source.title for source in sources}
@@ -154,7 +155,7 @@ def quoted(question: str, selected: Selection) -> str:
 
 
 def verdict(question: str, selected: Selection) -> str:
-    """Return ``"Yes. "`` or ``"No. "`` where the best quote holds every word of a yes-or-no question, else nothing."""
+    """Return ``"Yes. "`` or ``"No. "`` if the best quote has every word of a yes-or-no question, else nothing."""
     best = selected.chosen.best
     if selected.kind.name != "yes_no" or best is None or best.kind not in ("sentence", "item"):
         return ""
@@ -173,7 +174,7 @@ def _until(text: str, stop: Sequence[str]) -> str:
 
 
 def _chunks(text: str, metadata: dict[str, Any]) -> Iterator[ChatGenerationChunk]:
-    """The answer word by word, then its metadata. Together the words are the very text."""
+    """Yield the answer word by word, then its metadata. The words joined are the exact text."""
     for word in _WORD.findall(text):
         yield ChatGenerationChunk(message=AIMessageChunk(content=word))
     yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata=metadata, chunk_position="last"))

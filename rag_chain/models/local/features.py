@@ -1,4 +1,4 @@
-"""What is measured of the units of sources and a question, before anything is chosen or refused. Pure numpy."""
+"""Features of the units of sources for a question, from which quotes and refusals are decided. Pure numpy."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
 BORROWED = 0.25
-"""Weight of a word that only the standalone question holds, where one of the question has 1."""
+"""Weight of a word that only the standalone question has; a word of the question has 1."""
 
 _FROM_HEADING = 0.5
 _WORD = re.compile(r"[^\W_]+")
 _TELLING = 500
-"""Chunks of an index whose words are those of its subject."""
+"""From so many chunks on, words that no document has count fully: a smaller index lacks words by chance."""
 _OUTER = 0.7
-"""What a heading further out counts, where the innermost counts 1."""
+"""Weight of an outer heading; the innermost has 1."""
 _MARGIN_OF_ONE = 0.1  # As much as between the two best of many sources.
 _DEPENDENT = re.compile(
     r"(?:It|They|He|She|This|That|These|Those|Its|Their|His|Her|However|But|And|Also|Then|Therefore|Thus|So|Such|Both"
@@ -50,20 +50,20 @@ def is_dependent(sentence: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The measures of all units.
+    """The features of all units.
 
     Args:
         cosines: of the units with the question (n,).
-        overlap: share of the question's weighted words that each unit holds (n,), 0 to 1.
+        overlap: share of the question's weighted words that each unit has (n,), 0 to 1.
         features: ``float64[n, len(UNIT_FEATURES)]``.
-        with_heading: the same, where a word that only the heading or title holds counts half.
-        fits: whether a unit holds what the question asks for first (n,).
+        with_heading: ``overlap``, where a word that only the heading or title has counts half.
+        fits: whether a unit has the kind of value that the question asks for first (n,).
         headed: how well the unit's heading names what is asked (n,), 0 to 1.
-        source: place of each unit's source among the sources, best first (n,).
+        source: rank of each unit's source among the sources, best first (n,).
         words: stems of each unit.
         about: stems of each unit's heading and title.
         terms: stem of the question -> weight.
-        unseen: share of the question's weighted words that no document holds, 0 to 1; few documents tell less.
+        unseen: share of the question's weighted words that no document has, 0 to 1; scaled down for few documents.
     """
 
     cosines: Floats
@@ -90,16 +90,16 @@ def measure(
     weights: Weights | None = None,
     language: str = "en",
 ) -> Measured:
-    """Measure units.
+    """Compute the features of units.
 
     Args:
-        question: as it was put, and ``standalone``, as it can be understood by itself.
+        question: as the user wrote it, and in ``standalone`` as it is understandable by itself.
         kind: of the question.
         units: of all sources, in their order, the best source first; at least one.
         titles: of the sources, by their number.
         towards: the vector of the question (dimension,).
         vectors: of the units (n, dimension).
-        weights: of stems in the index; by default those that the units give.
+        weights: of stems in the index; by default computed from the units.
         language: of the question, ISO 639-1.
     """
     words = [stems(unit.text, language) for unit in units]
@@ -170,17 +170,17 @@ def measure(
 
 
 def _may_answer(question: str, heading: str) -> bool:
-    """Whether what stands below a heading may answer: it does not where the heading asks something else."""
+    """Whether the text below a heading may answer: not if the heading asks another question."""
     return not heading.endswith(("?", "？")) or asks_alike(question, heading)
 
 
 def _without(text: str, words: Collection[str]) -> str:
-    """The text without the names that the question itself has: they answer nothing."""
+    """Remove the names that the question itself has: they do not answer it."""
     return _WORD.sub(lambda found: "" if found[0].lower() in words and found[0][0].isupper() else found[0], text)
 
 
 def _headed(heading: set[str], terms: Mapping[str, float], whole: float) -> float:
-    """Share of the question that a heading holds, times the share of the heading that the question holds."""
+    """Return the share of the question that a heading has, times the share of the heading that the question has."""
     if not heading:
         return 0.0
     held = heading & terms.keys()
@@ -193,8 +193,8 @@ def evidence(
     """Measure how well the sources answer the question, ``float64[len(EVIDENCE_FEATURES)]``.
 
     Args:
-        probabilities: that each unit is part of an answer (n,).
-        token_cosines: of the question's tokens with those of the source that holds the likeliest unit, (q, t).
+        probabilities: of each unit, that it is part of an answer (n,).
+        token_cosines: of the question's tokens with those of the source with the likeliest unit, (q, t).
         leans: whether the question needs the conversation before it.
     """
     cosines, source = measured.cosines, measured.source

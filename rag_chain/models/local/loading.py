@@ -1,4 +1,4 @@
-"""How a local model is loaded: its tokenizer, and once a process."""
+"""Load a local model once per process, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Once(Generic[T]):
-    """Calls ``make`` at the first use and returns its value at every use; threads that come meanwhile wait."""
+    """Calls ``make`` at the first use and returns its value at every use; other threads wait for the first call."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -24,7 +24,7 @@ class Once(Generic[T]):
         self._made: list[T] = []
 
     def __call__(self) -> T:
-        """Return the value; what ``make`` raises goes to the caller, and the next use tries again."""
+        """Return the value. An exception of ``make`` is raised to the caller, and the next use tries again."""
         with self._lock:
             if not self._made:
                 self._made.append(self._make())
@@ -32,7 +32,7 @@ class Once(Generic[T]):
 
 
 def read_tokenizer(file: DataFile, max_tokens: int) -> Tokenizer:
-    """Return the tokenizer in ``file``, which cuts a text into windows of ``max_tokens``.
+    """Return the tokenizer in ``file``, set to cut a text into windows of ``max_tokens``.
 
     Raises:
         ConfigurationError: a package is missing, or holds another file.
@@ -45,7 +45,7 @@ def read_tokenizer(file: DataFile, max_tokens: int) -> Tokenizer:
 
 
 def cut_into_windows(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:
-    """Return the tokenizer, which cuts a text into windows of ``max_tokens`` and fills none of them up."""
+    """Set a tokenizer to cut a text into windows of ``max_tokens`` without padding, and return it."""
     tokenizer.enable_truncation(max_tokens)
     tokenizer.no_padding()
     return tokenizer

@@ -1,4 +1,4 @@
-"""Markdown, reStructuredText and HTML within a line: what a reader sees of it."""
+"""Remove inline markup of Markdown, reStructuredText and HTML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TAG = re.compile(
 )
 _ANCHOR = re.compile(r"\s*(?:\{#[\w-]+[^{}]*\}|¶|\[¶\]\(#[^)]*\)|\\?#\s*$)")
 _ATTRIBUTES = re.compile(r"(?<=[\])`*_\w])\{:?(?: *[.#][\w-]+| *[\w-]+=(?:\"[^\"]*\"|[\w-]+))+ *\}")
-"""Classes and attributes behind a link or a heading, as MkDocs and Pandoc have them."""
+"""Classes and attributes after a link or a heading, as in MkDocs and Pandoc."""
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!<>|~-])")
 _CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
 _LINK_OF_CODE = re.compile(
@@ -40,10 +40,10 @@ _LINK_OF_CODE = re.compile(
 
 
 def without_markup(text: str) -> str:
-    """Return ``text`` as a reader sees it, on one line.
+    """Return ``text`` without markup, on one line.
 
-    Images, anchors and HTML tags are left out; of a link the text stays. Code spans keep their backquotes, and nothing
-    within them is markup.
+    Images, anchors and HTML tags are removed; of a link the text stays. Code spans keep their backquotes and their
+    content.
     """
     text = _ATTRIBUTES.sub("", text)
     text = _ROLE.sub(_title_of_target, _MYST_ROLE.sub(_title_of_target, text))

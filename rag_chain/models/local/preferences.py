@@ -1,4 +1,4 @@
-"""What the kind of a question prefers among the units of its sources, beside what was fitted. Pure."""
+"""Adjustments by the kind of a question to the fitted logits of the units. Pure."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from rag_chain.models.local.words import stems, weight_of
 
 Floats = npt.NDArray[np.float64]
 
-# All in logits.
+# All in logits; a loss is subtracted.
 _FITS, _DEFINES, _DOES = 1.2, 3.0, 1.5
-"""Of a unit that holds what is asked for first, that defines what is named, that says what to do for it."""
+"""A unit that has the value that is asked for, that defines the named thing, that says what to do for it."""
 _STRUCTURE, _CODE, _ROW = 0.8, 2.0, 2.0
 _ANSWERS = 6.0
-"""Of a unit below the same question."""
+"""A unit below the same question."""
 _HEADED, _FIRST = 2.0, 0.7
-"""Of a unit whose heading says the question, and of the first one below it."""
+"""A unit whose heading says what is asked, and the first unit below that heading."""
 _ACTS = 0.7
-"""Of a unit with the verb of "How do I ...?"."""
+"""A unit with the verb of "How do I ...?"."""
 _NO_FACT = 3.0
-"""What code loses where a question asks for a number, a time or a name."""
+"""Loss of code if the question asks for a number, a time or a name."""
 _COUNTS = 5.0
-"""Of a unit that counts what "How many ...?" asks for."""
+"""A unit that counts what "How many ...?" asks for."""
 _COUNTED = re.compile(r"\bhow many\b|\bwie ?viele\b|\bcombien de\b|\bcu[aá]nt[ao]s\b|多少|几[个种位]", re.I)
 _AMOUNT = re.compile(r"\d[\d.,'\u202f]*\+?((?:\s+[^\s\d.;:]+){1,3}|[^\s\d]{1,6})")
 _EMPTY = 1.0
-"""What a sentence loses that says hardly more than the question."""
+"""Loss of a sentence that adds hardly a word to the question."""
 _FEW = 3
-"""New words of a sentence that says more."""
+"""New words from which on a sentence adds something."""
 _SAME_QUESTION = 0.6
-"""Share of a question's weighted words that the same question holds."""
+"""Share of the question's weighted words that a heading or clause must have to ask the same."""
 _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:(?:is|are|was|were)"
     r"(?=\s+(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
@@ -58,14 +58,14 @@ _PURPOSE = re.compile(
 
 
 def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measured: Measured) -> Floats:
-    """What the kind of the question adds to the logits of the units."""
+    """Return what the kind of the question adds to the logits of the units."""
     added = np.zeros(len(units))
     if kind.has_cue:
         added += _FITS * (measured.fits & (measured.with_heading > 0))
     if _COUNTED.search(question):
         asked = _begins(question)
         added += _COUNTS * np.array([_counts(unit, asked) for unit in units])
-    # The encoder has read few rows; the words of a row tell more.
+    # The encoder was trained on few table rows; the words of a row are more reliable.
     terms = set(measured.terms)
     rows = [unit.kind == "row" and (kind.name != "definition" or _is_about(unit, terms)) for unit in units]
     added += _ROW * measured.overlap * np.array(rows)
@@ -76,7 +76,7 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
             unit.introduces or unit.kind == "item" or (unit.kind == "code" and kind.name == "how_to") for unit in units
         ]
         added += _STRUCTURE * np.array(structured)
-    # What stands below the same question, as in a list of questions and answers.
+    # Units below the same question, as in a FAQ.
     whole = sum(measured.terms.values()) or 1.0
     for place, unit in enumerate(units):
         if is_asked_alike(question, unit.context):
@@ -116,14 +116,14 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
 
 
 def _is_about(row: Unit, terms: set[str]) -> bool:
-    """Whether the first cell of a row is what the question names, and hardly more."""
+    """Whether the first cell of a row is the thing that the question names, and hardly more."""
     cell = row.text.partition("; ")[0].partition(": ")[2]
     words = set(stems(cell))
     return terms <= words and len(words) <= len(terms) + 1
 
 
 def _does(unit: Unit, terms: Mapping[str, float]) -> bool:
-    """Whether a unit says what to do for what the question names: "To set a cookie, call ..."."""
+    """Whether a unit says how to do what the question names: "To set a cookie, call ..."."""
     clause = _TO_DO.match(unit.text)
     if clause is None:
         return False
@@ -136,14 +136,14 @@ def _counts(unit: Unit, asked: set[str]) -> bool:
 
 
 def _begins(text: str) -> set[str]:
-    """The first letters of the words of a text, which forms of a word share; of CJK its pairs of characters."""
+    """Return the first letters of the words, which inflected forms share; of CJK, the pairs of characters."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     pairs = {text[i : i + 2] for i in range(len(text) - 1) if not text[i : i + 2].isascii()}
     return {word[:5] for word in words if len(word) > 3 and word.isascii()} | pairs
 
 
 def _defines(unit: Unit, terms: set[str]) -> bool:
-    """Whether a unit begins with what the question names, and goes on to say what it is."""
+    """Whether a unit begins with the thing that the question names, and defines it."""
     if not terms:
         return False
     if (named := _PURPOSE.match(unit.text)) and terms <= set(stems(named[1])):

@@ -1,4 +1,4 @@
-"""The blocks of a program: what its comments and docstrings say, and its code."""
+"""The blocks of a program: the text of its comments and docstrings, and its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of answer a question asks for. English first; dates, numbers and names in any script."""
+"""The kind of answer that a question asks for. Mainly English; dates, numbers and names in any script."""
 
 from __future__ import annotations
 
@@ -156,13 +156,13 @@ _ASKS = re.compile(
 
 
 def asks_alike(question: str, other: str) -> bool:
-    """Whether two questions begin to ask with the same word; one in which none of them stands is like any."""
+    """Whether two questions have the same question word; one without a question word matches any."""
     words = [found[1].lower() for found in map(_ASKS.search, (question, other)) if found]
     return len(words) < 2 or words[0] == words[1]
 
 
 def is_asked_alike(question: str, heading: str) -> bool:
-    """Whether a heading is a question, and begins to ask as ``question`` does."""
+    """Whether a heading is a question with the same question word as ``question``."""
     return heading.endswith(("?", "？", "؟")) and asks_alike(question, heading)
 
 
@@ -184,7 +184,7 @@ class QuestionKind:
 
     @property
     def has_cue(self) -> bool:
-        """Whether the question says what an answer must hold: a time, a number, a date, a reason, a name."""
+        """Whether the question shows what an answer must contain: a time, a number, a date, a reason, a name."""
         return self._holds is not None
 
     @property
@@ -193,7 +193,7 @@ class QuestionKind:
         return self._holds in (_TIME, _NUMBER, _SINCE, _SETTING, _DEFAULT)
 
     def fits(self, text: str) -> bool:
-        """Whether a text holds what the question asks for first."""
+        """Whether a text has the kind of value that the question asks for first."""
         return self._holds is not None and self._holds.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What is quoted of the units that were measured: whole lists, code with its lead-in, sentences in reading order."""
+"""Choose the quotes among measured units: whole lists, code with its lead-in, sentences in reading order."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _MOST_SENTENCES = 5
 _MOST_FACTS = 3
 _MOST_ITEMS = 20
 _NEAR_BEST = 2.5
-"""In logits below the best: what is quoted with it."""
+"""Units within so many logits of the best are quoted with it."""
 _NEAR_BEST_FACT = 2.5
 _NEAR_BEST_ROW = 0.3
 _NEAR_FIT = {True: (3.5, 5.0), False: (6.0, float("inf"))}
-"""The same of how well a sentence fits by itself: of a fact, and of anything else. Below headings a section says many
-things, of which the next one is seldom asked for too; a passage without one is about one thing."""
+"""The same for the score of a sentence by itself, below a heading (True) or without one: for facts, and for other
+questions. A section below a heading covers many things, and the next one is seldom asked for too; a passage without a
+heading is about one thing."""
 _LEAST = -1.6
-"""Logit of what may be quoted beside the best."""
+"""Lowest logit of a unit that is quoted with the best."""
 _FRAGMENT = 4
-"""Words of a list item that needs its lead-in."""
+"""A list item of at most so many words needs its lead-in."""
 _REPEAT = 0.8
 _CATAPHOR = re.compile(
     r"^(?:These|Those|The following|Here)\b|\b(?:the following|as follows|below)\b|^(?:Diese|Folgende)\b"
@@ -37,18 +38,18 @@ _CATAPHOR = re.compile(
 )
 _OVERVIEW = 3
 _SECTION = {True: 1000, False: 500}
-"""Characters of a section that are quoted: where the question is how to do something, and of any other."""
+"""Characters of a section that are quoted: for how-to questions (True), and for others."""
 _CONTRAST = re.compile(
     r"(?:But|However|Otherwise|Unless|Aber|Allerdings|Jedoch|Mais|Cependant|Pero|Sin embargo)\b|但|不过|然而"
 )
 _VERDICT = re.compile(r"(?:Yes|No|Ja|Nein|Oui|Non|Sí)\b|是的|不是|可以|不能|不可以|有[。，]|没有|没问题")
 _TERM = 8
-"""Words of a line that ends with a colon and is a term, whose text is below it."""
+"""A line of at most so many words that ends with a colon is a term, with its text below."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What to quote.
+    """The units to quote.
 
     Args:
         units: in the order in which they are quoted.
@@ -69,15 +70,15 @@ def quotes(
     is_named: bool = False,
     is_same: bool = False,
 ) -> Chosen:
-    """Return what to quote of the units of all sources.
+    """Return what to quote from the units of all sources.
 
     Args:
         found: in the order of the sources.
-        logits: how likely each is part of an answer (n,); minus infinity for what is not to be quoted by itself.
+        logits: how likely each is part of an answer (n,); minus infinity: it must not be quoted by itself.
         fits: how well each fits the question by itself (n,); minus infinity as in ``logits``.
-        best: place of the one that answers best.
+        best: place of the unit that answers best.
         is_named: whether its heading says what the question asks, so that a list below it is the answer.
-        is_same: whether its heading is the question, so that what is below it is the answer.
+        is_same: whether its heading is the question, so that the text below it is the answer.
     """
     if kind.name == "compare":
         places, best = _compared(kind, found, logits)
@@ -87,7 +88,7 @@ def quotes(
 
 
 def _section(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: int) -> list[int]:
-    """What stands below the heading of a unit, from the beginning, if it holds the unit; else nothing."""
+    """Return the beginning of the section of a unit, if it includes the unit; else nothing."""
     if kind.name == "definition" or kind.is_exact:
         return []
     unit = found[best]
@@ -101,7 +102,7 @@ def _section(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: in
         taken.append(i)
     while taken and found[taken[-1]].introduces:
         taken.pop()
-    # What only points elsewhere is left out; "Yes." at the beginning is not.
+    # Units that only point elsewhere are left out; "Yes." at the beginning is not.
     said = [
         i
         for i in taken
@@ -111,7 +112,7 @@ def _section(kind: QuestionKind, found: Sequence[Unit], logits: Floats, best: in
 
 
 def overview(found: Sequence[Unit], titles: Mapping[int, str]) -> Chosen:
-    """Return what the documents say first: the first two sentences of each, of three at most."""
+    """Return the first two sentences of each document, of at most three documents."""
     picked: list[Unit] = []
     documents: set[str] = set()
     for number in dict.fromkeys(unit.number for unit in found):
@@ -159,7 +160,7 @@ def _around(
 def _sentences_around(
     kind: QuestionKind, found: Sequence[Unit], logits: Floats, fits: Floats, best: int, *, is_named: bool
 ) -> list[int]:
-    """The best sentence with the others of its source that answer too, in reading order, and what they need."""
+    """Return the best sentence and others of its source that answer too, in reading order, with their context."""
     fact = kind.has_cue or kind.name == "yes_no"
     most = _MOST_FACTS if fact else _MOST_SENTENCES
     number = found[best].number
@@ -190,7 +191,7 @@ def _sentences_around(
 
 
 def _verdict_around(found: Sequence[Unit], picked: Collection[int]) -> set[int]:
-    """The "Yes" or "No" that begins the paragraph of what is quoted, and the "But ..." behind it."""
+    """Return the "Yes" or "No" that begins the paragraph of a quote, and the "But ..." after it."""
     added: set[int] = set()
     for i in picked:
         first = _begin_of_block(found, i)
@@ -202,9 +203,10 @@ def _verdict_around(found: Sequence[Unit], picked: Collection[int]) -> set[int]:
 
 
 def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: bool) -> list[int]:
-    """The end of the last quoted paragraph, where it leads to a list or code, with these.
+    """Return the end of the last quoted paragraph and the list or code that it introduces.
 
-    Unless they are wanted, only what the quoted sentences announce: "These are optional. They are used if found."
+    Unless the question wants them, only if a quoted sentence announces them: "These are optional. They are used if
+    found."
     """
     last = end = max(places)
     while end + 1 < len(found) and _share_a_block(found[last], found[end + 1]):
@@ -215,7 +217,7 @@ def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: boo
 
 
 def leads(found: Sequence[Unit], place: int) -> bool:
-    """Whether a unit leads to the list, table or code below it: by a colon, or as "These are installed with it."."""
+    """Whether a unit introduces the list, table or code below it: by a colon, or as "These are installed with it."."""
     unit = found[place]
     after = found[place + 1] if place + 1 < len(found) else None
     if unit.introduces:
@@ -227,20 +229,20 @@ def leads(found: Sequence[Unit], place: int) -> bool:
 
 
 def leads_nowhere(found: Sequence[Unit], place: int) -> bool:
-    """Whether what a unit leads to is not in its source: the chunk ends before it."""
+    """Whether the list or code that a unit introduces is missing: the chunk ends before it."""
     return found[place].introduces and not _block_below(found, place)
 
 
 def _announcement(found: Sequence[Unit], place: int) -> int:
-    """The sentence of the paragraph that announces what is below it, else the one at ``place``."""
+    """Return the sentence of the paragraph that announces what is below, else the one at ``place``."""
     first = _begin_of_block(found, place)
     return next((i for i in range(place, first - 1, -1) if _CATAPHOR.search(found[i].text)), place)
 
 
 def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tuple[list[int], int]:
-    """The best units that speak of both things, else of each."""
+    """Return the best units that mention both things, else the best of each thing."""
     both = [set(stems(side)) for side in kind.compared]
-    # What tells the two apart: of "hall 3" and "hall 4" it is the number.
+    # The words that distinguish the two: in "hall 3" and "hall 4" the number.
     sides = [own - set().union(*(other for other in both if other is not own)) or own for own in both]
     words = [set(stems(f"{unit.text} {unit.context}")) for unit in found]
     order = [int(i) for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
@@ -260,7 +262,7 @@ def _compared(kind: QuestionKind, found: Sequence[Unit], logits: Floats) -> tupl
 
 
 def _told_apart(found: Sequence[Unit], order: Sequence[int], sides: Sequence[set[str]]) -> list[int]:
-    """The items of one list that begin with the two things; empty: there are none."""
+    """Return the items of one list that begin with the two things; empty: there are none."""
     first = [
         [i for i in order if found[i].kind in ("item", "row") and side and side <= _first_words(found[i], len(side))]
         for side in sides
@@ -277,7 +279,7 @@ def _first_words(unit: Unit, count: int) -> set[str]:
 
 
 def _lead_of(found: Sequence[Unit], place: int) -> int | None:
-    """The unit that introduces the list, table or code at ``place``."""
+    """Return the unit that introduces the list, table or code at ``place``."""
     first = _begin_of_block(found, place)
     before = found[first - 1] if first else None
     if before is None or before.number != found[place].number:
@@ -286,7 +288,7 @@ def _lead_of(found: Sequence[Unit], place: int) -> int | None:
 
 
 def _block_below(found: Sequence[Unit], place: int) -> list[int]:
-    """The list, table or code that follows ``place``; nothing where sentences follow."""
+    """Return the list, table or code that follows ``place``; nothing if sentences follow."""
     after = place + 1
     if after >= len(found) or found[after].number != found[place].number:
         return []
@@ -296,7 +298,7 @@ def _block_below(found: Sequence[Unit], place: int) -> list[int]:
 
 
 def _terms_below(found: Sequence[Unit], place: int) -> list[int]:
-    """Terms in lines of their own, each with the first sentence of its text; nothing where the text goes on."""
+    """Return terms on lines of their own, each with the first sentence of its text; nothing if the text is longer."""
     taken: list[int] = []
     own = [i for i in range(place, len(found)) if found[i].number == found[place].number]
     terms = [i for i in own if found[i].introduces and len(found[i].text.split()) <= _TERM]
@@ -312,7 +314,7 @@ def _members(found: Sequence[Unit], place: int) -> list[int]:
 
 
 def _begin_of_block(found: Sequence[Unit], place: int) -> int:
-    """The first unit of the paragraph, list, table or code at ``place``."""
+    """Return the first unit of the paragraph, list, table or code at ``place``."""
     while place and _share_a_block(found[place], found[place - 1]):
         place -= 1
     return place
@@ -328,14 +330,14 @@ def _closest(members: Sequence[int], best: int) -> list[int]:
 
 
 def _without_repeats(places: Sequence[int], found: Sequence[Unit], best: int) -> list[int]:
-    """The places without those whose words another one holds nearly all; the best stays."""
+    """Drop places whose words are nearly all in another one; the best stays."""
     kept: list[int] = []
     words = {i: set(stems(found[i].text)) for i in places}
     for i in dict.fromkeys(places):
         others = [best] if i != best and best in words else []
         others += [j for j in kept if j != best]
         in_list = any(_share_a_block(found[j], found[i]) for j in others)
-        # The command below its lead-in has the same words, and is what was asked for.
+        # The command below its lead-in has the same words, and the question asks for it.
         if i == best or in_list or found[i].kind == "code" or not any(_repeats(words[i], words[j]) for j in others):
             kept.append(i)
     return kept

@@ -1,4 +1,4 @@
-"""What a source goes on with behind what was quoted of it, for a turn that asks for more."""
+"""The text that follows a quote in its source, for a turn that asks for more."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MOST_UNITS, _MOST_CHARACTERS = 8, 900
 
 
 def read_on(found: Sequence[Unit], said: str) -> list[Unit]:
-    """Return what follows in the source that was quoted most; nothing where it ends there, or none was quoted.
+    """Return the text after the quotes of the most quoted source; nothing if it ends there, or none was quoted.
 
     Args:
         found: the units of all sources, in their order.
-        said: the answer before.
+        said: the previous answer.
     """
-    told = _plain(said)
-    places = [place for place, unit in enumerate(found) if _plain(unit.text) in told]
+    answer = _plain(said)
+    places = [place for place, unit in enumerate(found) if _plain(unit.text) in answer]
     if not places:
         return []
     numbers = [found[place].number for place in places]
@@ -39,9 +39,9 @@ def read_on(found: Sequence[Unit], said: str) -> list[Unit]:
 
 
 def without_said(found: Sequence[Unit], said: str) -> list[Unit]:
-    """Return the units that were not quoted in the answer before."""
-    told = _plain(said)
-    return [unit for unit in found if _plain(unit.text) not in told]
+    """Return the units that the previous answer did not quote."""
+    answer = _plain(said)
+    return [unit for unit in found if _plain(unit.text) not in answer]
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which units of the sources answer a question, and how likely it is that any does. Pure: the encoder is handed in."""
+"""Select the units that answer a question, and score how likely any does. Pure: the encoder is an argument."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ _POINTER = re.compile(
     re.I,
 )
 _PRIOR = float(np.log(3))
-# The weights were fitted where half of the questions have no answer. Of those that people ask their own documents,
-# three in four are taken to have one.
+# The weights were fitted on data in which half of the questions have no answer. Among real questions to one's own
+# documents, three in four are assumed to have one.
 
 _HEADED_SCORE = 1.5
-"""What a heading that says the question adds to the score, in logits."""
+"""Added to the score, in logits, if a heading says what is asked."""
 _BY_HEADING = 0.8
-"""Share of the question's words that a unit is taken to hold where its heading says just these."""
+"""Share of the question's words that a unit counts as having if its heading has exactly these words."""
 _UNSEEN_SCORE, _UNFIT_SCORE = 3.0, 0.7
-"""What it loses by words that no document holds, and by a best unit without what the question asks for."""
+"""Losses of the score: words that no document has, and a best unit without the kind of value that is asked for."""
 _NAMED = 0.75
-"""How well a heading names the question whose answer is all below it."""
+"""How well a heading must name the question for the whole section to be the answer."""
 _SAME, _SAME_BACK = 0.85, 0.6
-"""Shares of two questions' words, by weight and by number, that each holds of the other if they ask the same."""
+"""Shares of two questions' words, by weight and by number, that each must have of the other to be the same question."""
 _LEADS_PASSED_OVER = 2
 _SAID = 4.0
-"""What a unit loses, in logits, that the answer before was made of."""
+"""Loss, in logits, of a unit that the previous answer quoted."""
 _WHOLE, _OWN_WORDS, _OWN_COSINE = 0.3, 6.0, 5.0
 _SAYS_LITTLE = 1
 _OWN_WORD = 2.0
-"""What the one word of such a question adds, in logits, to a unit that holds it."""
+"""Added, in logits, to a unit that has the one word of such a question."""
 _FOREIGN = 20.0
-"""In logits: enough for a unit not to be quoted."""
+"""Loss in logits: large enough that the unit is not quoted."""
 _HALF = 0.5
 _HELD = 0.12
-"""Share of a question's pairs of characters, by their weights, that a unit which answers it holds."""
+"""Share of a question's pairs of characters, by weight, that a unit must have to answer it."""
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 class Encoder(Protocol):
-    """What turns texts into vectors; ``MiniLMEmbeddings`` is one."""
+    """Turns texts into vectors; ``MiniLMEmbeddings`` is one."""
 
     is_multilingual: bool
-    """Whether it was made for other languages than English too."""
+    """Whether it was trained for languages other than English too."""
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, ``float32[texts, dimension]``."""
@@ -75,11 +75,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was picked.
+    """The result of the selection.
 
     Args:
-        chosen: what to quote, in the order of reading.
-        score: 0 to 1, how likely it is that the sources answer the question.
+        chosen: what to quote, in reading order.
+        score: 0 to 1, how likely the sources answer the question.
         closest: numbers of the sources, the nearest first.
         kind: of the question.
     """
@@ -102,12 +102,12 @@ def select(
     """Return the units that answer a question.
 
     Args:
-        question: as it was put, and ``standalone``, as it can be understood by itself.
-        standalone: the question that needs no history.
+        question: as the user wrote it.
+        standalone: the question, understandable without the history.
         found: the units of all sources in their order; the sources best first.
         titles: of the sources, by their number.
-        weights: of stems in the index; by default those that the units give.
-        said: the answer before; a question that leans on it seldom asks for the same again.
+        weights: of stems in the index; by default computed from the units.
+        said: the previous answer; a follow-up question seldom asks for the same again.
     """
     kind = _kind(question, standalone)
     if kind.name == "about":
@@ -117,7 +117,7 @@ def select(
     language = _language(question)
     little = set(stems(question, language)) if leans else set()
     if 0 < len(little) <= _SAYS_LITTLE:
-        question = standalone  # "And 130?" alone is near to nothing
+        question = standalone  # "And 130?" alone is similar to nothing
     else:
         little = set()
     kept = _worth_measuring(question, standalone, found)
@@ -144,7 +144,7 @@ def select(
         preference += _OWN_WORD * np.array([little <= set(stems(unit.text, language)) for unit in considered])
     preferred[kept] = logits + preference
     closest = list(dict.fromkeys(considered[i].number for i in np.argsort(-logits, kind="stable")))
-    # Sources on one subject are alike, so that the sentence itself must say which of them is the best.
+    # Sources on one subject have similar scores, so the sentence itself decides which is the best.
     own = np.full(len(found), -np.inf)
     words = np.maximum(measured.overlap, _BY_HEADING * measured.headed)
     own[kept] = preference + _WHOLE * logits + _OWN_WORDS * words + _OWN_COSINE * measured.cosines
@@ -155,13 +155,13 @@ def select(
             top = int(own.argmax())
     logit = float(EVIDENCE.logits(told[None])[0]) + _PRIOR
     if found[top].context:
-        # What has headings is a manual or the like. It says in its own words what it is about, and what it has no word
-        # for is not in it, while a passage of an encyclopedia is asked about in any words.
+        # A text with headings is a manual or similar: questions use its terms, and a term that it lacks is not covered.
+        # A passage of an encyclopedia may be asked about in other words.
         logit += _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
         logit -= _UNFIT_SCORE * (kind.has_cue and not leans and not measured.fits[kept.index(top)])
     score = float(_sigmoid(np.array(logit)))
     if language != DEFAULT and not encoder.is_multilingual:
-        # The encoder is for English: in other languages the words tell what belongs to the answer.
+        # The encoder is for English: in other languages the words decide what belongs to the answer.
         preferred[kept] -= _FOREIGN * _is_off_topic(kind, measured, kept.index(top), leans=leans)
         if _CJK.search(question) and not leans:
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
@@ -172,7 +172,7 @@ def select(
 
 
 def _is_same(question: str, unit: Unit, terms: Mapping[str, float], language: str) -> bool:
-    """Whether a unit stands below the question that is asked, as in a list of questions and answers."""
+    """Whether a unit is below a heading that asks the same question, as in a FAQ."""
     if not is_asked_alike(question, unit.context):
         return False
     held = {stem for stem in stems(unit.context, language) if not stem.isdigit()}
@@ -181,14 +181,14 @@ def _is_same(question: str, unit: Unit, terms: Mapping[str, float], language: st
 
 
 def _language(question: str) -> str:
-    """The language whose stems are compared; names in another language do not decide."""
+    """Return the language whose stemmer is used; names in another language do not decide."""
     return language_of(question) if is_surely_foreign(question) else DEFAULT
 
 
 def _is_off_topic(kind: QuestionKind, measured: Measured, best: int, *, leans: bool) -> npt.NDArray[np.bool_]:
-    """Which units hold less than half of what the best one holds of a fact's question (n,).
+    """Return which units have less than half of the question's words that the best one has (n,); for facts only.
 
-    What the question asks for stays, where the best one lacks it or the question says too little by itself.
+    Units with the kind of value that is asked for stay, if the best one lacks it or the question leans on the history.
     """
     if not (kind.has_cue or kind.name in ("fact", "yes_no")):
         return np.zeros(len(measured.overlap), np.bool_)
@@ -205,7 +205,7 @@ def measured_units(
     encoder: Encoder,
     weights: Weights | None = None,
 ) -> tuple[list[Unit], Measured]:
-    """Return the units that may answer, and their measures. See ``select`` for the arguments."""
+    """Return the units that may answer, and their features. See ``select`` for the arguments."""
     considered = [found[i] for i in _worth_measuring(question, standalone, found)]
     return considered, _measured(question, standalone, considered, titles, encoder, weights)
 
@@ -228,7 +228,7 @@ def _measured(
 
 
 def _kind(question: str, standalone: str) -> QuestionKind:
-    """Return the kind of a question; "and in hall 4?" has that of the question that it goes on with."""
+    """Return the kind of a question; "and in hall 4?" has that of the question that it continues."""
     kind = kind_of(question)
     return kind_of(standalone) if kind == QuestionKind("fact") else kind
 
@@ -243,9 +243,9 @@ def _embedded(unit: Unit) -> str:
 
 
 def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> list[int]:
-    """Places of the units that may answer; of many, those that share the most words with the question.
+    """Return the places of the units that may answer; of many, those that share the most words with the question.
 
-    Embedding is what takes the time.
+    Embedding takes most of the time, so the number of units is limited.
     """
     language = _language(question)
     terms = set(stems(f"{question} {standalone}", language))
@@ -254,7 +254,7 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
     if len(sound) <= _MOST_EMBEDDED:
         return sound
     local = Weights.over(words)
-    # The better a source ranks, the more of it is read.
+    # Of better sources, more units are measured.
     order = {number: place for place, number in enumerate(dict.fromkeys(unit.number for unit in found))}
     value = [
         sum(local.of(t) for t in terms if t in words[i] or t in stems(found[i].context, language))
@@ -266,7 +266,7 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
 
 
 def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
-    """It asks, points elsewhere, is cut, or has hardly a word that is not in the question; what leads to a list may."""
+    """Whether a unit can't answer: it asks, points elsewhere, is cut, or adds no word, unless it introduces a list."""
     if unit.is_question or unit.is_fragment or _POINTER.match(unit.text):
         return True
     if unit.kind in ("code", "row"):

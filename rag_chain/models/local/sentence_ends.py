@@ -1,12 +1,12 @@
-"""Where sentences end, in scripts with and without blanks."""
+"""Split text into sentences, in scripts with and without spaces."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-# A sentence ends at its mark, closing quotes and brackets included, before a blank or, in scripts without blanks,
-# at once.
+# A sentence ends at its mark, including closing quotes and brackets, before a space, or in scripts without spaces
+# directly.
 _END = re.compile(r"""[.!?…؟۔।]+["'”’»)\]*_]*(?=\s)|[。！？｡]+[”’」』）》】]*""")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|incl|resp|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Capt|Lt|Sgt|Sr|Jr|St|No|Nr|Fig"
@@ -19,18 +19,18 @@ _ABBREVIATION = re.compile(
 _ORDINAL = re.compile(r"\b(?:am|im|vom|zum|bis|der|die|das|den|dem|des|und|ab|seit)\s+\d{1,2}\.$", re.IGNORECASE)
 # A sentence may begin with the name of something in a program.
 _NAME = re.compile(r"[a-z]\w*(?:_\w|\()")
-# The number of a section before its title: "8.4. How do I list files?".
+# A section number before its title: "8.4. How do I list files?".
 _SECTION_NUMBER = re.compile(r"\W*(?:[A-Z]\.?)?\d{1,3}(?:\.\d{1,3})*\.")
 
 
 def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a paragraph, in order; together they are its text up to blanks."""
+    """Yield the sentences of a paragraph, in order; joined they are its text except for spaces."""
     start = 0
     for end in _END.finditer(text):
         piece = text[start : end.end()].strip()
         if end[0].startswith(".") and _is_no_end(text[start : end.start() + 1]):
             continue
-        # What goes on in lower case did not end.
+        # A sentence that continues in lower case did not end.
         after = text[end.end() :].lstrip()
         if piece and (not after[:1].islower() or _NAME.match(after)):
             yield piece

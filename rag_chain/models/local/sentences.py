@@ -1,4 +1,4 @@
-"""Sentence embeddings by an encoder on onnxruntime: windows of a long text, batches, the mean over the tokens."""
+"""Sentence embeddings with an encoder on onnxruntime: windows of long texts, batches, mean pooling over tokens."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 MAX_WINDOWS = 8
-"""Windows of a text that are read, the first ones: some 8,000 characters of English with 256 tokens each."""
+"""Only the first windows of a text are read: about 8,000 characters of English with 256 tokens each."""
 
 DIMENSION = 384
-_MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
-_BATCH_TOKENS = 256  # More makes padding dearer than it saves.
+_MAX_CHARACTERS = 32_768  # So that a huge text is not tokenised to its end.
+_BATCH_TOKENS = 256  # Above that, padding costs more than batching saves.
 
 
 class SentenceEmbeddings(Embeddings):
@@ -32,7 +32,7 @@ class SentenceEmbeddings(Embeddings):
     A long text is cut into windows; its vector is the mean of theirs, each weighted by its tokens.
 
     Args:
-        tokenizer: truncates to a window and gives what overflows.
+        tokenizer: truncates to a window and returns the overflowing windows.
         session: inputs ``input_ids`` and ``attention_mask``, output the hidden states ``[batch, tokens, 384]``.
     """
 
@@ -42,7 +42,7 @@ class SentenceEmbeddings(Embeddings):
         self._tokenizer, self._session = tokenizer, session
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector of 384 floats a text, in the order of the texts."""
+        """Return one vector of 384 floats per text, in the order of the texts."""
         vectors: list[list[float]] = self.embed(texts).tolist()
         return vectors
 
@@ -51,7 +51,7 @@ class SentenceEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The vectors as one array ``float32[texts, 384]``."""
+        """Return the vectors as one array ``float32[texts, 384]``."""
         encoded = [self._tokenizer.encode(_clean(text)) for text in texts]
         windows = [[encoding, *encoding.overflowing][:MAX_WINDOWS] for encoding in encoded]
         tokens = [window for parts in windows for window in parts]
@@ -61,7 +61,7 @@ class SentenceEmbeddings(Embeddings):
         def run(batch: list[int]) -> None:
             vectors[batch] = self._run([tokens[i] for i in batch])
 
-        # A core a batch: splitting one multiplication over cores costs more in waiting.
+        # One core per batch: splitting one multiplication over cores costs more in waiting.
         if min(cores(), len(batches)) < 2:
             for batch in batches:
                 run(batch)
@@ -79,15 +79,15 @@ class SentenceEmbeddings(Embeddings):
     def token_cosines(self, one: str, other: str) -> npt.NDArray[np.float32]:
         """Return the cosines of each token of a text with each of another, ``float32[tokens, other tokens]``.
 
-        The first window of each is read. How well the best of them fit is the score of ColBERT (Khattab and Zaharia
-        2020, arXiv:2004.12832), here without its training.
+        Only the first window of each is read. The score of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832) is made
+        of the best of these cosines; here the model is not trained for it.
         """
         first, second = map(self.token_vectors, (one, other))
         cosines: npt.NDArray[np.float32] = first @ second.T
         return cosines
 
     def token_vectors(self, text: str) -> npt.NDArray[np.float32]:
-        """Return a unit vector a token of the first window of a text, ``float32[tokens, 384]``."""
+        """Return one unit vector per token of the first window of a text, ``float32[tokens, 384]``."""
         ids = np.array([self._tokenizer.encode(_clean(text)).ids], np.int64)
         hidden: Any = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0, 1:-1]
         unit: npt.NDArray[np.float32] = hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
@@ -107,7 +107,7 @@ class SentenceEmbeddings(Embeddings):
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Places of ``lengths``, those of about the same length together, so that little is padded, and no core idle."""
+    """Return batches of places in ``lengths``, similar lengths together: little padding, and no idle core."""
     room = min(_BATCH_TOKENS, math.ceil(sum(lengths) / cores()))
     batches: list[list[int]] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -118,7 +118,7 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _joined(vectors: npt.NDArray[np.float32], windows: Sequence[Sequence[Encoding]]) -> npt.NDArray[np.float32]:
-    """A vector a text, out of those of its windows."""
+    """Return one vector per text, from those of its windows."""
     weights = np.array([len(window.ids) for parts in windows for window in parts], np.float32)
     starts = np.cumsum([0, *(len(parts) for parts in windows[:-1])])
     sums = np.add.reduceat(vectors * weights[:, None], starts)
@@ -127,5 +127,5 @@ def _joined(vectors: npt.NDArray[np.float32], windows: Sequence[Sequence[Encodin
 
 
 def _clean(text: str) -> str:
-    # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+    # The tokenizer needs UTF-8, which lone surrogates do not have.
     return text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")

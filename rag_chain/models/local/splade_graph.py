@@ -1,14 +1,14 @@
 """The SPLADE encoder as an ONNX graph whose vocabulary layer computes in int8.
 
 The model is a BERT masked language model of two layers of 128 channels. Nine tenths of its work is the last step, a
-product with all 30,522 words of the vocabulary, for every token. The graph does that step in int8:
+product of every token with all 30,522 words of the vocabulary. The graph does that step in int8:
 
-- What comes in is layer-normalised, so its size is known: one step serves all tokens. The layer norm's gain moves into
-  the weights and its bias into the bias of each word.
-- Only the greatest product of each word over the tokens counts. It is taken among the integers, so that no float is
-  computed a token and word.
-- AVX2 adds the products of two neighbouring channels in 16 bits, which saturates. No pair of weights is large enough
-  for that.
+- The input is layer-normalised, so its range is known: one quantisation step serves all tokens. The layer norm's gain
+  moves into the weights and its bias into the bias of each word.
+- Only the greatest product of each word over the tokens counts. The maximum is taken over integers, so that no float is
+  computed for each pair of token and word.
+- AVX2 adds the products of two neighbouring channels in 16 bits, which can saturate. Weights are kept small enough to
+  avoid that.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ LAYERS, HEADS, DIMENSION = 2, 2, 128
 _ORT = "com.microsoft"
 _EPSILON = 1e-12
 _REACH = 6.0
-"""Standard deviations of a layer-normalised channel that 8 bits hold; what is beyond is cut off."""
+"""Standard deviations of a layer-normalised channel that 8 bits cover; values beyond are clipped."""
 
 _BLOCK = 1024
-"""Words of the vocabulary at a time, so that their products with a passage's tokens stay in the core's cache."""
+"""Words of the vocabulary per step, so that their products with a passage's tokens fit the core's cache."""
 
 _PAIR = 128  # 255 * 128 fits 16 bits
 
 
 def build(path: Path) -> bytes:
-    """A serialised ONNX model made of the weights in ``path`` (safetensors, float32).
+    """Return a serialised ONNX model made of the weights in ``path`` (safetensors, float32).
 
-    Input ``input_ids``, int64 ``[1, tokens]``: one text, so that nothing is padded. Output ``weights``, float32
+    Input ``input_ids``, int64 ``[1, tokens]``: one text, so no padding is needed. Output ``weights``, float32
     ``[words]``: the maximum over the tokens of ``log(1 + relu(logit))`` for each word of the vocabulary.
     """
     return _Encoder(read_safetensors(path)).build()
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
-    """Name -> array of a safetensors file that holds float32 alone."""
+    """Return name -> array of a safetensors file that holds only float32."""
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:start])
@@ -87,7 +87,7 @@ class _Encoder:
     def _embeddings(self) -> str:
         own = {name: self._weights[f"bert.embeddings.{name}.weight"] for name in _EMBEDDINGS}
         words = self._node("Gather", self._constant("words", own["word_embeddings"]), "input_ids")
-        # A text alone is of token type 0.
+        # A single text has token type 0.
         places = self._constant("places", own["position_embeddings"] + own["token_type_embeddings"][0])
         length = self._node("Shape", "input_ids", start=1, end=2)
         zero = self._constant("zero", np.zeros(1, np.int64))
@@ -104,7 +104,7 @@ class _Encoder:
         return self._normalise(self._node("Add", narrow, hidden), f"{part}.output.LayerNorm")
 
     def _vocabulary(self, hidden: str) -> None:
-        """The greatest logit of each word over the tokens, and its weight."""
+        """Add the greatest logit of each word over the tokens, and its weight."""
         part = "cls.predictions.transform"
         gain, shift = (self._weights[f"{part}.LayerNorm.{n}"] for n in ("gamma", "beta"))
         words = self._weights["bert.embeddings.word_embeddings.weight"]

@@ -13,7 +13,7 @@ _RULE_CELL = re.compile(r":?-+:?|=+")
 
 
 def row_text(header: Sequence[str], cells: Sequence[str]) -> str:
-    """Return a row as it is read out: ``column: cell; column: cell``. Empty cells are left out."""
+    """Return a row as text: ``column: cell; column: cell``. Empty cells are left out."""
     names = [*header, *[""] * (len(cells) - len(header))]
     return "; ".join(f"{name}: {cell}" if name else cell for name, cell in zip(names, cells, strict=False) if cell)
 
@@ -75,7 +75,7 @@ def simple_rows(lines: Sequence[str]) -> Rows:
             cells = [line[start:end].strip() for start, end in spans]
             if cells[0] or not parts[-1]:
                 parts[-1].append(cells)
-            else:  # it goes on with the row before
+            else:  # it continues the row before
                 parts[-1][-1] = _merged([parts[-1][-1], cells])
     parts = [part for part in parts if part]
     if not parts:
@@ -120,6 +120,6 @@ def _csv(text: str) -> list[list[str]]:
 
 
 def _merged(lines: Sequence[Sequence[str]]) -> list[str]:
-    """The cells of one row that stands on several lines."""
+    """Return the cells of one row that spans several lines."""
     width = max(map(len, lines), default=0)
     return [" ".join(cells[i] for cells in lines if i < len(cells) and cells[i]) for i in range(width)]

@@ -1,4 +1,4 @@
-"""What can be quoted out of a source: its sentences, list items, table rows, records and blocks of code."""
+"""The units of a source that can be quoted: sentences, list items, table rows, records and code blocks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MIDDLE = re.compile(
     r"|were|be|been|has|have|had|the|a|an|its|their|this|these|those|it|they|than|then|so|because|not|can|will|may|must"
     r"|should|und|der|die|das|den|dem|des|ein|eine|mit|von|zu|ist|sind|et|ou|de|des|les|la|le|y|o|el|los|las)\b"
 )
-"""How a text goes on that was cut in the middle of a sentence."""
+"""The beginning of a text that was cut in the middle of a sentence."""
 _LONGEST = 1200
 _SHORT_ITEM = 200
-"""Characters of a list item that is quoted whole; of a longer one each sentence can be."""
+"""A list item of at most so many characters is quoted whole; of a longer one each sentence is a unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Unit:
 
     Args:
         number: of the source, from 1.
-        text: what a reader is shown of it, at most 1,200 characters. Markup is left out, runs of blanks are one
-            blank; the lines of code stay as they are. A table row is ``column: cell; column: cell``.
+        text: the quote, at most 1,200 characters, without markup and with single spaces; code is unchanged. A table
+            row is ``column: cell; column: cell``.
         context: the heading, bold label or question above it; may be empty.
         kind: ``"sentence"``, ``"item"``, ``"row"`` or ``"code"``.
-        block: counts the paragraphs, lists, tables and blocks of code of the source, from 0.
-        bullet: what stands before a list item: ``"-"``, ``"2."`` and so on.
-        is_fragment: whether its beginning is in the chunk before, or above the code before it.
+        block: number of its paragraph, list, table or code block in the source, from 0.
+        bullet: the mark of a list item: ``"-"``, ``"2."`` and so on.
+        is_fragment: whether its beginning is in the previous chunk, or above the code before it.
         leads_to_code: whether code follows it, and it does not end as a sentence: "To list them, execute the command".
     """
 
@@ -51,12 +51,12 @@ class Unit:
 
     @property
     def is_question(self) -> bool:
-        """Whether it asks, and so answers nothing."""
+        """Whether it is a question, and so not an answer."""
         return self.kind != "code" and self.text.rstrip("*_\"'”’) ").endswith(("?", "？", "؟"))
 
     @property
     def introduces(self) -> bool:
-        """Whether it leads to a list, a table or code below it."""
+        """Whether it introduces a list, a table or code below it."""
         has_colon = self.text.rstrip("*_ ").endswith((":", "："))
         return self.leads_to_code or (has_colon and self.kind in ("sentence", "item"))
 
@@ -69,8 +69,8 @@ def units(
     Args:
         number: of the source.
         text: Markdown, reStructuredText, plain text or code; nothing in it is an error.
-        heading: that the text stands under.
-        above: the headings above it. A text may begin with its headings in lines of their own.
+        heading: of the text.
+        above: the outer headings. A text may begin with its headings on lines of their own.
         is_code: whether it is a program, whose comments and docstrings are its only sentences.
     """
     found: list[Unit] = []
@@ -86,7 +86,7 @@ def units(
                 continue
             bullet = block.bullet if place == 0 else ""
             about = label or question or context
-            # "and look at this:" below code goes on with what leads to the code.
+            # "and look at this:" below code continues the sentence above the code.
             goes_on = bool(found) and found[-1].kind == "code" and place == 0 and piece[0].islower()
             is_cut = not found and _MIDDLE.match(piece) is not None
             is_fragment = block.kind == "sentence" and (goes_on or is_cut)
@@ -106,7 +106,7 @@ def _is_any(block: Block, headings: Collection[str]) -> bool:
 
 
 def _pieces(block: Block) -> list[tuple[str, str]]:
-    """What is quoted of a block by itself, each with the bold label that begins the block, if it is no part of it."""
+    """Return the quotable pieces of a block, each with the bold label of the block unless the label is part of it."""
     if block.kind == "code":
         return [(block.text, "")]
     text = block.text
@@ -122,7 +122,7 @@ def _pieces(block: Block) -> list[tuple[str, str]]:
 
 
 def _cut(text: str) -> str:
-    """The text, or as many of its whole lines or words as may be quoted."""
+    """Cut the text to the maximum length, at a line or word."""
     if len(text) <= _LONGEST:
         return text
     end = max(text.rfind("\n", 0, _LONGEST), 0) or max(text.rfind(" ", 0, _LONGEST), 0) or _LONGEST

@@ -1,7 +1,7 @@
-"""Files of local models: weights out of packages that are read as data, and the graphs that are built of them.
+"""Files of local models: weights from packages that are read as data, and the graphs that are built from them.
 
-Checksums are checked, so that an index is not filled with the vectors of some other model. A graph is built once a
-machine and kept in the user's cache: a process that finds it there needs no package ``onnx``.
+Checksums are verified, so that an index is never filled with the vectors of another model. A graph is built once per
+machine and kept in the user's cache: a process that finds it there does not need the package ``onnx``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 INSTALL_LOCAL = "pip install 'rag_chain[local]'"
 
 _DIGEST = 64
-"""Characters of the sha256 that a kept graph begins with."""
+"""Characters of the sha256 at the beginning of a cached graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class DataFile:
         package: its import name.
         name: path within the package.
         sha256: of the file.
-        model: who needs it, such as ``local:minilm``.
+        model: the model that needs it, such as ``local:minilm``.
         install: the command that installs the package.
     """
 
@@ -50,7 +50,7 @@ class DataFile:
     install: str
 
     def path(self) -> Path:
-        """Where the file is, its checksum checked.
+        """Return the path of the file, after its checksum was verified.
 
         Raises:
             ConfigurationError: the package is missing, or holds another file.
@@ -70,7 +70,7 @@ class DataFile:
         return path
 
     def is_installed(self) -> bool:
-        """Whether the package holds a file of this name; its checksum is not read."""
+        """Whether the package holds a file of this name; its checksum is not verified."""
         folder = self._folder()
         return folder is not None and (folder / self.name).is_file()
 
@@ -84,16 +84,16 @@ class DataFile:
 
 
 def open_graph(weights: DataFile, builder: str) -> InferenceSession:
-    """An onnxruntime session, of one thread, over the graph that ``builder`` makes of ``weights``.
+    """Return an onnxruntime session of one thread for the graph that ``builder`` makes of ``weights``.
 
-    The graph is read from the user's cache, or built and kept there. A kept graph that is damaged is built anew.
-    Processes that build at the same time each write a file of their own, and the last one to finish stays. Where the
-    cache can't be written, the graph is built at each start.
+    The graph is read from the user's cache, or built and stored there. A damaged graph is built again. Processes that
+    build at the same time write separate files, and the last one to finish replaces the others. If the cache can't be
+    written, the graph is built at each start.
 
     Args:
         weights: checked when the graph is built; named by their checksum in the cache.
-        builder: a module beside this one with ``build(path) -> bytes``, imported only to build. A change of it makes
-            another graph.
+        builder: a module in this package with ``build(path) -> bytes``, imported only to build. If its code changes,
+            the graph is built again.
 
     Raises:
         ConfigurationError: a package is missing, or holds another file.
@@ -111,7 +111,7 @@ def open_graph(weights: DataFile, builder: str) -> InferenceSession:
 
 def _graph(weights: DataFile, builder: str) -> bytes:
     if not weights.is_installed():
-        weights.path()  # raises, and says what to install
+        weights.path()  # raises with the install command
     source = Path(__file__).with_name(f"{builder}.py").read_bytes()
     key = hashlib.sha256(weights.sha256.encode() + source).hexdigest()[:16]
     kept = platformdirs.user_cache_path("rag_chain") / "models" / f"{weights.model.partition(':')[2]}-{key}.onnx"
@@ -123,7 +123,7 @@ def _graph(weights: DataFile, builder: str) -> bytes:
 
 
 def _read_checked(path: Path) -> bytes | None:
-    """The graph in ``path``; None where there is none or it does not match its checksum."""
+    """Return the graph in ``path``; None if there is none or it does not match its checksum."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -131,7 +131,7 @@ def _read_checked(path: Path) -> bytes | None:
     digest, graph = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(graph).hexdigest().encode() == digest:
         return graph
-    logger.warning("%s is damaged and is built anew.", path)
+    logger.warning("%s is damaged and is built again.", path)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The words of texts as stems, and how much each of them tells."""
+"""The words of texts as stems, and their weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ASKING = frozenset(
     o quem quando onde como qual são é os as um uma do da dos das e em
     wie wat waar wanneer hoe waarom welke is zijn de het een en van""".split()  # noqa: SIM905
 )
-"""What asks, and the commonest words of the languages that have no list of stop words here."""
+"""Question words, and the most common words of the languages that have no list of stop words here."""
 
 _CONTRACTION = re.compile(r"(?<=\w)(?:['’](?:s|re|ve|d|ll|m)|n['’]t)\b", re.IGNORECASE)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
@@ -55,7 +55,7 @@ _STEMMED = {
 
 @cache
 def _analyzer(language: str) -> tantivy.TextAnalyzer:
-    """Tantivy's analysis, as the index has it for the language; English for those without a stemmer here."""
+    """Return tantivy's analyzer, as in the index of the language; English for those without a stemmer here."""
     name = _STEMMED.get(language)
     if name is None:
         return _ENGLISH
@@ -72,7 +72,7 @@ def _analyzer(language: str) -> tantivy.TextAnalyzer:
 def stems(text: str, language: str = "en") -> list[str]:
     """Return the words that carry meaning, as stems of a language.
 
-    Runs of Chinese, Japanese and Korean are pairs of characters.
+    Runs of Chinese, Japanese and Korean become pairs of characters.
 
     Args:
         language: ISO 639-1 code; for one without a stemmer here, English.
@@ -93,7 +93,7 @@ def stems(text: str, language: str = "en") -> list[str]:
 
 
 def weight_of(terms: Mapping[str, float], held: Collection[str]) -> float:
-    """Return how much of the weight of some terms those have that are held."""
+    """Return the sum of the weights of the terms that are in ``held``."""
     return sum(weight for term, weight in terms.items() if term in held)
 
 
@@ -102,20 +102,20 @@ class Weights:
     """Inverse document frequencies (BM25's) of stems.
 
     Args:
-        total: how many texts there are.
-        count: stem -> in how many of them it stands.
+        total: number of texts.
+        count: stem -> number of texts that have it.
     """
 
     total: int
     count: Callable[[str], int]
 
     def of(self, stem: str) -> float:
-        """Return the weight of a stem: 0 and more, the rarer the greater."""
+        """Return the weight of a stem, 0 or more: the rarer, the greater."""
         held = min(self.count(stem), self.total)
         return math.log(1 + (self.total - held + 0.5) / (held + 0.5))
 
     @classmethod
     def over(cls, texts: Sequence[Iterable[str]]) -> Weights:
-        """Return the weights that a few texts give, each as its stems."""
+        """Return the weights computed from a few texts, each given as its stems."""
         held = Counter(stem for each in texts for stem in set(each))
         return cls(len(texts), held.__getitem__)
