@@ -1,1 +1,1 @@
-"""Retrieval: the index on disk, dense and lexical search, fusion, and queries that know the history."""
+"""Retrieval: the index on disk, dense and lexical search, fusion, and queries that use the history."""

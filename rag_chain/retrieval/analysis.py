@@ -1,11 +1,11 @@
-"""Text to the terms that the lexical index holds: stems by language, characters and pairs where no blanks divide words.
+"""Analyse text into the terms of the lexical index: stems by language; characters and pairs in unspaced scripts.
 
-- Words are lower-cased, their accents folded, and stemmed as their language has it (Snowball, through tantivy).
-- Chinese, Japanese, Korean, Thai and their like: each character, and each pair of neighbours. A pair is nearly a word,
-  and needs no dictionary.
-- What is written as one with signs inside (``proxy_read_timeout``, ``1.2.3``, ``--no-deps``) is a term beside its
+- Words are lower-cased, their accents folded, and stemmed by the rules of their language (Snowball, through tantivy).
+- Chinese, Japanese, Korean, Thai and similar scripts: each character, and each pair of neighbours. A pair is nearly a
+  word, and needs no dictionary.
+- A compound with punctuation inside (``proxy_read_timeout``, ``1.2.3``, ``--no-deps``) is a term in addition to its
   parts, so that it can be found exactly.
-- What a text defines, and what a question asks after, is a term of its own, see ``definitions``.
+- The thing that a text defines, or that a question asks to define, is a term of its own, see ``definitions``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tantivy
 from rag_chain.retrieval.definitions import definition_terms
 
 MAX_TERM = 40
-"""Longer words are no words: hashes, base64. As in tantivy's own analyzers."""
+"""Longer tokens are not words but hashes or base64. As in tantivy's own analyzers."""
 
 STEMMERS = {
     "ar": "arabic",
@@ -47,14 +47,13 @@ STEMMERS = {
 """ISO 639-1 code -> tantivy's name of the stemmer. Other languages are not stemmed."""
 
 _MIXED_WITH_ENGLISH = frozenset(("", "ja", "km", "ko", "lo", "my", "th", "zh"))
-"""Languages whose words in Latin letters are mostly English; and text of no known language, such as code."""
+"""Languages whose words in Latin letters are mostly English; and text of unknown language, such as code."""
 
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff]+"
 )
-"""Thai and Lao, Burmese, Khmer, kana, Han and Hangul: scripts without blanks between words, or whose words take many
-endings."""
+"""Thai and Lao, Burmese, Khmer, kana, Han and Hangul: scripts without spaces between words, or with many endings."""
 
 _FUNCTION_WORDS = frozenset(
     """a about all also am an and any are as at be been being but by can cannot could did do does doing done for from
@@ -65,18 +64,17 @@ _FUNCTION_WORDS = frozenset(
     d didn doesn don hadn hasn haven isn ll m re s shouldn t ve wasn weren won wouldn
     hello hey hi ok okay please sorry thank thanks yeah yes""".split()  # noqa: SIM905 - a list of one word a line
 )
-"""English words that say nothing without the rest of their sentence, the pieces of contractions, and fillers. tantivy's
-own list has 33 of them."""
+"""English function words, pieces of contractions, and fillers. tantivy's own list has 33 of them."""
 
 _COMPOUND = re.compile(r"\w(?:[\w\-./:@+]*\w)?")
-"""Words and what signs join. Takes linear time, whatever the text."""
+"""Words, and words joined by punctuation. Takes linear time for any text."""
 
 
 def analyze(text: str, language: str) -> list[str]:
-    """The terms of a text, in order, repeats included.
+    """Return the terms of a text, in order, including repeats.
 
     Args:
-        text: as it stands in the document.
+        text: of the document or question.
         language: ISO 639-1 code; one without a stemmer, or none, leaves words as they are.
     """
     terms = [*_words(text, language), *_compounds(text)]
@@ -92,7 +90,7 @@ def _words(text: str, language: str) -> list[str]:
 
 
 def analyze_any(text: str, languages: Iterable[str]) -> list[str]:
-    """The terms that a text has in any of these languages, each once: for a question over several of them."""
+    """Return the terms that a text has in any of these languages, each once; for questions over several languages."""
     return list(dict.fromkeys(term for language in languages for term in analyze(text, language)))
 
 
@@ -110,7 +108,7 @@ def _compounds(text: str) -> Iterator[str]:
 
 @cache
 def _stems(language: str) -> Any:
-    """Tantivy's analysis, ``analyze(text) -> list[str]``."""
+    """Return tantivy's analyzer, whose ``analyze(text)`` returns ``list[str]``."""
     builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
         .filter(tantivy.Filter.remove_long(MAX_TERM))
@@ -123,7 +121,7 @@ def _stems(language: str) -> Any:
 
 @cache
 def _stop_words(language: str) -> Any:
-    """Tantivy's analysis that leaves out the words that say nothing alone, where it knows them."""
+    """Return tantivy's analyzer that removes stop words, if it has a list for the language."""
     name = STEMMERS.get(language)
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).filter(tantivy.Filter.lowercase())
     try:
@@ -133,7 +131,7 @@ def _stop_words(language: str) -> Any:
 
 
 def is_stop_word(word: str, language: str) -> bool:
-    """Whether a word of a language says nothing without the rest of its sentence, or is a piece such as the s of it's.
+    """Whether a word is a stop word of a language, or a piece of a contraction such as the s of it's.
 
     Args:
         word: in any case.

@@ -1,4 +1,4 @@
-"""What of a text must not be stored: characters that steer a terminal or turn the order of what a reader sees."""
+"""Remove characters that must not be stored: they control a terminal, or change the order of the displayed text."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _INVISIBLE = re.compile(
 
 
 def clean(text: str) -> str:
-    """``text`` without escape sequences, control characters, bidirectional overrides and tag characters."""
+    """Remove escape sequences, control characters, bidirectional overrides and tag characters."""
     return _INVISIBLE.sub("", _ESCAPES.sub("", text))
 
 
 def clean_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """``metadata`` with its texts cleaned, but for ``source``, which names a file."""
+    """Clean the texts in metadata, except ``source``, which names a file."""
     return {
         key: clean(value) if isinstance(value, str) and key != "source" else value for key, value in metadata.items()
     }

@@ -1,4 +1,4 @@
-"""Rewriting a follow-up question with a chat model, so that it can be understood without the conversation."""
+"""Rewrite a follow-up question with a chat model, so that it can be understood without the conversation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NO_STREAM_TAG = "nostream"
 """LangGraph's tag for model calls whose tokens are not for the user."""
 
 MAX_REWRITE = 1_000
-"""Characters. A longer reply is no question."""
+"""Characters. A longer reply is not a question."""
 
 
 def condenser(model: BaseChatModel) -> Runnable[dict[str, Any], str]:
-    """``{"input": question, "chat_history": messages}`` -> the rewritten question.
+    """Return a runnable: ``{"input": question, "chat_history": messages}`` -> the rewritten question.
 
-    Empty where the call failed or its reply is no question: the caller has a way without it. The call does not
-    stream, so that no token of it reaches the user.
+    The result is empty if the call failed or its reply is not a question; the caller then continues without it. The
+    call does not stream, so that none of its tokens reaches the user.
     """
     call = CONDENSE_PROMPT | model.bind(stream=False) | StrOutputParser() | _usable
     return call.with_config(run_name="condense", tags=[NO_STREAM_TAG]).with_fallbacks(
@@ -38,8 +38,8 @@ def _usable(reply: str) -> str:
 
 
 def _failed(turn: dict[str, Any]) -> str:
-    # The name alone: a provider's message may hold the question or a key.
+    # Only the exception's name: its message may hold the question or a key.
     logger.warning(
-        "The question could not be rewritten (%s), it is searched for as it stands.", type(turn["error"]).__name__
+        "The question could not be rewritten (%s); it is searched for unchanged.", type(turn["error"]).__name__
     )
     return ""

@@ -1,7 +1,7 @@
-"""Which thing a text defines, and of which thing a question asks what it is, as terms of the lexical index.
+"""Terms of the lexical index for definitions: the thing that a text defines, or that a question asks to define.
 
-"Click is a package for ..." and "What is Click?" share the term ``=click``. In a manual on Click every chunk holds the
-word, so that neither words nor vectors find the sentence that says what it is.
+"Click is a package for ..." and "What is Click?" share the term ``=click``. In a manual on Click every chunk has the
+word, so neither words nor vectors would find the sentence that defines it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _ASKS = re.compile(
 _ASKS_CJK = re.compile(r"^\W*(?:什么(?:是|叫)\s*(?P<a>[^？?]{1,20})|(?P<b>[^？?]{1,20}?)\s*(?:是什么|指什么|とは何))")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _TERM = re.compile(rf"^{_NAME}\n {{2,}}(?=[^\s-])", re.MULTILINE)
-"""A term with its text indented below it."""
+"""A term with its definition indented below it."""
 _COPULAS = re.compile(r" (?:is|are|was|were|refers?|stands?|means|ist|sind|war|est|es|è|é) |— |[是指]|とは")
-"""Cheap to look for, and part of each definition."""
+"""A cheap first test: each definition has one of these."""
 _NO_SUBJECT = frozenset(
     """this that these those it they there here he she we you i what which who how why when where one both each all some
     example note result reason answer following goal problem es er sie das dies dieser diese il elle cela este esta
@@ -48,7 +48,7 @@ _NO_SUBJECT = frozenset(
 
 
 def definition_terms(text: str, stem: Callable[[str], Sequence[str]]) -> list[str]:
-    """Return the terms of what a text defines, or of the one thing that a question asks after.
+    """Return the terms of the things that a text defines, or of the one thing that a question asks to define.
 
     Args:
         text: of a chunk or of a question.

@@ -1,8 +1,8 @@
-"""The dense index: unit vectors under the rows' numbers, searched by inner product (which is the cosine).
+"""The dense index: unit vectors by row number, searched by inner product (which equals the cosine).
 
-Of two kinds. **Exact**: float32, every vector compared. **Inverted**: vectors in lists around centroids (FAISS
-IVF), 8 bits a component; a search compares the lists nearest to the query. ``rag_chain.retrieval.dense_build``
-chooses between them.
+There are two kinds. **Exact**: float32, every vector is compared. **Inverted**: vectors in lists around centroids
+(FAISS IVF), 8 bits per component; a search compares the lists nearest to the query.
+``rag_chain.retrieval.dense_build`` chooses between them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import numpy.typing as npt
 
 from rag_chain.errors import IndexDamagedError
 
-faiss: Any = _faiss  # its types leave out what its Python wrappers add
+faiss: Any = _faiss  # its type stubs lack what its Python wrappers add
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 
 BLOCK = 16_384
-"""Vectors that are handled at once: 24 MiB of 384 components."""
+"""Vectors per block: 24 MiB with 384 components."""
 
 
 def unit(vectors: npt.ArrayLike) -> Vectors:
-    """``vectors`` (n, dimension) or one (dimension,), scaled to length 1; a zero vector stays zero."""
+    """Scale ``vectors`` (n, dimension), or one (dimension,), to length 1; a zero vector stays zero."""
     array = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(array, axis=-1, keepdims=True)
     scaled: Vectors = np.divide(array, norms, out=np.zeros_like(array), where=norms > 0)
@@ -38,19 +38,19 @@ def unit(vectors: npt.ArrayLike) -> Vectors:
 
 
 class DenseIndex:
-    """FAISS behind a few verbs. Instances that readers share are never altered: a writer loads its own."""
+    """A FAISS index. Instances that readers share are never modified: a writer loads its own copy."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
     def exact(cls, dimension: int) -> DenseIndex:
-        """No vectors yet, of ``dimension`` components."""
+        """Return an empty exact index for vectors of ``dimension`` components."""
         return cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dimension)))
 
     @classmethod
     def load(cls, file: Path) -> DenseIndex:
-        """Read what ``save`` wrote.
+        """Read a file written by ``save``.
 
         Raises:
             IndexDamagedError: FAISS can't read it.
@@ -74,7 +74,7 @@ class DenseIndex:
 
     @property
     def lists(self) -> int:
-        """Lists of the inverted kind; 0: the index is exact."""
+        """Number of lists of the inverted kind; 0: the index is exact."""
         return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
 
     @property
@@ -88,7 +88,7 @@ class DenseIndex:
         )
 
     def blocks(self, without: Rows) -> Iterator[tuple[Rows, Vectors]]:
-        """All rows but ``without``, with their vectors, a block at a time."""
+        """Yield all rows except ``without``, with their vectors, block by block."""
         rows = np.setdiff1d(self.rows, without)
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
@@ -99,21 +99,21 @@ class DenseIndex:
         self._index.add_with_ids(np.ascontiguousarray(vectors), rows)
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows; unknown ones are ignored."""
-        # With its direct map the inverted kind takes an array alone, and takes a step a row; the exact one looks
-        # through all its vectors in any case, and wants a set.
+        """Remove rows; unknown ones are ignored."""
+        # With its direct map the inverted kind accepts only an array, and takes one step per row; the exact kind scans
+        # all its vectors in any case, and needs a set.
         self._index.remove_ids(faiss.IDSelectorArray(rows) if self.lists else faiss.IDSelectorBatch(rows))
 
     def search(self, queries: Vectors, k: int, allowed: Rows | None = None) -> tuple[Rows, Scores]:
-        """The ``k`` rows of highest cosine for each query vector (q, dimension), best first.
+        """Return the ``k`` rows of highest cosine for each query vector (q, dimension), best first.
 
         Args:
             queries: unit vectors (q, dimension).
             k: rows for each query.
-            allowed: search among these rows alone.
+            allowed: search only among these rows.
 
         Returns:
-            Rows and scores, (q, k') each, where k' is ``k`` or the number of rows there are, if smaller.
+            Rows and scores, (q, k') each, where k' is ``k``, or the number of rows if that is smaller.
         """
         candidates = len(self) if allowed is None else len(allowed)
         k = min(k, candidates)
@@ -126,7 +126,7 @@ class DenseIndex:
             with _threads_for(queries):
                 scores, rows = self._index.search(queries, k, params=parameters)
             return rows, scores
-        # A filter thins out the lists: as many allowed vectors are compared as without one.
+        # A filter thins out the lists: read more of them, so that as many vectors are compared as without a filter.
         probes = min(self.lists, math.ceil(self._index.nprobe * len(self) / candidates))
         scores, rows = self.probe(queries, k, probes, selector)
         if probes < self.lists and (rows < 0).any():
@@ -134,13 +134,13 @@ class DenseIndex:
         return rows, scores
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The unit vectors of rows that are in the index, (n, dimension); of the inverted kind, to 8 bits."""
+        """Return the unit vectors of rows in the index, (n, dimension); 8-bit precision for the inverted kind."""
         if not len(rows):
             return np.empty((0, self.dimension), np.float32)
         return unit(self._index.reconstruct_batch(rows))
 
     def probe(self, queries: Vectors, k: int, probes: int, selector: Any = None) -> tuple[Scores, Rows]:
-        """Scores and rows (q, k) out of the ``probes`` lists nearest to each query; row -1 where they hold fewer."""
+        """Return scores and rows (q, k) from the ``probes`` lists nearest to each query; row -1 if there are fewer."""
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         with _threads_for(queries):
             scores, rows = self._index.search(queries, k, params=parameters)
@@ -149,10 +149,10 @@ class DenseIndex:
 
 @contextmanager
 def _threads_for(queries: Vectors) -> Iterator[None]:
-    """Search with one thread where there is one query.
+    """Search with one thread if there is one query.
 
-    FAISS would share the last step, a copy of ``k`` numbers, among several threads, and wait for them on a busy
-    machine: 8 ms instead of 0.3. The setting is the calling thread's own.
+    FAISS would split the last step, a copy of ``k`` numbers, among several threads, and wait for them on a busy
+    machine: 8 ms instead of 0.3. The setting applies only to the calling thread.
     """
     threads = faiss.omp_get_max_threads()
     if len(queries) == 1:
@@ -164,7 +164,7 @@ def _threads_for(queries: Vectors) -> Iterator[None]:
 
 
 def _selector(rows: Rows) -> Any:
-    """A bit a row: looked up for every vector that is compared."""
+    """Return a bitmap of rows, which is looked up for every vector that is compared."""
     bits = np.zeros(int(rows.max()) + 1, bool)
     bits[rows] = True
     return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))

@@ -1,4 +1,4 @@
-"""The dense index that follows another one, of the kind that its size asks for. Memory holds one block at a time."""
+"""Build the next dense index from the previous one, of the kind that fits its size, one block at a time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import numpy as np
 
 from rag_chain.retrieval.dense import DenseIndex, Rows, Vectors
 
-faiss: Any = _faiss  # its types leave out what its Python wrappers add
+faiss: Any = _faiss  # its type stubs lack what its Python wrappers add
 
 EXACT_LIMIT = 100_000
-"""Vectors up to which every one is compared: 12 ms a query of 384 components on one core, in 150 MB."""
+"""Up to so many vectors the index is exact: 12 ms per query of 384 components on one core, in 150 MB."""
 
 LISTS = 4.0
-"""Lists of the inverted kind, times the square root of the vectors: what FAISS's guidelines begin with. A list has
-then about 250 vectors in a million, and choosing among the centroids costs as much as reading 16 lists."""
+"""Number of lists of the inverted kind, divided by the square root of the number of vectors: the lower end of FAISS's
+guidelines. Of a million vectors, a list then has about 250, and choosing the centroids costs as much as reading 16
+lists."""
 
 SAMPLE = 32
-"""Vectors a list that the centroids are trained with: 190 MB and 24 s for the 4,000 lists of a million vectors, with
-which 32 lists hold 0.95 of the ten nearest."""
+"""Training vectors per list: 190 MB and 24 s for the 4,000 lists of a million vectors; then 32 lists hold 0.95 of the
+ten nearest."""
 
 OUTGROWN = 4
-"""The centroids are trained anew when there are this many times as many vectors as they were made for."""
+"""The centroids are trained again when the number of vectors has grown by this factor."""
 
 RECALL = 0.97
-"""Share of the exact ten nearest that a search must find, measured when the centroids are made. Stored vectors
-are the questions then; real questions are somewhat easier (0.96 where passages have 0.94)."""
+"""Share of the exact ten nearest that a search must find, measured when the centroids are trained. Stored vectors serve
+as queries then; real questions are somewhat easier (0.96 where passages have 0.94)."""
 
 _QUERIES, _NEAREST = 256, 10
 
@@ -39,7 +40,7 @@ Blocks = Callable[[], Iterable[tuple[Rows, Vectors]]]
 
 
 class Spool:
-    """Vectors in the order they came: in memory first, then in a file without a name beside the index."""
+    """Vectors in the order of their addition: in memory first, then in an unnamed file in the index's folder."""
 
     _MEMORY = 32 * 2**20
 
@@ -53,7 +54,7 @@ class Spool:
         self._file.write(np.ascontiguousarray(vectors, np.float32).tobytes())
 
     def read(self, start: int, count: int) -> Vectors:
-        """``count`` vectors from place ``start``. No more can be appended then."""
+        """Return ``count`` vectors from place ``start``. After the first read, none can be appended."""
         width = 4 * self._dimension
         self._file.seek(start * width)
         content = self._file.read(count * width)
@@ -65,14 +66,14 @@ class Spool:
 
 
 def successor(base: DenseIndex, own: Callable[[], DenseIndex], removed: Rows, added: Blocks, count: int) -> DenseIndex:
-    """``base`` without ``removed`` and with ``added``.
+    """Return ``base`` without ``removed`` and with ``added``.
 
     Args:
-        base: is read and stays as it is.
-        own: gives a copy of ``base`` to alter.
+        base: only read, not modified.
+        own: returns a copy of ``base`` that may be modified.
         removed: rows of ``base``.
-        added: the new rows and unit vectors in blocks, each time it is called.
-        count: how many rows ``added`` has.
+        added: returns the new rows and unit vectors in blocks; may be called several times.
+        count: number of rows in ``added``.
     """
     size = len(base) - len(removed) + count
     limit = OUTGROWN * (base.lists / LISTS) ** 2 if base.lists else 0
@@ -87,7 +88,7 @@ def successor(base: DenseIndex, own: Callable[[], DenseIndex], removed: Rows, ad
 
 
 def _inverted(base: DenseIndex, removed: Rows, added: Blocks, size: int) -> DenseIndex:
-    """An index of the inverted kind, trained on a sample of all."""
+    """Return an index of the inverted kind, trained on a sample of all vectors."""
 
     def everything() -> Iterator[tuple[Rows, Vectors]]:
         yield from base.blocks(removed)
@@ -108,7 +109,7 @@ def _inverted(base: DenseIndex, removed: Rows, added: Blocks, size: int) -> Dens
 
 
 def _sample(blocks: Iterable[tuple[Rows, Vectors]], share: float) -> tuple[Rows, Vectors]:
-    """That share of the vectors, the same at each call, shuffled."""
+    """Return a share of the vectors, shuffled; the same at each call."""
     random = np.random.default_rng(0)
     rows, vectors = [], []
     for block_rows, block in blocks:
@@ -120,7 +121,7 @@ def _sample(blocks: Iterable[tuple[Rows, Vectors]], share: float) -> tuple[Rows,
 
 
 def _trained(vectors: Vectors, lists: int) -> Any:
-    """Centroids by k-means on the sphere, and the range of each component's 8 bits."""
+    """Train the centroids by k-means on the sphere, and the range of each component's 8 bits."""
     lists = max(1, min(lists, len(vectors)))
     dimension = vectors.shape[1]
     index = faiss.IndexIVFScalarQuantizer(
@@ -130,8 +131,8 @@ def _trained(vectors: Vectors, lists: int) -> Any:
     index.cp.niter = 8
     index.cp.min_points_per_centroid = 1  # else FAISS prints a warning about small samples
     index.train(vectors)
-    # What is added later may be unlike the sample: no component's range is less than 4 standard deviations of a
-    # random unit vector's, which costs no precision where the sample is like that.
+    # Vectors that are added later may differ from the sample: each component's range is at least 4 standard deviations
+    # of a random unit vector's. If the sample is like that, this costs no precision.
     low, extent = np.split(faiss.vector_to_array(index.sq.trained), 2)
     least = 4 / math.sqrt(dimension)
     low, high = np.minimum(low, -least), np.maximum(low + extent, least)
@@ -141,7 +142,7 @@ def _trained(vectors: Vectors, lists: int) -> Any:
 
 
 class _Nearest:
-    """The exact nearest rows of a few queries among the blocks seen so far; a query's own row is one of them."""
+    """The exact nearest rows of a few queries among the blocks seen so far, including the query's own row."""
 
     def __init__(self, queries: Vectors) -> None:
         self._queries = queries.copy()
@@ -158,7 +159,7 @@ class _Nearest:
 
 
 def _probes(index: DenseIndex, own: Rows, queries: Vectors, nearest: Rows) -> int:
-    """The fewest lists, as a power of two, with which searches find ``RECALL`` of the nearest rows."""
+    """Return the smallest number of lists, a power of two, with which searches find ``RECALL`` of the nearest rows."""
     exact = [set(rows) - {row} for rows, row in zip(nearest.tolist(), own.tolist(), strict=True)]
 
     def recall(probes: int) -> float:
@@ -166,7 +167,7 @@ def _probes(index: DenseIndex, own: Rows, queries: Vectors, nearest: Rows) -> in
         hits = sum(len(a & set(b)) for a, b in zip(exact, found.tolist(), strict=True))
         return hits / max(1, sum(map(len, exact)))
 
-    # Where many vectors are as near as the tenth, 8 bits can't tell them apart, however many lists are read.
+    # If many vectors are as near as the tenth, 8 bits can't distinguish them, however many lists are read.
     wanted = min(RECALL, recall(index.lists) - 0.005)
     probes = 8
     while probes < index.lists and recall(probes) < wanted:

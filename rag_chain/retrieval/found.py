@@ -1,4 +1,4 @@
-"""Passages that an engine has found in one search, numbered as they come."""
+"""The passages that an engine found in one search, numbered in order of appearance."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rag_chain.retrieval.analysis import analyze
 from rag_chain.retrieval.fusion import RankedList, Rows
 
 K1, B = 1.2, 0.75
-"""BM25's parameters, as tantivy has them."""
+"""BM25's parameters, as in tantivy."""
 
 
 class FoundPassages:
-    """Gives each passage of a search a row, the same whichever of its searches finds it. Safe for threads."""
+    """Assigns each passage of a search a row, the same for all of its searches. Thread-safe."""
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}
@@ -27,7 +27,7 @@ class FoundPassages:
         self._lock = threading.Lock()
 
     def number(self, scored: Iterable[tuple[Document, float]]) -> RankedList:
-        """Return rows and scores of passages, in their order; of one that comes twice, the first counts."""
+        """Return rows and scores of passages, in their order; of duplicates, the first counts."""
         found: dict[int, float] = {}
         with self._lock:
             for document, score in scored:
@@ -43,7 +43,7 @@ class FoundPassages:
         return [self._documents[row] for row in rows]
 
     def by_words(self, weights: Mapping[str, float], k: int, language: str = "en") -> RankedList:
-        """Return the ``k`` passages of highest BM25 among those found so far, which are all that it knows of words."""
+        """Return the ``k`` passages of highest BM25 among those found so far, from which frequencies are counted."""
         with self._lock:
             documents = list(self._documents)
         counts = [Counter(analyze(document.page_content, language)) for document in documents]
@@ -63,6 +63,6 @@ class FoundPassages:
 
 
 def _identity(document: Document) -> str:
-    """The id of a passage whose store gives none: made of its source and text, so the same in each search."""
+    """Return an id for a passage whose store has none, made of source and text: it is the same in each search."""
     source = str(document.metadata.get("source") or "")
     return hashlib.sha256(f"{source}\0{document.page_content}".encode("utf-8", "replace")).hexdigest()[:32]

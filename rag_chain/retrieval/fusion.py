@@ -1,8 +1,8 @@
-"""Fusing ranked lists of passages by a weighted sum of normalised scores. Pure numpy.
+"""Fuse ranked lists of passages by a weighted sum of normalised scores. Pure numpy.
 
-A convex combination of normalised scores is as good as or better than reciprocal rank fusion, needs no tuning to
-speak of, and the normalisation hardly matters (Bruch, Gai, Ingber: An Analysis of Fusion Functions for Hybrid
-Retrieval, TOIS 2023, doi 10.1145/3596512); our measurements say the same.
+A convex combination of normalised scores is as good as or better than reciprocal rank fusion, needs hardly any tuning,
+and the normalisation hardly matters (Bruch, Gai, Ingber: An Analysis of Fusion Functions for Hybrid Retrieval, TOIS
+2023, doi 10.1145/3596512); our measurements agree.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ RankedList: TypeAlias = tuple[Rows, Scores]
 
 
 def max_norm(scores: Scores) -> Scores:
-    """Scores divided by the greatest; zeros where none is positive.
+    """Divide scores by the greatest; all zeros if none is positive.
 
-    For scores whose zero means something, as BM25's does: no term in common.
+    For scores whose zero has a meaning, such as BM25's: no term in common.
     """
     scores = np.asarray(scores, np.float64)
     top = scores.max(initial=0.0)
@@ -33,9 +33,9 @@ def max_norm(scores: Scores) -> Scores:
 
 
 def min_max(scores: Scores) -> Scores:
-    """Scores moved and stretched to 0..1; ones where all are equal.
+    """Scale scores linearly to 0..1; all ones if they are equal.
 
-    For scores whose zero means little, such as cosines, which some models keep between 0.7 and 0.9.
+    For scores whose zero has little meaning, such as cosines, which lie between 0.7 and 0.9 for some models.
     """
     scores = np.asarray(scores, np.float64)
     low, high = scores.min(initial=np.inf), scores.max(initial=-np.inf)
@@ -46,17 +46,17 @@ def min_max(scores: Scores) -> Scores:
 
 
 def fuse(lists: Sequence[RankedList], weights: Sequence[float]) -> RankedList:
-    """One list out of many: the weighted sum of a row's scores, 0 where a list lacks it.
+    """Fuse lists into one: the weighted sum of a row's scores, 0 for a list that lacks the row.
 
     Args:
         lists: their scores normalised, in any order.
-        weights: a non-negative one for each list. A list of weight 0 adds no rows.
+        weights: one per list, not negative. A list of weight 0 adds no rows.
 
     Returns:
         Every row once, best first; of equal scores, the smaller row first.
 
     Raises:
-        ValueError: the weights are not one a list, or one is negative or not finite.
+        ValueError: there is not one weight per list, or one is negative or not finite.
     """
     given = np.asarray(weights, np.float64)
     if given.shape != (len(lists),) or not np.isfinite(given).all() or (given < 0).any():
@@ -65,7 +65,7 @@ def fuse(lists: Sequence[RankedList], weights: Sequence[float]) -> RankedList:
     rows = np.concatenate([np.empty(0, np.int64), *(part[0] for part, _ in kept)])
     scores = np.concatenate([np.empty(0), *(weight * part[1].astype(np.float64) for part, weight in kept)])
     unique, place = np.unique(rows, return_inverse=True)
-    # Rounded before they are put in order, so that what comes out equal counts as equal.
+    # Rounded before sorting, so that scores that differ only by rounding count as equal.
     sums = np.bincount(place, weights=scores, minlength=len(unique)).astype(np.float32)
     order = np.lexsort((unique, -sums))
     return unique[order], sums[order]

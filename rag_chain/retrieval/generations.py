@@ -1,19 +1,19 @@
-"""The folder of an index: whole generations beside each other, one of them current.
+"""The folder of an index: complete generations next to each other, one of them current.
 
 ::
 
     INDEX_DIR/
       current              "000007 <sha256 of its manifest>"; replaced atomically, this is the swap
-      write.lock           held by the one writer
+      write.lock           held by the only writer
       000007/
         manifest.json      see Manifest
         vectors.faiss      dense index
         lexical/           tantivy: text, metadata and inverted index
         sparse/            learned weights of words, see rag_chain.retrieval.sparse; not in every index
-        sources.json       what is known of each ingested file
+        sources.json       a record for each ingested file
 
-A generation is never altered once it is current. A writer makes the next one aside, sharing unchanged files by
-hard links, and swaps it in; whatever stops it before leaves ``current`` as it was. Nothing here is a pickle.
+A generation is never modified once it is current. A writer builds the next one separately, shares unchanged files by
+hard links, and swaps it in. If the writer is stopped before, ``current`` is unchanged. Nothing here is a pickle.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ FORMAT = 2
 """2: terms by language, and learned weights."""
 
 LOCK_SECONDS = 30.0
-"""How long a second writer waits for the first."""
+"""Seconds that a second writer waits for the first."""
 
 VERIFY_BYTES = 256 * 2**20
-"""Up to this size all checksums are verified when an index is opened; above it, sizes alone (``verify`` checks all)."""
+"""Up to this size all checksums are verified when an index is opened; above it, only sizes (``verify`` checks all)."""
 
 _CURRENT, _LOCK, _MANIFEST = "current", "write.lock", "manifest.json"
 
@@ -60,15 +60,15 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a generation is made of.
+    """The contents of a generation.
 
     Args:
-        embedding_model: ``provider:model`` that made the vectors.
+        embedding_model: ``provider:model`` of the vectors.
         dimension: of the vectors; 0 while there is none.
-        sparse_model: ``provider:model`` that made the learned weights; empty: there are none.
-        chunking: how the documents were split, as the ingestion names it.
-        chunks, sources: how many there are.
-        next_row: the number that the next chunk gets; numbers are never used again.
+        sparse_model: ``provider:model`` of the learned sparse weights; empty: there are none.
+        chunking: how the documents were split, as recorded by the ingestion.
+        chunks, sources: their numbers.
+        next_row: the row number of the next chunk; numbers are never reused.
         files: path inside the generation -> size and checksum.
     """
 
@@ -84,7 +84,7 @@ class Manifest:
 
 
 def current_name(root: Path) -> str | None:
-    """The line in ``current`` (name and checksum of a generation), or None where there is no index."""
+    """Return the line in ``current`` (name and checksum of a generation), or None if there is no index."""
     try:
         return (root / _CURRENT).read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -96,11 +96,11 @@ def current_name(root: Path) -> str | None:
 
 
 def read_current(root: Path) -> tuple[str, Path, Manifest]:
-    """The current generation: its line in ``current``, its folder and its manifest.
+    """Return the current generation: its line in ``current``, its folder and its manifest.
 
     Raises:
         IndexNotFoundError: there is no index.
-        IndexDamagedError: the manifest, or a file that it lists, is missing, truncated or altered.
+        IndexDamagedError: the manifest, or a file that it lists, is missing, truncated or modified.
         IndexFormatError: another version wrote it.
     """
     line = current_name(root)
@@ -115,7 +115,7 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
     except PermissionError as error:
         raise _forbidden(folder / _MANIFEST) from error
     except OSError as error:
-        if current_name(root) != line:  # a writer swapped and removed it between our two reads
+        if current_name(root) != line:  # a writer replaced and removed it between our two reads
             return read_current(root)
         raise IndexDamagedError(f"{folder / _MANIFEST} is missing: {_mend(root)}") from error
     if hashlib.sha256(content).hexdigest() != checksum:
@@ -136,7 +136,7 @@ def read_current(root: Path) -> tuple[str, Path, Manifest]:
 
 
 def embedding_model_of(root: Path) -> str:
-    """Return ``provider:model`` that made the vectors of the index in ``root``; empty where none can be read."""
+    """Return ``provider:model`` of the vectors of the index in ``root``; empty if it can't be read."""
     try:
         return read_current(root)[2].embedding_model
     except DocumentIndexError:
@@ -144,7 +144,7 @@ def embedding_model_of(root: Path) -> str:
 
 
 def verify(root: Path, folder: Path, manifest: Manifest, *, limit: float = float("inf")) -> None:
-    """Check every file of a generation: its size, and its checksum where all files together stay under ``limit``.
+    """Check every file of a generation: its size, and its checksum if all files together are smaller than ``limit``.
 
     Raises:
         IndexDamagedError: names the file.
@@ -166,7 +166,7 @@ def verify(root: Path, folder: Path, manifest: Manifest, *, limit: float = float
 
 @contextmanager
 def writer_lock(root: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Be the one writer of the index. The operating system lets go of the lock when its holder dies.
+    """Hold the lock of the only writer. The operating system releases the lock when its holder dies.
 
     Raises:
         IndexLockedError: another writer still holds it after ``seconds``.
@@ -192,7 +192,7 @@ def writer_lock(root: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def stage(root: Path, base: Path | None) -> Path:
-    """A fresh folder for the next generation, sharing the lexical files of ``base``. Only under ``writer_lock``."""
+    """Create a folder for the next generation that shares the lexical files of ``base``. Only under ``writer_lock``."""
     line = current_name(root)
     keep = line.partition(" ")[0] if line else None
     for leftover in root.glob("[0-9]*"):
@@ -208,7 +208,7 @@ def stage(root: Path, base: Path | None) -> Path:
 
 
 def swap(root: Path, folder: Path, manifest: Manifest, previous: Manifest) -> tuple[str, Manifest]:
-    """Make ``folder`` the current generation, for good: everything is on the disk before ``current`` names it.
+    """Make ``folder`` the current generation, durably: everything is on the disk before ``current`` names it.
 
     Files that ``previous`` lists under the same name and size in ``lexical/`` are shared and keep their checksum.
 
@@ -219,7 +219,7 @@ def swap(root: Path, folder: Path, manifest: Manifest, previous: Manifest) -> tu
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"):
         path = file.relative_to(folder).as_posix()
         known = previous.files.get(path)
-        # tantivy never alters a segment file; only its two JSON files keep their name when they change.
+        # tantivy never modifies a segment file; only its two JSON files keep their name when they change.
         if known and path.startswith("lexical/") and file.suffix != ".json" and file.stat().st_size == known.bytes:
             files[path] = known
         else:
@@ -230,7 +230,7 @@ def swap(root: Path, folder: Path, manifest: Manifest, previous: Manifest) -> tu
     (folder / _MANIFEST).write_bytes(content)
     readable = (folder / _MANIFEST).stat().st_mode & 0o666
     for file in (folder / "lexical").glob("*.json"):
-        file.chmod(readable)  # tantivy makes them for this user alone, others may read the rest
+        file.chmod(readable)  # tantivy creates files that only this user may read, unlike the other files
     for place in (folder / _MANIFEST, folder / "lexical", folder, root):
         _sync(place)
     line = f"{folder.name} {hashlib.sha256(content).hexdigest()}"
@@ -250,11 +250,11 @@ def _forbidden(file: Path) -> DocumentIndexError:
 
 
 def _mend(root: Path) -> str:
-    return f"ingest again with --rebuild to make the index in {root} anew."
+    return f"ingest again with --rebuild to build the index in {root} again."
 
 
 def _link(source: Path, target: Path) -> None:
-    if source.suffix == ".json":  # tantivy replaces these two
+    if source.suffix == ".json":  # tantivy rewrites these two in place
         shutil.copy2(source, target)
         return
     try:

@@ -1,17 +1,17 @@
-"""What to search for, given a question and the conversation before it. Pure: no model call, no index.
+"""Build the search query from a question and the conversation before it. Pure: no model call, no index.
 
-The words of the user's earlier questions that are not in this question and say something by themselves are put
-behind the question, newest first: historical query expansion (Lin et al., Multi-Stage Conversational Passage
-Retrieval, 2020, arXiv:2005.02230), with the question as it stands kept beside it. Three searches come out:
+Content words of the user's earlier questions that are not in this question are appended to it, newest first: historical
+query expansion (Lin et al., Multi-Stage Conversational Passage Retrieval, 2020, arXiv:2005.02230). The unchanged
+question is kept as well. The query has three parts:
 
-- dense: the sum of the vectors of the question and of the expanded question. A question that says all it means
-  hardly moves; a bare "why?" goes where the conversation was;
-- lexical: the question's terms, and with a quarter of their weight the borrowed ones;
+- dense: the sum of the vectors of the question and of the expanded question. The vector of a complete question hardly
+  changes; that of a bare "why?" moves to the subject of the conversation.
+- lexical: the question's terms, and the borrowed ones with a quarter of their weight.
 - sparse: the learned weights of the question, and a quarter of those of the borrowed words.
 
-For a question that does not lean on the conversation, what it borrows counts half in all of them.
+If the question does not lean on the conversation, the borrowed words count half in all of them.
 
-Answers lend no words: on real conversations they added nothing to the questions, and took the time to embed.
+No words are borrowed from answers: on real conversations they did not improve the search, and cost time to embed.
 """
 
 from __future__ import annotations
@@ -30,55 +30,56 @@ from rag_chain.retrieval.leaning import leans_on_history
 from rag_chain.retrieval.selection import EVERYTHING, Selection
 
 MAX_QUESTION = 10_000
-"""Characters of a question. More is a document."""
+"""Characters of a question. A longer text is a document."""
 
 MAX_STEMS = 256
-"""Different stems of a question that are searched for; as many as small encoders read tokens."""
+"""Distinct stems of a question that are searched for; as many as the tokens that small encoders read."""
 
 MAX_BORROWED = 150
-"""Characters of borrowed words. Any number from 100 to 300 does; a short text is soon embedded."""
+"""Characters of borrowed words. Any number from 100 to 300 works; a short text is embedded faster."""
 
 EARLIER_QUESTIONS = 10
-"""How many earlier questions lend words, and ``MAX_EARLIER`` how many characters of each are read."""
+"""Number of earlier questions whose words are borrowed; ``MAX_EARLIER`` characters of each are read."""
 
 MAX_EARLIER = 1_000
 
 BORROWED_WEIGHT = 0.25
-"""Weight of a borrowed stem in the lexical search, where one of the question is 1."""
+"""Weight of a borrowed stem in the lexical search; a stem of the question has 1."""
 
 SAYS_LITTLE = 1
-"""Terms of a question that leans, such as "And its default?", for which those of the question before weigh as much."""
+"""For a leaning question of at most so many terms, such as "And its default?", the terms of the question before have
+full weight."""
 
 SAYS_LITTLE_WEIGHT = 0.3
-"""Of the vector of such a question alone, where that of the expanded one has 1: it is near to every default."""
+"""Weight of the vector of such a question alone, which is near to every default; the expanded question has 1."""
 
 _FRAME = frozenset(
     """answer article describe details docs document documentation documents explain file files find give info
     information know manual mention mentioned mentions page pages question said say says show source sources tell
     text texts""".split()  # noqa: SIM905
 )
-"""Words of the frame of a question, such as "Can you tell me what the documents say about ...?"."""
+"""Words of question frames, such as "Can you tell me what the documents say about ...?"."""
 
 _WORD = re.compile(r"\w+")
 
 STANDS_ALONE = 0.5
-"""What the history counts for a question that does not lean on it, where it is 1 for one that does. Conversations
-change their subject, and what a question then finds must not be drowned; where they do not, it matters little."""
+"""Weight of the history for a question that does not lean on it; 1 for one that does. If the conversation changes its
+subject, the history must not hide what the question finds; if it does not, the weight hardly matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """What to search for.
+    """A search query.
 
     Args:
-        question: as the user put it, without the blanks around it, or as a model rewrote it.
+        question: as the user wrote it, stripped, or as a model rewrote it.
         borrowed: words of earlier questions, newest first; may be empty.
         terms: term -> weight, for the lexical search.
-        telling: terms that say what the question is about: its own, and where it leans, those of the question before.
+        telling: terms of the question's subject: its own, and if it leans, those of the question before.
         leans: whether the question needs the conversation to be understood.
         says_little: whether it leans and has hardly a word of its own, such as "And its default?".
-        selection: among which chunks to search.
-        lent: of the borrowed words, those of the questions that this one goes on with.
+        selection: the chunks to search.
+        lent: the borrowed words of the questions that this one continues.
     """
 
     question: str
@@ -92,49 +93,49 @@ class HistoryQuery:
 
     @property
     def expanded(self) -> str:
-        """The question with the borrowed words in brackets behind it."""
+        """The question, followed by the borrowed words in brackets."""
         return f"{self.question} ({self.borrowed})" if self.borrowed else self.question
 
     @property
     def history_weight(self) -> float:
-        """What the history counts in the searches, where the question counts 1."""
+        """Weight of the history in the searches; the question has 1."""
         return 1.0 if self.leans else STANDS_ALONE
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What to embed in one batch."""
+        """The texts to embed in one batch."""
         return (self.question, self.expanded) if self.borrowed else (self.question,)
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Of the vectors of ``texts`` in their sum."""
+        """Weights of the vectors of ``texts`` in their sum."""
         if not self.borrowed:
             return (1.0,)
         return (SAYS_LITTLE_WEIGHT if self.says_little else 1.0, self.history_weight)
 
     @property
     def sparse_texts(self) -> tuple[str, ...]:
-        """What to encode into learned weights of words."""
+        """The texts to encode into learned sparse weights."""
         return (self.question, self.borrowed) if self.borrowed else (self.question,)
 
     @property
     def sparse_weights(self) -> tuple[float, ...]:
-        """Of the vectors of ``sparse_texts`` in their sum."""
+        """Weights of the vectors of ``sparse_texts`` in their sum."""
         if not self.borrowed:
             return (1.0,)
         return (1.0, 1.0 if self.says_little else BORROWED_WEIGHT * self.history_weight)
 
     @property
     def standalone(self) -> str:
-        """The question that needs no history: where it leans, with the words of the questions that it goes on with."""
+        """The question without need of the history: if it leans, with the words of the questions that it continues."""
         return f"{self.question} ({self.lent})" if self.leans and self.lent else self.question
 
 
 def checked_question(question: object) -> str:
-    """The question without the blanks around it.
+    """Return the stripped question.
 
     Raises:
-        InvalidQuestionError: it is no text, empty, too long or no valid Unicode.
+        InvalidQuestionError: it is not a text, empty, too long or not valid Unicode.
     """
     if not isinstance(question, str):
         raise InvalidQuestionError(f"A question must be a text, not {type(question).__name__}.")
@@ -159,12 +160,12 @@ def history_query(
     analyze: Callable[[str], Sequence[str]],
     language: str = "en",
 ) -> HistoryQuery:
-    """What to search for.
+    """Return the query for a question.
 
     Args:
-        question: of the user, as ``checked_question`` gives it.
+        question: of the user, as ``checked_question`` returns it.
         history: oldest message first; may be empty, start with an answer or hold other roles.
-        analyze: the lexical index's own analysis, text -> terms.
+        analyze: the analysis of the lexical index, text -> terms.
         language: ISO 639-1 code of the question's language.
     """
     if asks_for_more(question):
@@ -176,7 +177,7 @@ def history_query(
     own = [term for term in terms if term not in fillers]
     says_little = leans and len(own) <= SAYS_LITTLE
     earlier = earlier_questions(history)
-    # Up to the one that says what this one goes on with.
+    # Up to the first that does not lean itself.
     near = next((n for n, text in enumerate(earlier, 1) if not leans_on_history(text, language)), len(earlier))
     known = frozenset(terms)
     lent = _borrowed(known, earlier[:near], analyze, language) if leans else {}
@@ -196,7 +197,7 @@ def history_query(
 
 
 def _question_before(question: str, history: Sequence[BaseMessage]) -> tuple[str, Sequence[BaseMessage]]:
-    """Return the question that "tell me more" goes on with, and the history before it; the same where there is none."""
+    """Return the question that "tell me more" continues, and the history before it; unchanged if there is none."""
     for place in range(len(history) - 1, -1, -1):
         text = str(history[place].text).encode(errors="ignore").decode().strip()[:MAX_EARLIER]
         if isinstance(history[place], HumanMessage) and text and not asks_for_more(text):
@@ -205,7 +206,7 @@ def _question_before(question: str, history: Sequence[BaseMessage]) -> tuple[str
 
 
 def earlier_questions(history: Sequence[BaseMessage]) -> list[str]:
-    """What the user asked before, newest first, the last ``EARLIER_QUESTIONS`` of them."""
+    """Return the user's last ``EARLIER_QUESTIONS`` questions, newest first."""
     asked = (message for message in reversed(history) if isinstance(message, HumanMessage))
     return [str(message.text)[:MAX_EARLIER] for message in islice(asked, EARLIER_QUESTIONS)]
 
@@ -216,10 +217,10 @@ def _borrowed(
     analyze: Callable[[str], Sequence[str]],
     language: str,
 ) -> dict[str, str]:
-    """Term -> word, for the words of earlier questions that say something new.
+    """Return term -> word for the content words of earlier questions that are new.
 
     Args:
-        known: terms that are not to be borrowed.
+        known: terms that are not borrowed.
         earlier: questions, newest first.
         analyze: text -> terms.
         language: of the question.

@@ -1,4 +1,4 @@
-"""The index on disk as LangChain knows it: a ``VectorStore`` with a lexical index over the same chunks."""
+"""The index on disk as a LangChain ``VectorStore``, with a lexical index over the same chunks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from rag_chain.retrieval.writer import content_hash
 class HybridIndex(ChunkStore, VectorStore):
     """Chunks on disk with their vectors and their stems.
 
-    ``similarity_search`` and its kin are dense alone, as LangChain's interface has them; the score is the cosine.
-    The hybrid search over both is ``rag_chain.retrieval.retriever``'s.
+    ``similarity_search`` and the other methods of LangChain's interface are purely dense; the score is the cosine. For
+    hybrid search see ``rag_chain.retrieval.retriever``.
     """
 
     @classmethod
@@ -40,7 +40,7 @@ class HybridIndex(ChunkStore, VectorStore):
         embedding_model: str = "unnamed",
         **kwargs: Any,
     ) -> HybridIndex:
-        """A new index in ``path`` that holds ``texts``."""
+        """Create an index of ``texts`` in ``path``."""
         index = cls.create(path, embedding, embedding_model=embedding_model)
         index.add_texts(texts, metadatas, ids=ids)
         return index
@@ -68,8 +68,8 @@ class HybridIndex(ChunkStore, VectorStore):
 
         Args:
             documents: metadata must be JSON.
-            ids: one a document; else the documents' own, else new ones.
-            **kwargs: ignored; LangChain's signature has them.
+            ids: one per document; else the documents' own, else new ones.
+            **kwargs: ignored; part of LangChain's signature.
 
         Returns:
             The ids, in the order of the documents.
@@ -81,7 +81,7 @@ class HybridIndex(ChunkStore, VectorStore):
         return ids
 
     async def aadd_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
-        """See ``add_documents``; the embedding model is awaited, the disk is another thread's."""
+        """See ``add_documents``; the embedding model is awaited, the disk is written in another thread."""
         ids, chunks = identify(documents, ids)
         texts = await asyncio.to_thread(self._unknown_texts, chunks)
         vectors = await self._embeddings.aembed_documents(texts) if texts else []
@@ -95,7 +95,7 @@ class HybridIndex(ChunkStore, VectorStore):
     # Reading
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The chunks of those ids that are there, in the order of ``ids``."""
+        """Return the existing chunks of these ids, in the order of ``ids``."""
         lexical = self._snapshot.lexical
         found = {document.id: document for document in lexical.documents(lexical.rows_of_ids(ids))}
         return [found[i] for i in ids if i in found]
@@ -107,7 +107,7 @@ class HybridIndex(ChunkStore, VectorStore):
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The ``k`` chunks of highest cosine with the vector, best first."""
+        """Return the ``k`` chunks of highest cosine with the vector, best first."""
         frozen = self.frozen()
         rows, scores = frozen.dense_search([embedding], k, filter)
         return list(zip(frozen.documents(rows[0]), map(float, scores[0]), strict=True))
@@ -115,7 +115,7 @@ class HybridIndex(ChunkStore, VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The ``k`` chunks of highest cosine with the query, best first."""
+        """Return the ``k`` chunks of highest cosine with the query, best first."""
         return self.similarity_search_with_score_by_vector(self._embeddings.embed_query(query), k, filter)
 
     async def asimilarity_search_with_score(
@@ -126,7 +126,7 @@ class HybridIndex(ChunkStore, VectorStore):
         return await asyncio.to_thread(self.similarity_search_with_score_by_vector, vector, k, filter)
 
     def similarity_search(self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any) -> list[Document]:
-        """The ``k`` nearest chunks, best first."""
+        """Return the ``k`` nearest chunks, best first."""
         return [document for document, _ in self.similarity_search_with_score(query, k, filter)]
 
     async def asimilarity_search(
@@ -138,7 +138,7 @@ class HybridIndex(ChunkStore, VectorStore):
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The ``k`` chunks nearest to the vector, best first."""
+        """Return the ``k`` chunks nearest to the vector, best first."""
         return [document for document, _ in self.similarity_search_with_score_by_vector(embedding, k, filter)]
 
     async def asimilarity_search_by_vector(
@@ -156,10 +156,10 @@ class HybridIndex(ChunkStore, VectorStore):
         filter: Filter | None = None,
         **kwargs: Any,
     ) -> list[Document]:
-        """``k`` of the ``fetch_k`` nearest chunks, near to the vector and unlike each other.
+        """Return ``k`` of the ``fetch_k`` nearest chunks, near to the vector and different from each other.
 
-        Maximal marginal relevance (Carbonell and Goldstein, 1998): ``lambda_mult`` 1 is nearness alone, 0 is
-        difference alone.
+        Maximal marginal relevance (Carbonell and Goldstein, 1998): ``lambda_mult`` 1 counts only nearness, 0 only
+        difference.
         """
         frozen = self.frozen()
         rows = frozen.dense_search([embedding], fetch_k, filter)[0][0]
@@ -195,7 +195,7 @@ class HybridIndex(ChunkStore, VectorStore):
     # Parts of writing
 
     def _unknown_texts(self, chunks: Mapping[str, Document]) -> list[str]:
-        """The texts of ``chunks`` that have no vector in the snapshot, each once."""
+        """Return the texts of ``chunks`` that have no vector in the snapshot, each once."""
         texts = {content_hash(document.page_content): document.page_content for document in chunks.values()}
         known = self._snapshot.lexical.rows_of_hashes(list(texts))
         return [text for key, text in texts.items() if key not in known]
@@ -206,17 +206,17 @@ class HybridIndex(ChunkStore, VectorStore):
 
 
 def identify(documents: Sequence[Document], ids: Sequence[str] | None) -> tuple[list[str], dict[str, Document]]:
-    """An id for each document, and the documents by id, cleaned; of two with the same id the last one counts.
+    """Return an id for each document, and the cleaned documents by id; of two with the same id the last one counts.
 
     Raises:
-        UsageError: not as many ids as documents, a text that is no Unicode, or access tags that are none.
+        UsageError: not as many ids as documents, a text that is not Unicode, or malformed access tags.
     """
     given = list(ids) if ids is not None else [document.id for document in documents]
     if len(given) != len(documents):
-        raise UsageError(f"{len(documents)} documents came with {len(given)} ids: give one id a document.")
+        raise UsageError(f"{len(documents)} documents came with {len(given)} ids: give one id per document.")
     keys = [key or uuid.uuid4().hex for key in given]
     for key, document in zip(keys, documents, strict=True):
-        tags_of(document.metadata)  # before anything is stored that nobody could restrict
+        tags_of(document.metadata)  # raises before anything with malformed tags is stored
         try:
             document.page_content.encode()
         except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""The natural language of a text, by its letters (py3langid, offline)."""
+"""Detect the natural language of a text (py3langid, offline)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rag_chain.retrieval import leaning
 LANGUAGES = tuple(
     "ar bg cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv ta th tr uk vi zh".split()  # noqa: E501, SIM905
 )
-"""ISO 639-1 codes of the languages that are told apart."""
+"""ISO 639-1 codes of the languages that are distinguished."""
 
 _SURE = 0.5
-"""Probability from which a document's language is taken as known. Code and tables are below."""
+"""Lowest probability at which a document's language counts as known. Code and tables are below it."""
 
 _SURE_OF_QUESTION = 0.3
-"""The same of a question, which is short."""
+"""The same for a question, which is short."""
 
 _OWN = 0.9
-"""Probability from which a chunk is in a language of its own, whatever its document's."""
+"""Lowest probability at which a chunk has its own language, different from its document's."""
 
 _LEAST = 200
-"""Characters below which a chunk is not judged alone, and ``_MOST`` how many are read."""
+"""A chunk with fewer characters is not judged alone; ``_MOST`` characters are read."""
 
 _MOST = 2_000
 
@@ -34,11 +34,11 @@ _lock = threading.Lock()
 
 
 def detect(text: str, among: Collection[str] = LANGUAGES, sure: float = _SURE) -> str:
-    """The ISO 639-1 code of the language of ``text``; empty where it is not sure.
+    """Return the ISO 639-1 code of the language of ``text``; empty if it is uncertain.
 
     Args:
-        among: codes of the languages that come into question.
-        sure: probability from which it counts as known.
+        among: codes of the possible languages.
+        sure: lowest probability at which it counts as known.
     """
     if not any(character.isalpha() for character in text):
         return ""
@@ -49,7 +49,7 @@ def detect(text: str, among: Collection[str] = LANGUAGES, sure: float = _SURE) -
 
 
 def languages_of(documents: Sequence[Document]) -> list[str]:
-    """The language of each chunk: its own where that is sure, else that of its source's chunks; empty: not known."""
+    """Return the language of each chunk: its own if certain, else that of its source's chunks; empty: unknown."""
     texts: dict[str, str] = {}
     for document in documents:
         source = str(document.metadata.get("source") or "")
@@ -64,11 +64,11 @@ def languages_of(documents: Sequence[Document]) -> list[str]:
 
 
 def question_language(question: str, documents: Collection[str]) -> str:
-    """The ISO 639-1 code of a question's language; where it is not sure, the one that most documents are in.
+    """Return the ISO 639-1 code of a question's language; if it is uncertain, the language of most documents.
 
     Args:
-        documents: languages of the documents, most frequent first. Where all are English, a question in plain letters
-            is taken for English without a look at it.
+        documents: languages of the documents, most frequent first. If all are English, a question in ASCII letters
+            counts as English without detection.
     """
     others = [code for code in documents if code not in ("", "en")]
     if not others and question.isascii():

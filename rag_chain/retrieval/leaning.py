@@ -1,8 +1,8 @@
-"""Whether a question leans on the conversation before it, by the words of its language. Pure: no model call.
+"""Detect whether a question leans on the conversation before it, by words of its language. Pure: no model call.
 
-A question leans if it refers to something ("it", "those", "the second one"), carries on ("and ...", "what about ..."),
-compares without saying what with what ("which is cheaper?"), or is two words alone or words that mean nothing alone
-("why?", "and how?").
+A question leans if it refers to something ("it", "those", "the second one"), continues ("and ...", "what about ..."),
+compares without naming both sides ("which is cheaper?"), or has at most two words or only words without meaning of
+their own ("why?", "and how?").
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from rag_chain.retrieval.analysis import is_stop_word
 
 FEW_WORDS = 2
-"""Words of a question that is too short to stand alone."""
+"""A question of at most so many words is too short to stand alone."""
 
 FEW_CHARACTERS = 4
-"""The same where no blanks divide words."""
+"""The same for scripts without spaces between words."""
 
 _WORD = re.compile(r"\w+")
 _UNSPACED = frozenset(("ja", "zh"))
@@ -24,7 +24,7 @@ _UNSPACED = frozenset(("ja", "zh"))
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """What tells in one language that a question leans: anywhere in it, or at its beginning."""
+    """Patterns of one language that show that a question leans: anywhere in it, or at its beginning."""
 
     refers: re.Pattern[str]
     carries_on: re.Pattern[str]
@@ -55,7 +55,7 @@ _ENGLISH = _signs(
 )
 _SIGNS = {
     "de": _signs(
-        # As written: "Sie" is a form of address, and "das" mostly an article.
+        # Case matters: "Sie" is a form of address, and "das" mostly an article.
         r"""\b(?:er|sie|ihn|ihm|ihr|ihre[rnms]?|seine?[rnms]?|diese?[rnms]?|jene[rnms]?|dort|damit|davon|dafür|daran|darin
           |darüber|dazu|dabei|daraus|dagegen|stattdessen|solche[rnms]?|beide[rnms]?|deren|dessen|denen|andere[rnms]?)\b
         | (?<!\b[Gg]ibt\ )\bes\b(?!\ gibt\b)
@@ -110,8 +110,8 @@ def leans_on_history(question: str, language: str = "en") -> bool:
     """Whether a question seems to need the conversation to be understood.
 
     Args:
-        question: as the user put it.
-        language: its ISO 639-1 code. One that is not among ``LANGUAGES`` is read by the length of the question alone.
+        question: as the user wrote it.
+        language: its ISO 639-1 code. For languages other than ``LANGUAGES``, only the length of the question counts.
     """
     text = question.strip(" \t\n¿¡\"'«„“")
     words = _WORD.findall(text)

@@ -1,6 +1,6 @@
 """The lexical index: every chunk's text and metadata on disk, and BM25 over its terms (tantivy).
 
-A query is built out of analysed terms and never parsed, so nothing that a person types is query syntax.
+A query is built from analysed terms and never parsed, so nothing that a person types is query syntax.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 POSTINGS = 600_000
-"""Entries of the inverted index that a search reads at most, the most telling stems first. Time goes with them: among
-a million chunks, on a busy machine, all stems of a question took 20 ms, 800,000 entries 10 and 500,000 took 8. With
-0.6 entries a chunk, nDCG@5 of labelled conversations was that of all stems (0.438); with 0.3 it was 0.426."""
+"""Maximum number of postings that a search reads, stems of highest idf first. They determine its time: among a million
+chunks, on a busy machine, all stems of a question took 20 ms, 800,000 postings 10 and 500,000 took 8. With 0.6 postings
+per chunk, nDCG@5 of labelled conversations was that of all stems (0.438); with 0.3 it was 0.426."""
 
 _SELECTIONS = 8
-"""Filters whose rows are kept: a retriever mostly has one, and a million rows take 0.4 s to collect."""
+"""Filters whose rows are cached: a retriever mostly has one, and a million rows take 0.4 s to collect."""
 
 _HEAP = 64_000_000
 UNKNOWN = "und"
-"""ISO 639's code for a language that is not known."""
+"""ISO 639's code for an undetermined language."""
 
 _TERMS = "terms"
 
 RARE = 5
-"""Chunks that hold a rare word, at most: as many as a retriever hands on."""
+"""A word is rare if at most so many chunks have it: as many as a retriever returns."""
 
 MAIN_SHARE = 0.5
-"""Share of a question's idf from which rare words are what it is about. Below that they are accidents of wording, which
-small document sets are full of: counting them cost 0.04 nDCG@5 over 60 passages, with this bound nothing."""
+"""Share of a question's idf from which its rare words count as its subject. Below that they are accidents of wording,
+which are frequent in small document sets: counting them cost 0.04 nDCG@5 over 60 passages, with this bound nothing."""
 
 _LEAST_FUZZY, _LONG = 4, 8
-"""Letters from which a word that no chunk holds is taken for a misspelt one, and from which for one with two errors."""
+"""A word that no chunk has counts as misspelt from so many letters on; from the second number on, with two errors."""
 
 
 def _schema() -> Any:
@@ -67,23 +67,23 @@ def _schema() -> Any:
 
 
 def _split_at_blanks() -> Any:
-    """The analysis of the field of terms, which are analysed already."""
+    """Return the analyzer of the field of terms, which are analysed already: it only splits at spaces."""
     return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
 
 
 def facet(key: str, value: Any) -> str:
-    """The term that stands for ``metadata[key] == value``, short whatever the value."""
+    """Return the term for ``metadata[key] == value``; it is short for any value."""
     term = json.dumps([key, value], sort_keys=True, default=str)
     return term if len(term) <= 200 else hashlib.sha256(term.encode()).hexdigest()
 
 
 def presence(key: str) -> str:
-    """The term that stands for a chunk whose metadata has ``key``."""
+    """Return the term for chunks whose metadata has ``key``."""
     return json.dumps([key])
 
 
 class LexicalIndex:
-    """A frozen view of the chunks in a folder. Instances are shared by readers and never altered."""
+    """A frozen view of the chunks in a folder. Instances are shared by readers and never modified."""
 
     def __init__(self, folder: Path | None) -> None:
         """Open the chunks in ``folder``; None: there are no chunks.
@@ -100,25 +100,25 @@ class LexicalIndex:
         self._selections: dict[tuple[frozenset[frozenset[str]], frozenset[str] | None], Rows] = {}
         self._is_open = not self.has_key(ACCESS)
         self.languages = self._count_languages()
-        """ISO 639-1 code -> how many chunks are in that language, most frequent first; "": in none that is known."""
+        """ISO 639-1 code -> number of chunks in that language, most frequent first; "": unknown language."""
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
     def analyze(self, text: str) -> list[str]:
-        """The terms of ``text`` as the index holds them in any of its languages, in order, each once."""
+        """Return the terms of ``text`` in all languages of the index, in order, each once."""
         return analyze_any(text, self.languages or ("en",))
 
     def search(
         self, query: str | Mapping[str, float], k: int, selection: Selection | None = None
     ) -> tuple[Rows, Scores]:
-        """The ``k`` chunks of highest BM25, best first: rows and scores, (k',) each, k' at most ``k``.
+        """Return the ``k`` chunks of highest BM25, best first: rows and scores, (k',) each, k' at most ``k``.
 
         Args:
-            query: a text, or weights of terms (see ``analyze``). For one that no chunk holds, those that hold a word
-                of nearly the same letters are found.
-            k: chunks at most.
-            selection: what a chunk must be like.
+            query: a text, or weights of terms (see ``analyze``). A term that no chunk has matches words of similar
+                spelling.
+            k: maximum number of chunks.
+            selection: the chunks to search.
         """
         weights = dict.fromkeys(self.analyze(query), 1.0) if isinstance(query, str) else query
         terms = [
@@ -135,16 +135,16 @@ class LexicalIndex:
         return self._rows([address for _, address in hits]), np.array([score for score, _ in hits], np.float32)
 
     def rare(self, terms: Collection[str], selection: Selection | None = None) -> tuple[Rows, Scores]:
-        """Find the chunks that hold what a question is about, where that is words which at most ``RARE`` chunks hold.
+        """Find the chunks with the rare words of a question, if these are its subject.
 
         Args:
-            terms: what the question asks for, function words left out.
-            selection: what a chunk must be like.
+            terms: of the question, without function words.
+            selection: the chunks to search.
 
         Returns:
-            Rows, and the share of the terms' idf that each of them holds, ``MAIN_SHARE`` to 1; best first.
+            Rows, and the share of the terms' idf that each of them has, ``MAIN_SHARE`` to 1; best first.
         """
-        # What no chunk holds can't be found: mostly the form that a word has in another language of the index.
+        # Terms that no chunk has are ignored: mostly they are the stem of a word in another language of the index.
         counts = {term: n for term in terms if (n := self.doc_freq(term))}
         total = sum(self._idf(n) for n in counts.values())
         shares: dict[int, float] = {}
@@ -162,7 +162,7 @@ class LexicalIndex:
         return np.array(best, np.int64), np.array([shares[row] for row in best], np.float32)
 
     def _telling(self, weights: Mapping[str, float]) -> list[str]:
-        """The terms of highest weight times idf, as far as ``POSTINGS`` reaches; at least one."""
+        """Return the terms of highest weight times idf, up to ``POSTINGS`` in total; at least one."""
         counts = {term: self.doc_freq(term) for term, weight in weights.items() if weight > 0}
         idf = {term: self._idf(n) for term, n in counts.items() if n}
         kept: list[str] = []
@@ -174,7 +174,7 @@ class LexicalIndex:
         return kept
 
     def _misspelt(self, weights: Mapping[str, float]) -> Iterator[Any]:
-        """Queries for words of nearly the same letters as those of ``weights`` that no chunk holds."""
+        """Yield queries for words spelt similarly to those terms of ``weights`` that no chunk has."""
         for term, weight in weights.items():
             if weight <= 0 or len(term) < _LEAST_FUZZY or not term.isalpha() or self.doc_freq(term):
                 continue
@@ -184,11 +184,11 @@ class LexicalIndex:
                 yield tantivy.Query.const_score_query(near, weight * self._idf(found))
 
     def _idf(self, n: int) -> float:
-        """Inverse document frequency of what ``n`` chunks hold, as BM25 has it."""
+        """Return BM25's inverse document frequency of a term that ``n`` chunks have."""
         return math.log(1 + (len(self) - n + 0.5) / (n + 0.5))
 
     def doc_freq(self, term: str) -> int:
-        """How many chunks hold a term."""
+        """Return the number of chunks with a term."""
         return int(self._searcher.doc_freq(_TERMS, term))
 
     def _count_languages(self) -> dict[str, int]:
@@ -200,7 +200,7 @@ class LexicalIndex:
         return bool(self._searcher.doc_freq("facet", presence(key)))
 
     def rows_where(self, selection: Selection) -> Rows | None:
-        """All rows that a selection allows; None: it allows every row."""
+        """Return all rows that a selection allows; None: it allows every row."""
         access = None if self._is_open else selection.access
         if not selection.where and access is None:
             return None
@@ -214,18 +214,18 @@ class LexicalIndex:
         return rows
 
     def rows_between(self, first: int, end: int) -> Rows:
-        """All rows from ``first`` to before ``end`` that are there, in order."""
+        """Return all existing rows from ``first`` to before ``end``, in order."""
         query = tantivy.Query.range_query(
             self._schema, "row", tantivy.FieldType.Unsigned, first, end, include_upper=False
         )
         return np.sort(self._matching(query))
 
     def rows_of_ids(self, ids: Sequence[str]) -> Rows:
-        """The rows of those ids that are there, in no order."""
+        """Return the rows of the existing ones of these ids, in no particular order."""
         return self._matching(tantivy.Query.term_set_query(self._schema, "id", list(ids)))
 
     def rows_of_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        """Content hash -> one row that has it, for those that are there."""
+        """Return content hash -> one row with that hash, for hashes in the index."""
         found = {}
         for content_hash in hashes:
             hits = self._searcher.search(self._term("hash", content_hash, "basic"), 1, count=False).hits
@@ -234,21 +234,21 @@ class LexicalIndex:
         return found
 
     def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
-        """The chunks of rows that are there, in the order of ``rows``, with their ids and metadata."""
+        """Return the chunks of existing rows, in the order of ``rows``, with their ids and metadata."""
         query = tantivy.Query.term_set_query(self._schema, "row", [int(row) for row in rows])
         addresses = [address for _, address in self._searcher.search(query, max(len(rows), 1), count=False).hits]
         found = dict(zip(self._rows(addresses).tolist(), addresses, strict=True))
         return [self._document(found[int(row)]) for row in rows if int(row) in found]
 
     def all_documents(self) -> Iterator[tuple[int, Document]]:
-        """Every row and its chunk, in no order."""
+        """Yield every row and its chunk, in no particular order."""
         hits = self._searcher.search(tantivy.Query.all_query(), max(len(self), 1), count=False).hits
         addresses = [address for _, address in hits]
         for row, address in zip(self._rows(addresses).tolist(), addresses, strict=True):
             yield row, self._document(address)
 
     def ids_where(self, key: str, values: Iterable[Any]) -> list[str]:
-        """The ids of all chunks whose ``metadata[key]`` is one of ``values``."""
+        """Return the ids of all chunks whose ``metadata[key]`` is one of ``values``."""
         query = tantivy.Query.term_set_query(self._schema, "facet", [facet(key, value) for value in values])
         hits = self._searcher.search(query, max(len(self), 1), count=False).hits
         return [str(self._searcher.doc(address).get_first("id")) for _, address in hits]
@@ -264,7 +264,7 @@ class LexicalIndex:
         return tantivy.Query.term_query(self._schema, field, value, option)
 
     def _within(self, query: Any, selection: Selection) -> Any:
-        """``query`` among the chunks that a selection allows, with the scores of ``query`` alone."""
+        """Restrict ``query`` to the chunks that a selection allows, without a change of scores."""
         clauses = [(tantivy.Occur.Must, query)]
         for key, values in selection.where:
             terms = tantivy.Query.term_set_query(self._schema, "facet", [facet(key, value) for value in values])
@@ -287,7 +287,7 @@ class LexicalIndex:
 
 
 def _opened(folder: Path | None) -> tuple[Any, Any]:
-    """Index and searcher. tantivy makes lock files to open an index; where it may not, it gets a folder of links."""
+    """Return index and searcher. tantivy creates lock files to open an index; in a read-only folder it opens links."""
     if folder is None:
         index = tantivy.Index(_schema())
         return index, index.searcher()
@@ -298,7 +298,7 @@ def _opened(folder: Path | None) -> tuple[Any, Any]:
         locks = [folder, *folder.glob("*.lock")]
         if all(os.access(path, os.W_OK) for path in locks):
             raise
-    # What is open needs no name any more; a thread of tantivy may still make a lock file while the folder is removed.
+    # Open files need no name any more; but a thread of tantivy may create a lock file while the folder is removed.
     with tempfile.TemporaryDirectory(prefix="rag_chain-", ignore_cleanup_errors=True) as links:
         for file in folder.iterdir():
             if file.suffix != ".lock":
@@ -320,10 +320,10 @@ class LexicalWriter:
         """Add one chunk.
 
         Args:
-            language: ISO 639-1 code of its text, or none.
+            language: ISO 639-1 code of its text; empty: unknown.
 
         Raises:
-            TypeError: its metadata is no JSON.
+            TypeError: its metadata is not JSON.
         """
         stored = tantivy.Document()
         stored.add_text("id", chunk_id)
@@ -347,21 +347,21 @@ class LexicalWriter:
 
     def delete_all(self) -> None:
         """Delete every chunk."""
-        # Not delete_all_documents(), which spares what was added since the last commit.
+        # Not delete_all_documents(), which keeps what was added since the last commit.
         self._writer.delete_documents_by_query(tantivy.Query.all_query())
 
     def commit(self) -> None:
-        """Write everything to the disk and end; nothing is there before."""
+        """Write everything to the disk and end; before, the folder holds none of it."""
         self._writer.commit()
         self._end()
 
     def discard(self) -> None:
-        """End without writing anything; nothing after ``commit``."""
+        """End without writing anything; does nothing after ``commit``."""
         if self._writer is not None:
             self._writer.rollback()
             self._end()
 
     def _end(self) -> None:
-        # Its threads may be making files yet.
+        # Its threads may still be writing files.
         self._writer.wait_merging_threads()
         self._writer = None

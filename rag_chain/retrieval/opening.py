@@ -1,4 +1,4 @@
-"""Where the passages are: a folder on this machine (``RAG_INDEX_DIR``), or a server (``RAG_INDEX_URL``)."""
+"""Open or create the index: in a folder on this machine (``RAG_INDEX_DIR``), or on a server (``RAG_INDEX_URL``)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_place(settings: Settings, embeddings: Embeddings, sparse: SparseEncoder
 
     Raises:
         DocumentIndexError: there is none, or it can't be used.
-        ConfigurationError: ``RAG_INDEX_URL`` has no form that is known, or its package is missing.
+        ConfigurationError: ``RAG_INDEX_URL`` is malformed, or its package is missing.
     """
     name = settings.embedding_model_name
     if not settings.index_url:
@@ -48,7 +48,7 @@ def open_place(settings: Settings, embeddings: Embeddings, sparse: SparseEncoder
 def create_place(
     settings: Settings, embeddings: Embeddings, sparse: SparseEncoder | None, chunking: Mapping[str, Any]
 ) -> AnyIndex:
-    """Make a new index where the settings say; one that is there stays until the first transaction has ended."""
+    """Create the index that the settings name; an existing one stays until the first transaction has ended."""
     name = settings.embedding_model_name
     if not settings.index_url:
         return HybridIndex.create(
@@ -62,7 +62,7 @@ def create_place(
 
 
 def embedding_model_of(settings: Settings) -> str:
-    """Return ``provider:model`` that made the vectors of the index; empty where none can be read."""
+    """Return ``provider:model`` of the vectors of the index; empty if it can't be read."""
     if not settings.index_url:
         return generations.embedding_model_of(settings.index_dir)
     from rag_chain.retrieval.milvus.address import MilvusAddress
@@ -75,11 +75,11 @@ def embedding_model_of(settings: Settings) -> str:
         name = server.target()
         return read_info(server, name).embedding_model if name else ""
     except DocumentIndexError:
-        return ""  # the opening that follows says why
+        return ""  # opening the index later raises the reason
 
 
 def tags_given_before(settings: Settings) -> dict[str, Sequence[str]]:
-    """Return the access tags that earlier ingestions gave to files: path -> tags.
+    """Return the access tags that earlier ingestions set for files: path -> tags.
 
     Raises:
         DocumentIndexError, OSError, ValueError: the index can't be read.

@@ -1,4 +1,4 @@
-"""Embedding what is searched for: in one call where the model embeds questions and passages alike."""
+"""Embed queries: in one call if the model embeds questions and passages alike."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from langchain_core.embeddings import Embeddings
 from rag_chain.retrieval.dense import Vectors, unit
 
 ALIKE = 0.999
-"""Cosine from which a text's two vectors are the same but for rounding."""
+"""Cosine from which two vectors of a text are equal except for rounding."""
 
 
 class QueryVectors:
-    """The vector of one or more texts: the weighted sum of their unit vectors, (dimension,).
+    """Computes the vector of one or more texts: the weighted sum of their unit vectors, (dimension,).
 
-    LangChain embeds many texts as passages, and one as a question. Most models know no difference, and take all texts
-    of a turn in one call. With those that do, each text is a call. Which it is shows at the first turn that has two.
+    LangChain embeds many texts as passages, and one as a question. For most models there is no difference, and all
+    texts of a turn are embedded in one call. For the others, each text is a call. The first turn with two texts finds
+    out which kind the model is.
     """
 
     def __init__(self, embeddings: Embeddings) -> None:

@@ -1,4 +1,4 @@
-"""The two retrievers: for a turn of a conversation, and for a question alone."""
+"""The two retrievers: for a turn of a conversation, and for a single question."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from rag_chain.settings import QueryStrategy
 from rag_chain.workers import beside
 
 Turn = Mapping[str, Any]
-"""``{"input": question, "chat_history": messages, "selection": Selection}``; all but the question may be missing."""
+"""``{"input": question, "chat_history": messages, "selection": Selection}``; only the question is required."""
 
 
 class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
-    """``invoke({"input": question, "chat_history": messages})`` -> the best chunks, best first.
+    """Retriever for conversations: ``invoke({"input": question, "chat_history": messages})`` -> the best chunks.
 
-    ``query`` and ``retrieve`` are the two halves of ``invoke``, for who wants to show what is searched for
-    (``query(turn).standalone``) before the search ends.
+    ``query`` and ``retrieve`` are the two halves of ``invoke``, to show the query (``query(turn).standalone``) before
+    the search ends.
 
     Args:
         index: where to search.
         strategy: ``fusion`` uses the history without a model call; ``condense`` lets ``model`` rewrite a question
-            that leans on the history, and is ``fusion`` where it does not or the call fails; ``last`` is the dense
-            search for the question alone.
+            that leans on the history, and works as ``fusion`` if it does not lean or the call fails; ``last`` is the
+            dense search for the question alone.
         model: a chat model, for ``condense``.
-        options: ``k`` and what else ``HybridSearch`` takes.
+        options: ``k`` and other arguments of ``HybridSearch``.
 
     Raises:
         ConfigurationError: ``condense`` without a model.
@@ -69,7 +69,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         self._condense = condenser(model) if strategy == "condense" and model else None
 
     def query(self, turn: Turn) -> HistoryQuery:
-        """What to search for in this turn, whose question was checked (see ``checked_question``)."""
+        """Return the query of a turn, whose question was checked with ``checked_question``."""
         question, history = _parts(turn)
         query = self._query(question, history)
         if self._condense and history and query.leans:
@@ -87,7 +87,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         return replace(query, selection=turn.get("selection") or EVERYTHING)
 
     def retrieve(self, query: HistoryQuery) -> list[Document]:
-        """The best chunks for a query, best first; fewer than ``k`` where there are fewer.
+        """Return the best chunks for a query, best first, at most ``k``.
 
         Raises:
             UsageError: the query's filter has a key that no chunk has.
@@ -101,7 +101,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         return self.search.rerank(found, query.standalone)
 
     async def aretrieve(self, query: HistoryQuery) -> list[Document]:
-        """See ``retrieve``; models are awaited, the search is another thread's."""
+        """See ``retrieve``; models are awaited, the search runs in another thread."""
         index, search = self._frozen(query), self.search
         if self.strategy == "last":
             vector = await self._aembed(query)
@@ -113,13 +113,13 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         return await search.arerank(found, query.standalone)
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """The best chunks for a turn, best first.
+        """Return the best chunks for a turn, best first.
 
         ``filter`` and ``access`` of ``config["configurable"]`` restrict the search; without ``access`` there is no
         restriction by tags.
 
         Raises:
-            InvalidQuestionError: the question is missing, empty, too long or no valid Unicode.
+            InvalidQuestionError: the question is missing, empty, too long or not valid Unicode.
             UsageError: ``filter`` or ``access`` is malformed, or no chunk has a key of the filter.
         """
 
@@ -155,14 +155,12 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
 
 
 class HybridRetriever(BaseRetriever):
-    """``invoke(question)`` -> the best chunks by the dense and the lexical search together, best first.
-
-    For chains that know no history.
+    """Retriever for chains without history: ``invoke(question)`` -> the best chunks by hybrid search, best first.
 
     Args:
         index: where to search.
-        k: chunks wanted; also by call, ``invoke(question, k=3)``.
-        options: what else ``HybridSearch`` takes.
+        k: number of chunks; also per call, ``invoke(question, k=3)``.
+        options: other arguments of ``HybridSearch``.
     """
 
     index: HybridIndex

@@ -1,4 +1,4 @@
-"""One search over an index: dense, lexical and sparse, fused, then filtered, diversified or reranked as asked for."""
+"""Search an index: dense, lexical and sparse, fused, then filtered, diversified or reranked as configured."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ from rag_chain.retrieval.sparse import weighted_sum
 logger = logging.getLogger(__name__)
 
 LEXICAL_OF_UNKNOWN = 3.0
-"""Weight of the lexical scores for a question in a script that the embeddings do not know: their order is chance, and
-the words decide."""
+"""Weight of the lexical scores for a question in a script that the embedding model does not support: then the dense
+order is random, and the words decide."""
 
 _UNKNOWN_SCRIPT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 _ENGLISH_MODEL = "local:minilm"
 
 DENSE_DEPTH, LEXICAL_DEPTH, SPARSE_DEPTH = 200, 500, 200
-"""Passages taken from each of the searches. The lexical one reaches deeper: most of what the dense one finds should
-have its true BM25 and not 0 for want of a place."""
+"""Passages taken from each of the searches. The lexical one takes more: most passages of the dense search should have
+their true BM25, not 0 because they are below the cut."""
 
 LEXICAL_WEIGHT = 0.5
-"""Weight of the lexical scores beside the dense ones alone, which have 1. Anything from 0.3 to 0.7 does."""
+"""Weight of the lexical scores without sparse ones; the dense ones have 1. Anything from 0.3 to 0.7 works."""
 
 SPARSE_WEIGHT, LEXICAL_BESIDE_SPARSE = 0.5, 0.2
-"""Weights of the learned sparse scores, and of the lexical ones beside them, where the dense ones have 1."""
+"""Weights of the learned sparse scores, and of the lexical ones with them; the dense ones have 1."""
 
 RARE_WEIGHT = 3.0
-"""Weight of the rare words that a question is about: passages that hold them come before all others, which the other
-searches give 1.7 at most."""
+"""Weight of the rare words of a question: passages that have them come before all others, which get at most 1.7 from
+the other searches."""
 
 FETCH = 4
-"""Chunks that are looked at for each that is wanted, where they are diversified or reranked."""
+"""Candidates per returned chunk, for diversification or reranking."""
 
 _POSITION = ("page", "start_line", "row", "cell")
 
 
 class WordLists(NamedTuple):
-    """What the searches by words have found."""
+    """The results of the searches by words."""
 
     lexical: RankedList
     """BM25."""
     rare: RankedList
-    """Which share of the question each chunk with a rare word of it holds."""
+    """The share of the question that each chunk with a rare word of it has."""
     sparse: RankedList | None
-    """By learned weights; None: the index has none."""
+    """By learned sparse weights; None: the index has none."""
 
 
 def fuse_all(dense: RankedList, words: WordLists, lexical_weight: float | None = None) -> RankedList:
-    """One list of all searches, best first.
+    """Fuse all searches into one list, best first.
 
     Args:
         dense: rows and cosines.
@@ -76,18 +76,18 @@ def fuse_all(dense: RankedList, words: WordLists, lexical_weight: float | None =
 
 @dataclass(frozen=True, kw_only=True)
 class HybridSearch:
-    """What is made of an index' answers.
+    """Combines the searches of an index.
 
     Args:
         index: where to search.
-        k: chunks wanted.
-        filter: metadata that a chunk must have, key -> value or a list of values; a list in the metadata has each of
-            its items.
+        k: number of chunks.
+        filter: metadata that a chunk must have, key -> value or a list of values; a list in the metadata matches by
+            each of its items.
         access: tags of the reader; None: no restriction. See ``rag_chain.access``.
-        score_threshold: cosine with the question below which a chunk is no answer. None: all are.
-        lambda_mult: maximal marginal relevance (Carbonell and Goldstein, 1998) among the best chunks: 1 is
-            nearness to the question alone, 0 difference alone. None: the best as they come.
-        reranker: puts the best chunks in an order of its own; any LangChain document compressor.
+        score_threshold: chunks whose cosine with the question is lower are left out. None: none are.
+        lambda_mult: maximal marginal relevance (Carbonell and Goldstein, 1998) among the best chunks: 1 counts only
+            nearness to the question, 0 only difference. None: no diversification.
+        reranker: reorders the best chunks; any LangChain document compressor.
 
     Raises:
         UsageError: ``k`` or ``lambda_mult`` is out of its range, or ``filter`` or ``access`` is malformed.
@@ -111,10 +111,10 @@ class HybridSearch:
             raise UsageError(f"lambda_mult is {self.lambda_mult}: it must be from 0 to 1.")
 
     def words(self, index: SearchIndex, query: HistoryQuery) -> WordLists:
-        """The half of ``hybrid`` that needs no dense vector: BM25, rare words and learned weights.
+        """Search by BM25, rare words and learned weights: the half of ``hybrid`` that needs no dense vector.
 
         Args:
-            index: of one generation, the same in both halves.
+            index: a frozen view, the same in both halves.
         """
         selection = self.selection & query.selection
         lexical = index.lexical_search(query.terms, LEXICAL_DEPTH, selection)
@@ -127,30 +127,30 @@ class HybridSearch:
     def hybrid(
         self, index: SearchIndex, query: HistoryQuery, vector: Vectors | None, words: Future[WordLists]
     ) -> list[Document]:
-        """The best chunks by all searches, before any reranking.
+        """Return the best chunks by all searches, before any reranking.
 
         Args:
-            index: of one generation.
-            query: what is searched for.
-            vector: of the question, (dimension,); None where the index embeds by itself.
-            words: the other half, which may be under way.
+            index: a frozen view.
+            query: the query.
+            vector: of the question, (dimension,); None if the index embeds by itself.
+            words: the other half, which may be running in another thread.
         """
         near = index.nearest(query, vector, DENSE_DEPTH, self.selection & query.selection)
         found = words.result()
         if not index.has_lexical:
-            found = self.words(index, query)  # only now are there passages to look at
+            found = self.words(index, query)  # this index searches only the passages found so far
         is_unknown = index.embedding_model == _ENGLISH_MODEL and _UNKNOWN_SCRIPT.search(query.question)
-        # Of a question that leans, most words are borrowed.
+        # Most words of a leaning question are borrowed.
         weight = LEXICAL_OF_UNKNOWN if is_unknown and not query.leans else None
         return index.documents(self._chosen(index, vector, *fuse_all(near, found, weight)))
 
     def dense(self, index: SearchIndex, query: HistoryQuery, vector: Vectors | None) -> list[Document]:
-        """The best chunks by the dense search alone, before any reranking."""
+        """Return the best chunks by the dense search alone, before any reranking."""
         near = index.nearest(query, vector, max(DENSE_DEPTH, self.k), self.selection & query.selection)
         return index.documents(self._chosen(index, vector, *near))
 
     def rerank(self, documents: Sequence[Document], question: str) -> list[Document]:
-        """The ``k`` best of ``documents``, by the reranker if there is one; in their own order where it fails."""
+        """Return the ``k`` best of ``documents``, by the reranker if there is one; if it fails, in their order."""
         if self.reranker and documents:
             try:
                 documents = _with_ids(self.reranker.compress_documents(documents, question), documents)
@@ -170,7 +170,7 @@ class HybridSearch:
     def _chosen(self, index: SearchIndex, vector: Vectors | None, rows: Rows, scores: Scores) -> Rows:
         wanted = self.k * (FETCH if self.reranker else 1)
         if self.score_threshold is not None and len(rows):
-            # What the lexical search alone has found has no cosine yet.
+            # Chunks that only the lexical search found have no cosine yet.
             near = index.vectors(rows) @ unit(_needed(vector)) >= self.score_threshold
             rows, scores = rows[near], scores[near]
         if self.lambda_mult is None or not len(rows):
@@ -182,12 +182,12 @@ class HybridSearch:
 
 def _needed(vector: Vectors | None) -> Vectors:
     if vector is None:
-        raise UsageError("This vector store takes no vectors: leave out lambda_mult and score_threshold with it.")
+        raise UsageError("This vector store accepts no vectors: leave out lambda_mult and score_threshold with it.")
     return vector
 
 
 def _with_ids(reranked: Sequence[Document], documents: Sequence[Document]) -> list[Document]:
-    """Give the chunks their ids back, which some rerankers leave out."""
+    """Restore the ids of the chunks, which some rerankers drop."""
     ids = {document.page_content: document.id for document in documents}
     return [
         document if document.id else document.model_copy(update={"id": ids.get(document.page_content)})
@@ -196,14 +196,14 @@ def _with_ids(reranked: Sequence[Document], documents: Sequence[Document]) -> li
 
 
 def _warn_of_reranker(error: Exception) -> None:
-    # The name alone: a provider's message may hold the question or a key.
+    # Only the exception's name: its message may hold the question or a key.
     logger.warning("The reranker failed (%s): the chunks stay in the order of the search.", type(error).__name__)
 
 
 def section_of(index: HybridIndex, document: Document) -> list[Document]:
-    """The chunks of the section that ``document`` is from, in the order of the text, itself included.
+    """Return the chunks of the section of ``document``, itself included, in the order of the text.
 
-    A section is what stands under one heading of one source; without headings it is the whole source.
+    A section is the text below one heading of a source; without headings it is the whole source.
     """
     place = (document.metadata.get("source"), document.metadata.get("heading"))
     if place[0] is None:

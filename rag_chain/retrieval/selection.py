@@ -14,18 +14,18 @@ Condition = tuple[str, tuple[Scalar, ...]]
 """A key of the metadata, and the values of which a chunk must have one."""
 
 MAX_VALUES = 1_000
-"""Values of one key."""
+"""Maximum number of values of one key."""
 
 _SCALARS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a chunk must be like to be found.
+    """The condition for a chunk to be found.
 
     Args:
-        where: conditions, which all must hold. A list in the metadata has each of its items.
-        access: tags of the caller: a chunk is found that has none, or one of these. None: no restriction.
+        where: conditions, all of which must hold. A list in the metadata matches by each of its items.
+        access: tags of the caller: chunks without tags, or with one of these, are found. None: no restriction.
     """
 
     where: tuple[Condition, ...] = ()
@@ -53,7 +53,7 @@ class Selection:
     def of_call(cls, config: Mapping[str, Any] | None) -> Self:
         """Return the selection of one call of a chain: ``filter`` and ``access`` of ``config["configurable"]``.
 
-        A call without ``access`` has no tags, and is shown what is open to all.
+        A call without ``access`` has no tags, and finds only what is open to all.
         """
         given = (config or {}).get("configurable") or {}
         access = given.get(ACCESS)
@@ -63,7 +63,7 @@ class Selection:
         return bool(self.where) or self.access is not None
 
     def __and__(self, other: Selection) -> Selection:
-        """Return what both allow; of tags, those that both have."""
+        """Return the selection of what both allow: all conditions, and the tags that both have."""
         given = [one.access for one in (self, other) if one.access is not None]
         return Selection(self.where + other.where, frozenset.intersection(*given) if given else None)
 
@@ -86,7 +86,7 @@ def _condition(key: object, value: object) -> Condition:
     if not isinstance(key, str) or not key:
         raise UsageError(f"A key of filter must be a text, not {key!r}.")
     if key == ACCESS:
-        raise UsageError('Access tags are no filter: pass them as "access", beside "filter".')
+        raise UsageError('Access tags are not a filter: pass them as "access", next to "filter".')
     values = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
     if not values or len(values) > MAX_VALUES:
         raise UsageError(f"filter[{key!r}] has {len(values):,} values: give 1 to {MAX_VALUES:,}.")
@@ -103,5 +103,5 @@ def _has(metadata: Mapping[str, Any], key: str, values: tuple[Scalar, ...]) -> b
         return False
     found = metadata[key]
     items = found if isinstance(found, list | tuple) else [found]
-    # True is not 1, as in the index.
+    # True is not 1 here, as in the index.
     return any(type(item) is type(value) and item == value for item in items for value in values)

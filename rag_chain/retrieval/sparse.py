@@ -1,4 +1,4 @@
-"""The sparse index: learned weights of words, in an inverted index of flat arrays that are read from the disk.
+"""The sparse index: learned weights of words, in an inverted index of memory-mapped flat arrays.
 
 ::
 
@@ -7,7 +7,7 @@
     places.npy    uint32 [postings]   places of the chunks, ascending within a word
     weights.npy   uint8 [postings]    weights, in steps of ``STEP``
 
-A search reads the postings of the question's words alone. A chunk takes about a kilobyte.
+A search reads only the postings of the question's words. A chunk takes about a kilobyte.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ SparseVector: TypeAlias = tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]
 """Numbers of words in the vocabulary, ascending, and the weight of each, above 0."""
 
 WORDS = 2**16
-"""Words that a vocabulary can have."""
+"""Maximum size of a vocabulary."""
 
 STEP = 0.02
-"""Of a stored weight: 255 steps reach 5.1. A weight is ``log(1 + logit)``, of which none over 3.5 was seen."""
+"""Step of a stored weight: 255 steps reach 5.1. A weight is ``log(1 + logit)``; none above 3.5 was observed."""
 
 _BLOCK = 4_000_000
-"""Postings that are sorted at once: 100 MB."""
+"""Postings that are sorted at once, in 100 MB."""
 
 Postings: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
-"""Word, place and weight of each."""
+"""Words, places and weights of postings, in parallel arrays."""
 
 
 class SparseEncoder(Protocol):
-    """A model that turns texts into weights of words, questions and passages alike."""
+    """A model that encodes texts as weights of words, questions and passages alike."""
 
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        """One vector a text, in the order of the texts."""
+        """Return one vector per text, in the order of the texts."""
         ...
 
 
 def weighted_sum(vectors: Sequence[SparseVector], weights: Sequence[float]) -> SparseVector:
-    """The sum of ``vectors``, each times its weight."""
+    """Return the weighted sum of ``vectors``."""
     words = np.concatenate([words for words, _ in vectors])
     values = np.concatenate([weight * values for (_, values), weight in zip(vectors, weights, strict=True)])
     unique, place = np.unique(words, return_inverse=True)
@@ -56,13 +56,13 @@ def weighted_sum(vectors: Sequence[SparseVector], weights: Sequence[float]) -> S
 
 
 class SparseIndex:
-    """A frozen view of the weights in a folder. Instances are shared by readers and never altered."""
+    """A frozen view of the weights in a folder. Instances are shared by readers and never modified."""
 
     def __init__(self, folder: Path) -> None:
-        """Open what ``write`` wrote.
+        """Open files written by ``write``.
 
         Raises:
-            IndexDamagedError: a file is missing or no array.
+            IndexDamagedError: a file is missing or not an array.
         """
         try:
             self.rows, self._starts, self._places, self._weights = (
@@ -76,10 +76,10 @@ class SparseIndex:
         return len(self.rows)
 
     def search(self, query: SparseVector, k: int, allowed: Rows | None = None) -> tuple[Rows, Scores]:
-        """The ``k`` rows of highest dot product with ``query``, best first: rows and scores, (k',) each.
+        """Return the ``k`` rows of highest dot product with ``query``, best first: rows and scores, (k',) each.
 
         Args:
-            allowed: search among these rows alone.
+            allowed: search only among these rows.
         """
         scores = np.zeros(len(self), np.float32)
         for word, weight in zip(*query, strict=True):
@@ -95,7 +95,7 @@ class SparseIndex:
         return np.asarray(self.rows[best]), scores[best]
 
     def vectors(self, rows: Rows) -> list[SparseVector]:
-        """The vectors of rows that are there, in their order. Reads all postings."""
+        """Return the vectors of existing rows, in their order. Reads all postings."""
         wanted = np.searchsorted(self.rows, rows)
         order = np.full(len(self), -1, np.int64)
         order[wanted] = np.arange(len(rows))
@@ -117,7 +117,7 @@ class SparseIndex:
         )
 
     def without(self, removed: npt.NDArray[np.bool_], places: npt.NDArray[np.int64]) -> Iterator[Postings]:
-        """All postings but those of ``removed`` places, in blocks, each under its new place."""
+        """Yield all postings except those of ``removed`` places, in blocks, each with its new place."""
         for start in range(0, len(self._places), _BLOCK):
             old = self._places[start : start + _BLOCK].astype(np.int64)
             words = np.searchsorted(self._starts, np.arange(start, start + len(old)), side="right") - 1
@@ -126,7 +126,7 @@ class SparseIndex:
 
 
 class SparseSpool:
-    """The vectors of added chunks, in files without a name beside the index, until they are written."""
+    """The vectors of added chunks, in unnamed files in the index's folder, until they are written."""
 
     def __init__(self, folder: Path) -> None:
         self._words, self._weights = (tempfile.TemporaryFile(dir=folder) for _ in range(2))  # noqa: SIM115 - see close
@@ -140,10 +140,10 @@ class SparseSpool:
             self._weights.write(np.clip(np.rint(weights / STEP), 1, 255).astype(np.uint8).tobytes())
 
     def postings(self, places: npt.NDArray[np.int64]) -> Iterator[Postings]:
-        """All postings in blocks.
+        """Yield all postings in blocks.
 
         Args:
-            places: of each chunk in the order that they came; below 0 for one that was deleted again.
+            places: of each chunk in the order of their addition; negative for one that was deleted again.
         """
         lengths = np.concatenate([np.empty(0, np.int64), *self._lengths])
         ends = np.cumsum(lengths)
@@ -168,10 +168,10 @@ class SparseSpool:
 
 
 def write(folder: Path, rows: Rows, blocks: Callable[[], Iterable[Postings]]) -> None:
-    """Write an index of ``rows`` (ascending) into ``folder``, which must be there.
+    """Write an index of ``rows`` (ascending) into ``folder``, which must exist.
 
     Args:
-        blocks: the postings, each time it is called. Those of one word must come by ascending place.
+        blocks: returns the postings; may be called several times. Those of one word must be in ascending place.
     """
     counts = np.zeros(WORDS, np.int64)
     for words, _, _ in blocks():
@@ -180,7 +180,7 @@ def write(folder: Path, rows: Rows, blocks: Callable[[], Iterable[Postings]]) ->
     np.save(folder / "rows.npy", rows.astype(np.int64))
     np.save(folder / "starts.npy", starts)
     total = int(starts[-1])
-    if not total:  # an empty file can't be mapped for writing
+    if not total:  # an empty file can't be memory-mapped
         np.save(folder / "places.npy", np.empty(0, np.uint32))
         np.save(folder / "weights.npy", np.empty(0, np.uint8))
         return

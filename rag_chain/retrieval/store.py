@@ -1,7 +1,7 @@
-"""The chunks on disk, opened, searched and written; LangChain's face of it is ``rag_chain.retrieval.index``.
+"""Open, search and write the chunks on disk; LangChain's interface to them is ``rag_chain.retrieval.index``.
 
-Readers hold a frozen snapshot and are never disturbed; ``refresh`` moves to the newest generation. A writer makes a
-new generation aside and swaps it in, see ``rag_chain.retrieval.generations``.
+Readers hold a frozen snapshot, which writers never change; ``refresh`` moves to the newest generation. A writer builds
+a new generation separately and swaps it in, see ``rag_chain.retrieval.generations``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from rag_chain.retrieval.sparse import SparseEncoder, SparseIndex, SparseVector
 from rag_chain.retrieval.writer import Base, IndexWriter, load_dense, read_sources
 
 Filter = Selection | Mapping[str, Any] | Callable[[Document], bool]
-"""What a chunk must be like: a selection; key -> value or values of its metadata; or a test of the chunk, which has to
-see every chunk, one after the other."""
+"""A restriction of the search: a selection; metadata, key -> value or values; or a predicate, which is called for every
+chunk, one after the other."""
 
 _COMMON_KEYS = ("source", "title", "media_type", "heading", "page", "row", "cell", "start_line", "language")
-"""Keys that an error proposes, as far as the index has them."""
+"""Keys that an error suggests, if the index has them."""
 
 
 def _as_selection(wanted: Selection | Mapping[str, Any] | None) -> Selection | None:
@@ -43,7 +43,7 @@ def _as_selection(wanted: Selection | Mapping[str, Any] | None) -> Selection | N
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One generation, opened. ``dense`` is None while the index is empty, ``folder`` until it is written."""
+    """One open generation. ``dense`` is None while the index is empty, ``folder`` until it is written."""
 
     line: str | None
     folder: Path | None
@@ -54,12 +54,12 @@ class Snapshot:
 
     @classmethod
     def empty(cls, manifest: Manifest) -> Snapshot:
-        """A generation that is not on the disk."""
+        """Return a generation that is not on the disk."""
         return cls(None, None, manifest, None, LexicalIndex(None))
 
     @classmethod
     def open(cls, root: Path, embedding_model: str) -> Snapshot:
-        """The current generation of the index in ``root``, verified."""
+        """Open and verify the current generation of the index in ``root``."""
         while True:
             line, folder, manifest = generations.read_current(root)
             if manifest.embedding_model != embedding_model:
@@ -74,7 +74,7 @@ class Snapshot:
                 return cls(line, folder, manifest, dense, LexicalIndex(folder / "lexical"), sparse)
             except IndexDamagedError:
                 if generations.current_name(root) == line:
-                    raise  # else a writer swapped while we read: take the newer one
+                    raise  # else a writer swapped it while we read: take the newer one
 
 
 class ChunkStore:
@@ -105,12 +105,12 @@ class ChunkStore:
         sparse: SparseEncoder | None = None,
         sparse_model: str = "local:splade",
     ) -> Self:
-        """A new index in ``path``. One that is there already stays until the first transaction has ended.
+        """Create an index in ``path``. An existing one stays until the first transaction has ended.
 
         Args:
-            embeddings, embedding_model: what makes the vectors, and its name.
-            sparse, sparse_model: what makes learned weights of words, and its name; None: the index has none.
-            chunking: how documents are split, as the ingestion names it.
+            embeddings, embedding_model: the embedding model, and its name.
+            sparse, sparse_model: the model of learned sparse weights, and its name; None: the index has none.
+            chunking: how documents are split, as recorded by the ingestion.
 
         Raises:
             IndexLockedError: another process is writing there.
@@ -129,17 +129,17 @@ class ChunkStore:
     def open(
         cls, path: str | Path, embeddings: Embeddings, *, embedding_model: str, sparse: SparseEncoder | None = None
     ) -> Self:
-        """The index in ``path``, as it is now.
+        """Open the current generation of the index in ``path``.
 
         Args:
-            embeddings, embedding_model: what made its vectors, and its name.
-            sparse: what made its learned weights, if it has any. Without it they are not used, and nothing can be
+            embeddings, embedding_model: the model of its vectors, and its name.
+            sparse: the model of its learned weights, if it has any. Without it they are not used, and nothing can be
                 added to such an index.
 
         Raises:
             IndexNotFoundError: there is none.
-            IndexMismatchError: another embedding model made its vectors.
-            IndexDamagedError: a file of it is missing, truncated or altered.
+            IndexMismatchError: its vectors are of another embedding model.
+            IndexDamagedError: a file of it is missing, truncated or modified.
             IndexFormatError: another version wrote it.
         """
         return cls(Path(path), embeddings, Snapshot.open(Path(path), embedding_model), sparse)
@@ -153,12 +153,12 @@ class ChunkStore:
 
     @property
     def manifest(self) -> Manifest:
-        """What the snapshot is made of."""
+        """The manifest of the snapshot."""
         return self._snapshot.manifest
 
     @property
     def embedding_model(self) -> str:
-        """The name of what made the vectors."""
+        """The name of the embedding model."""
         return self._snapshot.manifest.embedding_model
 
     @property
@@ -170,24 +170,24 @@ class ChunkStore:
         return self._snapshot.manifest.chunks
 
     def refresh(self) -> bool:
-        """Move to the newest generation; True if there was a newer one. Costs the reading of a short file."""
+        """Move to the newest generation; return True if there was a newer one. Costs one read of a short file."""
         if self._snapshot.line is None:
             return False
         line = generations.current_name(self.path)
-        if line in (None, self._snapshot.line):  # None: it was removed, what is open stays usable
+        if line in (None, self._snapshot.line):  # None: the index was removed, the open files stay usable
             return False
-        with self._refreshing:  # of many turns at once, one opens it
+        with self._refreshing:  # of concurrent turns, only one opens it
             if line == self._snapshot.line:
                 return False
             self._snapshot = self._opened()
         return True
 
     def frozen(self) -> Self:
-        """The same index that stays at this generation: for several searches that must see the same rows."""
+        """Return a view that stays at this generation, for several searches that must see the same rows."""
         return copy.copy(self)
 
     def stats(self) -> dict[str, Any]:
-        """Chunks, sources (and how many are in part), models, dimension, languages, chunking and bytes on disk."""
+        """Return counts of chunks, sources and partial sources; models, dimension, languages, chunking and bytes."""
         manifest = self._snapshot.manifest
         return {
             "path": str(self.path),
@@ -205,27 +205,27 @@ class ChunkStore:
 
     @property
     def sources(self) -> dict[str, dict[str, Any]]:
-        """What the ingestion noted of each source: source -> record. A copy."""
+        """Return a copy of the ingestion's records: source -> record."""
         writer = self._own_writer()
         if writer:
             return dict(writer.sources)
         while self._snapshot.folder:
             try:
                 return read_sources(self._snapshot.folder)
-            except FileNotFoundError:  # a writer swapped since; the chunks that are open are unharmed
+            except FileNotFoundError:  # a writer swapped it meanwhile; the open chunks are not affected
                 if not self.refresh():
                     raise
         return {}
 
     def ids_of_source(self, sources: Sequence[str]) -> list[str]:
-        """The ids of all chunks whose ``metadata["source"]`` is one of ``sources``, without this transaction's."""
+        """Return the ids of all chunks whose ``metadata["source"]`` is in ``sources``, without this transaction's."""
         return self._snapshot.lexical.ids_where("source", sources)
 
     # Writing
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything that this thread adds and deletes inside becomes visible at once at the end, or not at all.
+        """Make everything that this thread adds and deletes inside visible at once at the end, or not at all.
 
         Raises:
             IndexLockedError: another process is writing.
@@ -257,21 +257,21 @@ class ChunkStore:
         return True
 
     def set_source(self, source: str, record: Mapping[str, Any]) -> None:
-        """Note something of a source, in the transaction that is open."""
+        """Set the record of a source, in the open transaction."""
         self._need_writer().set_source(source, dict(record))
 
     def drop_source(self, source: str) -> None:
-        """Forget what was noted of a source, in the transaction that is open. Its chunks stay."""
+        """Delete the record of a source, in the open transaction. Its chunks stay."""
         self._need_writer().set_source(source, None)
 
     def set_chunking(self, chunking: Mapping[str, Any]) -> None:
-        """Note how the documents are split from now on, in the transaction that is open."""
+        """Record how documents are split from now on, in the open transaction."""
         self._need_writer().set_chunking(chunking)
 
     # Reading
 
     def dense_search(self, vectors: npt.ArrayLike, k: int, filter: Filter | None = None) -> tuple[Rows, Scores]:
-        """Rows and cosines of the nearest chunks for each vector (q, dimension): two arrays (q, k'), best first.
+        """Return rows and cosines of the nearest chunks for each vector (q, dimension): (q, k') each, best first.
 
         Raises:
             IndexMismatchError: the vectors have another dimension than the index.
@@ -283,12 +283,12 @@ class ChunkStore:
         if queries.shape[1] != snapshot.dense.dimension:
             raise IndexMismatchError(
                 f"The index in {self.path} holds vectors of {snapshot.dense.dimension} components, the embedding "
-                f"model gives {queries.shape[1]}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
+                f"model returns {queries.shape[1]}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
             )
         return snapshot.dense.search(queries, k, self._allowed(snapshot, filter))
 
     def nearest(self, query: HistoryQuery, vector: Vectors | None, k: int, selection: Selection) -> tuple[Rows, Scores]:
-        """Rows and cosines of the chunks nearest to the vector of a question, (k',) each; see ``dense_search``."""
+        """Return rows and cosines of the chunks nearest to a question's vector, (k',) each; see ``dense_search``."""
         assert vector is not None  # noqa: S101 - this index always has a model
         rows, cosines = self.dense_search(vector, k, selection)
         return rows[0], cosines[0]
@@ -296,16 +296,16 @@ class ChunkStore:
     def lexical_search(
         self, query: str | Mapping[str, float], k: int, filter: Selection | Mapping[str, Any] | None = None
     ) -> tuple[Rows, Scores]:
-        """Rows and BM25 scores of the best chunks, (k',) each, best first; see ``LexicalIndex.search``."""
+        """Return rows and BM25 scores of the best chunks, (k',) each, best first; see ``LexicalIndex.search``."""
         return self._snapshot.lexical.search(query, k, _as_selection(filter))
 
     @property
     def sparse(self) -> SparseEncoder | None:
-        """The model of the learned weights; None where the index has none, or was opened without the model."""
+        """The model of the learned weights; None if the index has none, or was opened without the model."""
         return self._encoder if self._snapshot.sparse is not None else None
 
     def sparse_search(self, vector: SparseVector, k: int, filter: Filter | None = None) -> tuple[Rows, Scores]:
-        """Rows and dot products of the best chunks by their learned weights, (k',) each, best first."""
+        """Return rows and dot products of the best chunks by their learned weights, (k',) each, best first."""
         snapshot = self._snapshot
         if snapshot.sparse is None:
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -314,7 +314,7 @@ class ChunkStore:
     def rare_search(
         self, terms: Collection[str], filter: Selection | Mapping[str, Any] | None = None
     ) -> tuple[Rows, Scores]:
-        """The chunks that hold a rare one of ``terms``, and which share of them; see ``LexicalIndex.rare``."""
+        """Return the chunks with a rare one of ``terms``, and the share that each has; see ``LexicalIndex.rare``."""
         return self._snapshot.lexical.rare(terms, _as_selection(filter))
 
     def check_selection(self, selection: Selection) -> None:
@@ -324,35 +324,35 @@ class ChunkStore:
         if unknown and len(lexical):
             known = ", ".join(key for key in _COMMON_KEYS if lexical.has_key(key))
             raise UsageError(
-                f"No passage in {self.path} has the metadata {', '.join(map(repr, unknown))}: filter by one that is "
-                f"there ({known or 'none of the usual ones'}), or ingest with --rebuild if the index is of an earlier "
+                f"No passage in {self.path} has the metadata {', '.join(map(repr, unknown))}: filter by an existing "
+                f"key ({known or 'none of the usual ones'}), or ingest with --rebuild if the index is of an earlier "
                 "version."
             )
 
     @property
     def languages(self) -> Mapping[str, int]:
-        """ISO 639-1 code -> how many chunks are in that language, most frequent first; "": in none that is known."""
+        """ISO 639-1 code -> number of chunks in that language, most frequent first; "": unknown language."""
         return self._snapshot.lexical.languages
 
     def analyze(self, text: str) -> list[str]:
-        """The terms of ``text`` as the lexical index holds them."""
+        """Return the terms of ``text`` in the lexical index."""
         return self._snapshot.lexical.analyze(text)
 
     def doc_freq(self, term: str) -> int:
-        """How many chunks hold a term."""
+        """Return the number of chunks with a term."""
         return self._snapshot.lexical.doc_freq(term)
 
     def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
-        """The chunks of these rows, in their order."""
+        """Return the chunks of these rows, in their order."""
         return self._snapshot.lexical.documents(rows)
 
     def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
-        """The unit vectors of these rows, (n, dimension)."""
+        """Return the unit vectors of these rows, (n, dimension)."""
         dense = self._snapshot.dense
         return dense.vectors(np.asarray(rows, np.int64)) if dense else np.empty((0, 0), np.float32)
 
     def _allowed(self, snapshot: Snapshot, wanted: Filter | None) -> Rows | None:
-        """The rows that pass a filter; None: all."""
+        """Return the rows that pass a filter; None: all."""
         if wanted is None:
             return None
         if isinstance(wanted, Selection | Mapping):
@@ -363,7 +363,7 @@ class ChunkStore:
         return Snapshot.open(self.path, self._snapshot.manifest.embedding_model)
 
     def _own_writer(self) -> IndexWriter | None:
-        """The open transaction's writer if it is this thread's."""
+        """Return the open transaction's writer if it belongs to this thread."""
         if self._writing.acquire(blocking=False):
             try:
                 return self._writer
@@ -374,5 +374,5 @@ class ChunkStore:
     def _need_writer(self) -> IndexWriter:
         writer = self._own_writer()
         if writer is None:
-            raise DocumentIndexError("This belongs inside `with index.transaction():`, in the same thread.")
+            raise DocumentIndexError("This call must be inside `with index.transaction():`, in the same thread.")
         return writer

@@ -1,8 +1,8 @@
 """Any LangChain ``VectorStore`` as an index of the pipeline.
 
-What a store has in common with all others is the search for the nearest passages. The history goes into the vector
-that is searched for, and BM25 over the passages found reorders them. What a store lacks, and its interface does not
-offer, is missing: words that only a search over all passages finds, and how frequent words are.
+All stores can search for the nearest passages. The history goes into the query's vector, and BM25 over the passages
+found reorders them. What LangChain's interface does not offer is missing: a search by words over all passages, and the
+frequencies of words.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from rag_chain.retrieval.selection import Selection
 from rag_chain.retrieval.sparse import SparseEncoder, SparseVector
 
 Translate = Callable[[Selection], Mapping[str, Any]]
-"""A selection -> the keyword arguments of the store's search that keep it to what the selection allows."""
+"""A selection -> the keyword arguments that restrict the store's search to it."""
 
 POOL = 100
-"""Passages that a store is asked for at most: each is a document that it sends."""
+"""Maximum number of passages per search of a store: each is a document that it sends."""
 
 _NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 
@@ -38,8 +38,8 @@ class VectorStoreIndex:
     """A LangChain vector store, searched with the history of the conversation.
 
     Args:
-        store: any ``VectorStore``. Access tags are looked for in ``metadata["access"]`` of its documents.
-        translate: turns a selection into arguments of the store's search methods. By default it is known for
+        store: any ``VectorStore``. Access tags are read from ``metadata["access"]`` of its documents.
+        translate: turns a selection into arguments of the store's search methods. There is a default for
             langchain-core's ``InMemoryVectorStore`` and langchain-community's ``FAISS``; with other stores, a call
             with a ``filter`` is an error, and so is a found document that the call may not read.
     """
@@ -61,22 +61,22 @@ class VectorStoreIndex:
 
     @property
     def languages(self) -> Mapping[str, int]:
-        """Empty: a store does not say."""
+        """Empty: a store does not know."""
         return {}
 
     @property
     def has_lexical(self) -> bool:
-        """False: only what ``nearest`` has found is searched by words."""
+        """False: only the passages that ``nearest`` found are searched by words."""
         return False
 
     @property
     def sparse(self) -> SparseEncoder | None:
-        """None: there are no learned weights."""
+        """None: there are no learned sparse weights."""
         return None
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """The store's own, where it can be searched by a vector."""
+        """The store's embedding model, if it can be searched by a vector."""
         return self._store.embeddings if self._takes_vectors else None
 
     def __len__(self) -> int:
@@ -90,11 +90,11 @@ class VectorStoreIndex:
         return analyze_any(text, ("en",))
 
     def doc_freq(self, term: str) -> int:
-        """Return 0: a store does not say."""
+        """Return 0: a store does not know."""
         return 0
 
     def refresh(self) -> bool:
-        """Return False: a store is always as it is now."""
+        """Return False: a store always answers with its current state."""
         return False
 
     def frozen(self) -> Self:
@@ -104,18 +104,18 @@ class VectorStoreIndex:
         return view
 
     def check_selection(self, selection: Selection) -> None:
-        """Raise UsageError if there is a filter and no way to hand it to the store."""
+        """Raise UsageError if there is a filter and no way to pass it to the store."""
         if selection.where and not self._filters:
             raise UsageError(
-                f"{type(self._store).__name__} can't be filtered before the search as far as is known: leave out "
+                f"No way is known to filter {type(self._store).__name__} before the search: leave out "
                 "filter, or pass VectorStoreIndex(store, translate=...) that turns it into arguments of the store."
             )
 
     def nearest(self, query: HistoryQuery, vector: Vectors | None, k: int, selection: Selection) -> RankedList:
-        """See ``SearchIndex.nearest``; scores are of the store's own kind, turned so that greater is nearer.
+        """See ``SearchIndex.nearest``; scores are the store's own, negated if necessary so that greater is nearer.
 
         Raises:
-            UsageError: a filter has a key that no document has, or can't be handed to the store.
+            UsageError: a filter has a key that no document has, or can't be passed to the store.
             DocumentIndexError: the store failed, or found documents that the selection does not allow.
         """
         self.check_selection(selection)
@@ -127,13 +127,13 @@ class VectorStoreIndex:
             raise
         except Exception as error:  # each store has a tree of its own
             raise DocumentIndexError(
-                f"The search in {type(self._store).__name__} failed ({type(error).__name__}: {str(error)[:200]}): see "
-                "to the store."
+                f"The search in {type(self._store).__name__} failed ({type(error).__name__}: {str(error)[:200]}): "
+                "check the store."
             ) from error
         seen.check(type(self._store).__name__)
         forbidden = sum(not selection.allows(document.metadata) for document, _ in found)
         if forbidden:
-            # To drop them here would hide that better ones were never looked for.
+            # Dropping them here would hide that allowed documents may have been missed.
             raise DocumentIndexError(
                 f"{type(self._store).__name__} found {forbidden} documents that this call may not see, as it was not "
                 "restricted before the search: pass VectorStoreIndex(store, translate=...), or keep documents with "
@@ -146,11 +146,11 @@ class VectorStoreIndex:
         return self._found.by_words(query, k)
 
     def rare_search(self, terms: Collection[str], filter: Selection | None = None) -> RankedList:
-        """Return nothing: a store does not say which words are rare."""
+        """Return nothing: a store does not know which words are rare."""
         return _NOTHING
 
     def sparse_search(self, vector: SparseVector, k: int, filter: Selection | None = None) -> RankedList:
-        """Return nothing: there are no learned weights."""
+        """Return nothing: there are no learned sparse weights."""
         return _NOTHING
 
     def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
@@ -158,9 +158,9 @@ class VectorStoreIndex:
         return self._found.documents(rows)
 
     def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
-        """Raise UsageError: LangChain's interface has no way to ask for vectors."""
+        """Raise UsageError: LangChain's interface has no way to read vectors."""
         raise UsageError(
-            f"{type(self._store).__name__} gives no vectors: leave out lambda_mult and score_threshold with it."
+            f"{type(self._store).__name__} does not return vectors: leave out lambda_mult and score_threshold with it."
         )
 
     def _arguments(self, selection: Selection, seen: _KeysSeen) -> Mapping[str, Any]:
@@ -188,7 +188,7 @@ class VectorStoreIndex:
 
 
 class _KeysSeen:
-    """Whether a selection allows a document, and which keys of its filter no document has had."""
+    """Tests documents against a selection, and remembers which keys of its filter no document had."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
@@ -202,11 +202,11 @@ class _KeysSeen:
         return self._selection.allows(metadata)
 
     def check(self, store: str) -> None:
-        """Raise UsageError if all documents were looked at, and none has a key of the filter."""
+        """Raise UsageError if all documents were tested, and none has a key of the filter."""
         if self._asked and self._missing:
             raise UsageError(
-                f"No document of {store} has the metadata {', '.join(map(repr, sorted(self._missing)))}: filter by one "
-                "that is there."
+                f"No document of {store} has the metadata {', '.join(map(repr, sorted(self._missing)))}: filter by an "
+                "existing key."
             )
 
 
@@ -215,22 +215,22 @@ def _has_known_filter(store: VectorStore) -> bool:
 
 
 def _is_faiss(store: VectorStore) -> bool:
-    # By name: importing langchain-community's store loads half of the package.
+    # By name: importing langchain-community's store imports half of the package.
     return any(
         kind.__name__ == "FAISS" and kind.__module__.startswith("langchain_community.") for kind in type(store).__mro__
     )
 
 
 def _known_arguments(store: Any, allows: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
-    """The arguments that keep the search of a known store to what ``allows`` is true of."""
+    """Return the arguments that restrict the search of a known store to what ``allows`` accepts."""
     if isinstance(store, InMemoryVectorStore):
         return {"filter": lambda document: allows(document.metadata)}
-    # It takes fetch_k documents before it filters: all of them is as good as filtering first.
+    # FAISS filters after fetching fetch_k documents: fetching all of them is equivalent to filtering first.
     return {"filter": allows, "fetch_k": max(1, len(store.index_to_docstore_id))}
 
 
 def _greater_is_nearer(found: Iterable[tuple[Any, ...]]) -> list[tuple[Document, float]]:
-    """Scores that fall from the first to the last. Those of a distance rise, as the nearest comes first."""
+    """Return scores that decrease from first to last: distances, which increase, are negated."""
     scored = [(pair[0], float(pair[1])) for pair in found]
     if scored and scored[0][1] < scored[-1][1]:
         return [(document, -score) for document, score in scored]
@@ -238,5 +238,5 @@ def _greater_is_nearer(found: Iterable[tuple[Any, ...]]) -> list[tuple[Document,
 
 
 def _by_rank(documents: Sequence[Document]) -> list[tuple[Document, float]]:
-    """Scores from 1 down for documents that come in order and without any."""
+    """Return decreasing scores from 1 for ranked documents without scores."""
     return [(document, 1.0 - place / max(len(documents), 1)) for place, document in enumerate(documents)]

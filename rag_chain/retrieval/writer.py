@@ -1,4 +1,4 @@
-"""The one writer of an index: makes the next generation aside, and swaps it in when it commits."""
+"""The only writer of an index: builds the next generation separately, and swaps it in at the commit."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _SOURCES, _VECTORS = "sources.json", "vectors.faiss"
 
 
 def content_hash(text: str) -> str:
-    """The first 32 hex digits of the text's sha256."""
+    """Return the first 32 hex digits of the text's sha256."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a generation notes of its sources: source -> record."""
+    """Return the records of a generation's sources: source -> record."""
     records: dict[str, dict[str, Any]] = json.loads((folder / _SOURCES).read_bytes())
     return records
 
 
 def load_dense(folder: Path) -> DenseIndex:
-    """The vectors of a generation.
+    """Load the vectors of a generation.
 
     Raises:
         IndexDamagedError: they can't be read.
@@ -48,7 +48,7 @@ def load_dense(folder: Path) -> DenseIndex:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The generation that a new one follows, opened; all None to start empty."""
+    """The open generation that the new one is based on; all None to start empty."""
 
     folder: Path | None = None
     dense: DenseIndex | None = None
@@ -57,16 +57,16 @@ class Base:
 
 
 class IndexWriter:
-    """Collects additions and deletions upon one generation. Only under ``generations.writer_lock``.
+    """Collects additions to and deletions from one generation. Only under ``generations.writer_lock``.
 
-    The lexical index alone knows which of the added chunks were deleted again; the vectors wait in a spool and
-    follow it at the end. So memory holds no more of a transaction, however long, than one block.
+    Only the lexical index knows which added chunks were deleted again. The vectors wait in a spool until the commit,
+    which follows the lexical index. So memory holds one block, however long the transaction is.
 
     Args:
         root: the index's folder.
-        manifest: of the generation that this one follows.
-        base: that generation.
-        encoder: of the learned weights, where the index has them.
+        manifest: of the base generation.
+        base: the base generation.
+        encoder: of the learned weights, if the index has them.
 
     Raises:
         IndexMismatchError: the index has learned weights, and there is no encoder.
@@ -83,9 +83,9 @@ class IndexWriter:
             )
         self._encoder = encoder if manifest.sparse_model else None
         self._removed: list[Rows] = []
-        """Rows of the base that go."""
+        """Rows of the base to remove."""
         self._emptied = False
-        """All rows of the base go."""
+        """Whether all rows of the base are removed."""
         self._next_row = manifest.next_row
         self._dimension = manifest.dimension
         self._chunking = dict(manifest.chunking)
@@ -98,14 +98,14 @@ class IndexWriter:
         self._lexical = LexicalWriter(self._folder / "lexical")
 
     def add(self, chunks: Mapping[str, Document], vectors: Mapping[str, Sequence[float]]) -> None:
-        """Add chunks by id, in place of those that have the same id.
+        """Add chunks by id, replacing those with the same id.
 
         Args:
             chunks: id -> chunk.
-            vectors: text -> vector; a text that is missing here has its vector in the generation before.
+            vectors: text -> vector; a text that is missing here has its vector in the base generation.
 
         Raises:
-            UsageError: metadata that is no JSON, or text that is no Unicode.
+            UsageError: metadata that is not JSON, or text that is not Unicode.
             IndexMismatchError: vectors of another dimension than the index's.
         """
         if not chunks:
@@ -129,7 +129,7 @@ class IndexWriter:
         self._next_row += len(chunks)
 
     def delete(self, ids: Sequence[str] | None) -> None:
-        """Delete these chunks, those added in this transaction among them; None: all."""
+        """Delete these chunks, including those added in this transaction; None: all."""
         self.changed = True
         if ids is None:
             self._lexical.delete_all()
@@ -143,7 +143,7 @@ class IndexWriter:
             self._lexical.delete(there)
 
     def set_source(self, source: str, record: dict[str, Any] | None) -> None:
-        """Note something of a source; None: forget it."""
+        """Set the record of a source; None: delete it."""
         self.changed = True
         if record is None:
             self.sources.pop(source, None)
@@ -151,12 +151,12 @@ class IndexWriter:
             self.sources[source] = record
 
     def set_chunking(self, chunking: Mapping[str, Any]) -> None:
-        """Note how documents are split from now on."""
+        """Record how documents are split from now on."""
         self.changed = self.changed or self._chunking != dict(chunking)
         self._chunking = dict(chunking)
 
     def commit(self) -> None:
-        """Make what was collected the current generation."""
+        """Make the collected changes the current generation."""
         self._lexical.commit()
         lexical = LexicalIndex(self._folder / "lexical")
         if self._dimension:
@@ -175,7 +175,7 @@ class IndexWriter:
         generations.swap(self._root, self._folder, manifest, previous=self._manifest)
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it was committed."""
+        """Remove the new generation, unless it was committed."""
         self._spool.close()
         self._sparse_spool.close()
         self._lexical.discard()
@@ -184,7 +184,7 @@ class IndexWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next_dense(self, lexical: LexicalIndex) -> DenseIndex:
-        """The vectors of the chunks that ``lexical`` holds. Those of the base stay with its readers, unaltered."""
+        """Return the dense index of the chunks in ``lexical``. The base, which readers use, is not modified."""
         first = self._manifest.next_row
         added = [
             (start, rows)
@@ -205,7 +205,7 @@ class IndexWriter:
         return successor(base, lambda: load_dense(folder), removed, blocks, count)
 
     def _write_sparse(self, lexical: LexicalIndex) -> None:
-        """The learned weights of the chunks that ``lexical`` holds."""
+        """Write the learned weights of the chunks in ``lexical``."""
         folder = self._folder / "sparse"
         folder.mkdir()
         first, next_row = self._manifest.next_row, self._next_row
@@ -229,7 +229,7 @@ class IndexWriter:
     def _known_rows(
         self, texts: Sequence[str], hashes: Collection[str], given: Mapping[str, Sequence[float]]
     ) -> dict[str, int]:
-        """Text -> a row of the generation before that has it, for those texts that no vector is given for."""
+        """Return text -> a row of the base with that text, for the texts without a given vector."""
         missing = {key: text for text, key in zip(texts, hashes, strict=True) if text not in given}
         if not missing or self._base.lexical is None:
             return {}
@@ -237,7 +237,7 @@ class IndexWriter:
         return {missing[key]: row for key, row in found.items()}
 
     def _vectors(self, texts: Sequence[str], known: Mapping[str, int], given: Mapping[str, Sequence[float]]) -> Vectors:
-        """One unit vector a text, (n, dimension): the given one, else the one of the generation before."""
+        """Return one unit vector per text, (n, dimension): the given one, else that of the base."""
         if given:
             self._check_dimension(len(next(iter(given.values()))))
         matrix = np.empty((len(texts), self._dimension), np.float32)
@@ -250,8 +250,8 @@ class IndexWriter:
         return matrix
 
     def _sparse_vectors(self, texts: Sequence[str], known: Mapping[str, int]) -> list[SparseVector]:
-        """One sparse vector a text: that of the generation before, else a new one."""
-        assert self._encoder is not None  # noqa: S101 - the caller has looked
+        """Return one sparse vector per text: that of the base, else a new one."""
+        assert self._encoder is not None  # noqa: S101 - checked by the caller
         new = list(dict.fromkeys(text for text in texts if text not in known))
         vectors = dict(zip(new, self._encoder.encode(new), strict=True))
         if known and self._base.sparse:
@@ -264,6 +264,6 @@ class IndexWriter:
         if self._dimension not in (0, dimension):
             raise IndexMismatchError(
                 f"The index in {self._root} holds vectors of {self._dimension} components, the embedding model "
-                f"gives {dimension}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
+                f"returns {dimension}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
             )
         self._dimension = dimension

@@ -160,7 +160,7 @@ def test_the_best_chunks_are_chosen_among_those_that_may_be_read(tmp_path: Path)
         ({"filter": {"year": {"$gt": 2000}}}, "filter.'year'.*dict"),
         ({"filter": {"year": []}}, "0 values"),
         ({"filter": "year"}, "must be a dictionary"),
-        ({"filter": {"access": "board"}}, "Access tags are no filter"),
+        ({"filter": {"access": "board"}}, "Access tags are not a filter"),
         ({"access": "board"}, "list of tags"),
         ({"access": ["board", ""]}, "a tag is a text"),
         ({"access": [None]}, "a tag is a text"),

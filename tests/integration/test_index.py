@@ -350,9 +350,9 @@ def test_another_model_or_dimension(index: HybridIndex) -> None:
     with pytest.raises(IndexMismatchError, match="RAG_EMBEDDING_MODEL=fake:eight"):
         HybridIndex.open(index.path, model(), embedding_model="openai:text-embedding-3-small")
     shorter = HybridIndex.open(index.path, DeterministicFakeEmbedding(size=5), embedding_model=MODEL)
-    with pytest.raises(IndexMismatchError, match=r"8 components.* gives 5"):
+    with pytest.raises(IndexMismatchError, match=r"8 components.* returns 5"):
         shorter.similarity_search("a")
-    with pytest.raises(IndexMismatchError, match=r"8 components.* gives 5"):
+    with pytest.raises(IndexMismatchError, match=r"8 components.* returns 5"):
         shorter.add_documents([document("b")])
     assert len(reopen(index)) == 1
 
@@ -395,7 +395,7 @@ def test_metadata_and_text_that_cannot_be_stored(index: HybridIndex) -> None:
         index.add_documents([document("a", value={1, 2})])
     with pytest.raises(UsageError, match="surrogate"):
         index.add_documents([document("\ud800")])
-    with pytest.raises(UsageError, match="one id a document"):
+    with pytest.raises(UsageError, match="one id per document"):
         index.add_documents([document("a")], ids=["1", "2"])
     with pytest.raises(DocumentIndexError, match="transaction"):
         index.set_source("s", {})

@@ -139,7 +139,7 @@ HALF = BODY | {"messages": [{"role": "assistant", "content": "\ud800"}, *BODY["m
         ("/sessions/a3/turns", b'{"input": ""}', 400, "empty"),
         ("/sessions/a3/turns", b'{"input": "Hi", "filter": {"source": {}}}', 400, "filter['source']"),
         ("/sessions/a3/turns", b'{"input": "Hi", "access": ["a b"]}', 400, "access holds"),
-        ("/v1/chat/completions", json.dumps(BODY | {"filter": {"access": "x"}}).encode(), 400, "no filter"),
+        ("/v1/chat/completions", json.dumps(BODY | {"filter": {"access": "x"}}).encode(), 400, "not a filter"),
         ("/sessions/a%20b/turns", b'{"input": "Hi"}', 400, "session_id"),
         ("/sessions/a3/turns?on_disconnect=maybe", b'{"input": "Hi"}', 400, "on_disconnect"),
         ("/nowhere", b"{}", 404, "/nowhere"),

@@ -1,1 +1,1 @@
-"""The passages in a Milvus server, a cluster of them, or a file of Milvus Lite."""
+"""An index in a Milvus server, a Milvus cluster, or a file of Milvus Lite."""

@@ -1,4 +1,4 @@
-"""``RAG_INDEX_URL``: which Milvus, and which collection of it."""
+"""``RAG_INDEX_URL``: the Milvus server, and its collection."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ COLLECTION = "rag_chain"
 _CONSISTENCY = ("Bounded", "Strong")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_FORMS = f"{LITE}FOLDER/NAME.db or http(s)://[USER:PASSWORD@]HOST:PORT[/DATABASE], with ?collection=NAME behind it"
+_FORMS = f"{LITE}FOLDER/NAME.db or http(s)://[USER:PASSWORD@]HOST:PORT[/DATABASE], optionally with ?collection=NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class MilvusAddress:
-    """Where the passages are.
+    """The address of a collection.
 
     Args:
         uri: for ``pymilvus``: the path of a file, or scheme, host and port.
         collection: alias of the collection in use.
         database: of the server; empty: its default one.
-        consistency: of searches: ``Bounded`` may miss what was written in the last seconds, ``Strong`` waits for it.
+        consistency: of searches: ``Bounded`` may miss writes of the last seconds, ``Strong`` waits for them.
         token: ``USER:PASSWORD`` or an API key; empty: none.
     """
 
@@ -42,7 +42,7 @@ class MilvusAddress:
         """Read a value of ``RAG_INDEX_URL``.
 
         Raises:
-            ConfigurationError: it has another form; the message holds no part of it that may be secret.
+            ConfigurationError: it is malformed; the message holds no part of it that may be secret.
         """
         try:
             parts = urlsplit(url)
@@ -52,7 +52,7 @@ class MilvusAddress:
         collection = parse_qs(parts.query).get("collection", [COLLECTION])[-1]
         if not _NAME.fullmatch(collection):
             raise ConfigurationError(
-                "The collection in RAG_INDEX_URL must be named by letters, digits and _, and begin with no digit."
+                "The collection in RAG_INDEX_URL must be named with letters, digits and _, and not begin with a digit."
             )
         consistency = parse_qs(parts.query).get("consistency", _CONSISTENCY)[0]
         if consistency not in _CONSISTENCY:

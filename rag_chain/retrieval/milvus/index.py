@@ -1,7 +1,7 @@
 """An index in Milvus: a LangChain ``VectorStore``, and a ``SearchIndex`` of the pipeline.
 
-The server holds vectors, terms and metadata. Its BM25 is over the same terms as that of an index in a folder, its
-filters are applied before the search, and nothing is kept here but counts.
+The server holds vectors, terms and metadata. Its BM25 uses the same terms as an index in a folder, its filters are
+applied before the search, and this process caches only counts.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 class MilvusIndex(MilvusWriting, VectorStore):
     """Passages in a collection of Milvus. Use ``open`` or ``create``; any number of threads may use one instance.
 
-    What is added to an index that is there is found at once; a new index, and one that is made anew, is found when its
-    first transaction has ended.
+    Passages that are added to an existing index are visible at once; a new or rebuilt index is visible when its first
+    transaction has ended.
     """
 
     @classmethod
@@ -57,18 +57,18 @@ class MilvusIndex(MilvusWriting, VectorStore):
         """Open the index at ``url`` (see ``MilvusAddress.parse``).
 
         Args:
-            embeddings, embedding_model: what made its vectors, and its name.
-            sparse: what made its learned weights, if it has any.
+            embeddings, embedding_model: the model of its vectors, and its name.
+            sparse: the model of its learned sparse weights, if it has any.
 
         Raises:
             IndexNotFoundError: there is none.
-            IndexMismatchError: another embedding model made its vectors.
+            IndexMismatchError: its vectors are of another embedding model.
             DocumentIndexError: the server can't be used.
         """
         server = MilvusServer(MilvusAddress.parse(url))
         name = server.target()
         if name is None:
-            raise IndexNotFoundError(f"There is no index in {server.address}: make one, rag-chain ingest PATH.")
+            raise IndexNotFoundError(f"There is no index in {server.address}: create one with `rag-chain ingest PATH`.")
         index = cls(server, embeddings, embedding_model, sparse, name)
         made_by = index.info.embedding_model
         if made_by != embedding_model:
@@ -89,9 +89,9 @@ class MilvusIndex(MilvusWriting, VectorStore):
         sparse: SparseEncoder | None = None,
         sparse_model: str = "local:splade",
     ) -> Self:
-        """Make a new index at ``url``; one that is there stays in use until the first transaction has ended."""
+        """Create an index at ``url``; an existing one stays in use until the first transaction has ended."""
         server = MilvusServer(MilvusAddress.parse(url))
-        server.target()  # refuses a collection of others
+        server.target()  # refuses a collection that is not ours
         index = cls(server, embeddings, embedding_model, sparse, None)
         index.info = Info(embedding_model, 0, sparse_model if sparse else "", dict(chunking or {}))
         return index
@@ -122,7 +122,7 @@ class MilvusIndex(MilvusWriting, VectorStore):
         embedding_model: str = "unnamed",
         **kwargs: Any,
     ) -> Self:
-        """Make a new index at ``url`` that holds ``texts``."""
+        """Create an index of ``texts`` at ``url``."""
         index = cls.create(url, embedding, embedding_model=embedding_model)
         index.add_texts(texts, metadatas, ids=ids)
         return index
@@ -140,22 +140,22 @@ class MilvusIndex(MilvusWriting, VectorStore):
 
     @property
     def embedding_model(self) -> str:
-        """The name of what made the vectors."""
+        """The name of the embedding model."""
         return self._embedding_model
 
     @property
     def has_lexical(self) -> bool:
-        """Whether all passages are searched by words, and not only those that other searches have found."""
+        """Whether all passages are searched by words, not only those that other searches have found."""
         return self._server.has_bm25
 
     @property
     def sparse(self) -> SparseEncoder | None:
-        """The model of the learned weights; None where the index has none, or was opened without the model."""
+        """The model of the learned weights; None if the index has none, or was opened without the model."""
         return self._encoder if self.info.sparse_model else None
 
     @property
     def languages(self) -> Mapping[str, int]:
-        """ISO 639-1 code -> passages in that language, most frequent first; "": in none that is known."""
+        """ISO 639-1 code -> passages in that language, most frequent first; "": unknown language."""
         counts = {code: self._count(f'language == "{code}"') for code in self.info.languages}
         return dict(sorted(((code, n) for code, n in counts.items() if n), key=lambda pair: -pair[1]))
 
@@ -166,7 +166,7 @@ class MilvusIndex(MilvusWriting, VectorStore):
         return True
 
     def stats(self) -> dict[str, Any]:
-        """Return passages, sources (and how many are in part), models, dimension, languages and chunking."""
+        """Return counts of passages, sources and partial sources; models, dimension, languages and chunking."""
         sources = self.sources
         return {
             "path": str(self._server.address),
@@ -181,19 +181,19 @@ class MilvusIndex(MilvusWriting, VectorStore):
         }
 
     def analyze(self, text: str) -> list[str]:
-        """Return the terms of a text as the index holds them in any of its languages, in order, each once."""
+        """Return the terms of a text in all languages of the index, in order, each once."""
         return analyze_any(text, self.info.languages or ("en",))
 
     def doc_freq(self, term: str) -> int:
-        """Return how many passages hold a term: exactly up to ``RARE``, estimated from scores above; 0: not known."""
+        """Return the number of passages with a term: exact up to ``RARE``, above estimated from scores; 0: unknown."""
         return self._frequencies([term])[term]
 
     def refresh(self) -> bool:
-        """Return False: a server is always as it is now."""
+        """Return False: a server always answers with its current state."""
         return False
 
     def frozen(self) -> Self:
-        """Return a view for one search, whose rows stay what they are."""
+        """Return a view for one search, whose row numbers stay valid."""
         view = copy.copy(self)
         view._found = FoundIds()
         return view
@@ -203,8 +203,8 @@ class MilvusIndex(MilvusWriting, VectorStore):
         unknown = [key for key, _ in selection.where if not self._count(expression_of_key(key))]
         if unknown and len(self):
             raise UsageError(
-                f"No passage in {self._server.address} has the metadata {', '.join(map(repr, unknown))}: filter by one "
-                "that is there."
+                f"No passage in {self._server.address} has the metadata {', '.join(map(repr, unknown))}: filter by an "
+                "existing key."
             )
 
     # Searches
@@ -217,7 +217,7 @@ class MilvusIndex(MilvusWriting, VectorStore):
     def lexical_search(self, query: Mapping[str, float], k: int, filter: Selection | None = None) -> RankedList:
         """Return the ``k`` passages of highest BM25 for weighted terms.
 
-        BM25 is a sum over terms: those of one weight are one search, and all of these are one call.
+        BM25 is a sum over terms: terms of equal weight form one search, and all searches are sent in one call.
         """
         texts: dict[float, list[str]] = {}
         for term, weight in query.items():
@@ -233,16 +233,16 @@ class MilvusIndex(MilvusWriting, VectorStore):
         scores: dict[str, float] = {}
         for weight, hits in zip(texts, found, strict=True):
             for hit in hits:
-                # Milvus Lite gives BM25 as a distance, below 0.
+                # Milvus Lite returns BM25 as a negative distance.
                 scores[str(hit["id"])] = scores.get(str(hit["id"]), 0.0) + weight * abs(hit["distance"])
         best = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
         return self._found.number(best)
 
     def rare_search(self, terms: Collection[str], filter: Selection | None = None) -> RankedList:
-        """Return the passages that hold a rare one of these terms, and which share of the question they hold."""
+        """Return the passages with a rare one of these terms, and the share of the question that each has."""
         counts, passages = {term: n for term, n in self._frequencies(terms).items() if n}, len(self)
         total = sum(idf(count, passages) for count in counts.values())
-        # Without BM25, no count is known.
+        # Without BM25, counts are unknown.
         rare = [term for term, count in counts.items() if count <= RARE]
         if not rare or self._name is None:
             return _NOTHING
@@ -255,12 +255,12 @@ class MilvusIndex(MilvusWriting, VectorStore):
         return self._found.number(best)
 
     def sparse_search(self, vector: SparseVector, k: int, filter: Selection | None = None) -> RankedList:
-        """Return the ``k`` best passages by learned weights."""
+        """Return the ``k`` best passages by learned sparse weights."""
         weights = dict(zip(vector[0].tolist(), vector[1].tolist(), strict=True))
         return self._search("sparse", weights, k, filter) if weights and self.info.sparse_model else _NOTHING
 
     def documents(self, rows: Sequence[int] | Rows) -> list[Document]:
-        """Return the passages of these rows that are still there, in their order."""
+        """Return the passages of these rows that still exist, in their order."""
         return self.get_by_ids(self._found.ids(rows))
 
     def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
@@ -271,11 +271,11 @@ class MilvusIndex(MilvusWriting, VectorStore):
         return np.array([found[key]["dense"] if key in found else empty for key in ids], np.float32)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Return the passages of those ids that are there, in the order of ``ids``."""
+        """Return the existing passages of these ids, in the order of ``ids``."""
         found = self._get(ids, ["text", "metadata"])
         return [_document(key, found[key]) for key in ids if key in found]
 
-    # LangChain's own searches, dense alone
+    # LangChain's own searches, which are only dense
 
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Selection | Mapping[str, Any] | None = None, **kwargs: Any
@@ -304,7 +304,7 @@ class MilvusIndex(MilvusWriting, VectorStore):
         if field == "dense" and len(query) != self.info.dimension:
             raise IndexMismatchError(
                 f"The index in {self._server.address} holds vectors of {self.info.dimension} components, the embedding "
-                f"model gives {len(query)}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
+                f"model returns {len(query)}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
             )
         [hits] = self._server.search(self._name, field, [query], k, expression_of(selection))
         return self._found.number((str(hit["id"]), float(hit["distance"])) for hit in hits)
@@ -326,7 +326,7 @@ class MilvusIndex(MilvusWriting, VectorStore):
         return self._counts.get(f"where {expression}", partial(self._server.count, self._name, expression))
 
     def _frequencies(self, terms: Iterable[str]) -> dict[str, int]:
-        """Return how many passages hold each term, all in one call where they are not known yet."""
+        """Return the number of passages with each term; unknown ones are read in one call."""
         known = {term: self._counts.known(f"term {term}") for term in terms}
         missing = [term for term, count in known.items() if count is None]
         if missing and self._name is not None and self._server.has_bm25:

@@ -1,4 +1,4 @@
-"""Numbers for the passages that one search finds: Milvus knows them by id, the pipeline by row."""
+"""Row numbers for the passages that one search finds: Milvus identifies them by id, the pipeline by row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag_chain.retrieval.fusion import RankedList, Rows
 
 
 class FoundIds:
-    """Gives each id a row, the same whichever search finds it. Safe for threads."""
+    """Assigns each id a row, the same for all searches. Thread-safe."""
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The calls to a Milvus server that an index needs, with errors that say what to do."""
+"""The calls of an index to a Milvus server, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rag_chain.retrieval.milvus.address import MilvusAddress
 from rag_chain.retrieval.milvus.terms import K1, B
 
 SEARCH_SECONDS, WRITE_SECONDS = 10.0, 120.0
-"""That a call may take; without them, pymilvus repeats a call to a server that is gone for minutes."""
+"""Timeouts of calls; without them, pymilvus retries calls to an unavailable server for minutes."""
 
 LONGEST = 65_535
-"""Bytes of a text that Milvus holds."""
+"""Maximum bytes of a text in Milvus."""
 
 _PAGE = 1_000
 _MOST_FACETS = 4_096
 _OLDEST, _WITH_BM25 = (2, 3), (2, 5)
-"""Versions of the server: from which on it has lists to filter by, and BM25."""
+"""Lowest versions of the server with array filters, and with BM25."""
 
 
 class MilvusServer:
@@ -41,15 +41,15 @@ class MilvusServer:
     def __init__(self, address: MilvusAddress) -> None:
         self.address = address
         self.consistency = address.consistency
-        """Of reads; what this process has written it always reads."""
+        """Consistency of reads; this process always reads its own writes."""
         self._lock = threading.Lock()
         self._opened: tuple[int, Any] | None = None
         version = self.call("get_server_version", SEARCH_SECONDS).removeprefix("v")
         number = _WITH_BM25 if address.is_file else tuple(int(part) for part in version.split(".")[:2])
         if number < _OLDEST:
-            raise IndexFormatError(f"Milvus at {address.uri} is of version {version}: update it to 2.5 or newer.")
+            raise IndexFormatError(f"Milvus at {address.uri} has version {version}: update it to 2.5 or newer.")
         self.has_bm25 = number >= _WITH_BM25
-        """Whether it searches by terms, and by learned weights."""
+        """Whether it can search by terms and by learned sparse weights."""
 
     @property
     def _client(self) -> Any:
@@ -67,7 +67,7 @@ class MilvusServer:
             from pymilvus import MilvusClient
         except ModuleNotFoundError:
             raise ConfigurationError("RAG_INDEX_URL needs a package: pip install 'rag_chain[milvus]'.") from None
-        # It logs each failed call with a traceback, beside our message. Importing it sets the level.
+        # pymilvus logs each failed call with a traceback, in addition to our message. Its import sets the level.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         address = self.address
         if address.is_file:
@@ -101,8 +101,8 @@ class MilvusServer:
             if self.address.token:
                 reason = reason.replace(self.address.token, "...")
             raise DocumentIndexError(
-                f"The index in {self.address} can't be used ({type(error).__name__}: {reason}): see to the server, or "
-                "mend RAG_INDEX_URL."
+                f"The index in {self.address} can't be used ({type(error).__name__}: {reason}): check the server, or "
+                "correct RAG_INDEX_URL."
             ) from error
 
     # Collections
@@ -112,7 +112,7 @@ class MilvusServer:
         return bool(self.call("has_collection", SEARCH_SECONDS, name))
 
     def create(self, dimension: int, *, sparse: bool) -> str:
-        """Make a new collection, which nobody finds before ``publish``, and return its name."""
+        """Create a collection, which is not visible before ``publish``, and return its name."""
         from pymilvus import DataType, Function, FunctionType
 
         name = f"{self.address.collection}_{secrets.token_hex(6)}"
@@ -157,7 +157,7 @@ class MilvusServer:
                 schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
                 indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
             self._make(name, schema, indexes)
-            # What is noted of sources, and of the index itself. Milvus has no collection without vectors.
+            # Records of the sources and of the index itself. Milvus requires a vector in each collection.
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
             schema.add_field("record", DataType.VARCHAR, max_length=LONGEST)
@@ -170,12 +170,12 @@ class MilvusServer:
     def _make(self, name: str, schema: Any, indexes: Any) -> None:
         client = self._client
         client.create_collection(name, schema=schema, timeout=WRITE_SECONDS)
-        # Of an empty collection an index is there at once: not to wait for it saves half a second each.
+        # The index of an empty collection is ready at once: not waiting for it saves half a second each.
         client.create_index(name, indexes, timeout=WRITE_SECONDS, sync=False)
         client.load_collection(name, timeout=WRITE_SECONDS)
 
     def publish(self, name: str) -> None:
-        """Make a new collection the index, in place of the one before, which is dropped."""
+        """Make a new collection the index; the previous one is dropped."""
         alias = self.address.collection
         before = self.target()
         for new, known in ((_records(name), _records(alias)), (name, alias)):
@@ -187,7 +187,7 @@ class MilvusServer:
         """Return the name of the collection that is the index; None: there is none.
 
         Raises:
-            DocumentIndexError: a collection that is none of ours has the name.
+            DocumentIndexError: a collection that is not ours has the name.
         """
         alias = self.address.collection
         if not self.has(alias):
@@ -225,7 +225,7 @@ class MilvusServer:
         return [list(hits) for hits in found]
 
     def count(self, name: str, expression: str = "") -> int:
-        """Return how many entities an expression is true of."""
+        """Count the entities that match an expression."""
         rows = self.call(
             "query",
             SEARCH_SECONDS,
@@ -239,7 +239,7 @@ class MilvusServer:
     def pages(
         self, name: str, expression: str, fields: Sequence[str], consistency: str = ""
     ) -> Iterator[Mapping[str, Any]]:
-        """Yield the entities that an expression is true of, in no order; empty: all."""
+        """Yield the entities that match an expression, in no particular order; empty: all."""
         if self.address.is_file:  # it has no iterator, and no limit
             yield from self.call("query", WRITE_SECONDS, name, filter=expression or 'id != ""', output_fields=[*fields])
             return
@@ -265,7 +265,7 @@ class MilvusServer:
     def get(
         self, name: str, ids: Sequence[str], fields: Sequence[str], consistency: str = ""
     ) -> dict[str, Mapping[str, Any]]:
-        """Return the entities of those ids that are there, by id."""
+        """Return the existing entities of these ids, by id."""
         found: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(ids), _PAGE):
             rows = self.call(
@@ -292,7 +292,7 @@ class MilvusServer:
             self.call("delete", WRITE_SECONDS, name, ids=list(ids[start : start + _PAGE]))
 
     def flush(self, name: str) -> None:
-        """Let the server index what was added: until then, a search reads all of it."""
+        """Let the server index the added entities: until then, a search scans all of them."""
         self.call("flush", WRITE_SECONDS, name)
 
     # Records
@@ -304,7 +304,7 @@ class MilvusServer:
         }
 
     def read_record(self, name: str, key: str) -> str | None:
-        """Return one record; None: it is not there."""
+        """Return one record; None: it does not exist."""
         row = self.get(_records(name), [key], ["record"], "Strong").get(key)
         return None if row is None else str(row["record"])
 

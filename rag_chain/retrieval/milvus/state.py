@@ -1,4 +1,4 @@
-"""What is known of an index in Milvus: how it was made, and how often terms are, for a while."""
+"""State of an index in Milvus: the record of how it was built, and cached counts of terms."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ INFO = "index"
 """Id of the record; those of sources are longer."""
 
 FRESH_SECONDS = 30.0
-"""That a count is used again: counts weigh words, and need not be exact."""
+"""Time for which a count is cached: counts only weight words, and need not be exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """How an index was made.
+    """How an index was built.
 
     Args:
         embedding_model: ``provider:model`` of the vectors.
         dimension: of the vectors.
         sparse_model: of the learned weights; empty: there are none.
         chunking: how documents are split.
-        languages: ISO 639-1 codes of all passages that were added so far; empty: of no known language.
+        languages: ISO 639-1 codes of all passages that were added so far; an empty code: unknown language.
         words: mean number of terms of the passages that were added so far.
-        added: how many those are.
+        added: number of the passages that were added so far.
     """
 
     embedding_model: str
@@ -66,14 +66,20 @@ class Info:
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     def with_added(self, languages: set[str], words: int, passages: int) -> Self:
-        """Return this with passages added, which have so many terms in all."""
+        """Return a copy that counts more passages.
+
+        Args:
+            languages: of the passages.
+            words: their terms in total.
+            passages: their number.
+        """
         added = self.added + passages
         mean = (self.words * self.added + words) / added if added else 0.0
         return replace(self, languages=tuple(sorted({*self.languages, *languages})), words=mean, added=added)
 
 
 def read_info(server: MilvusServer, name: str) -> Info:
-    """Read how the index in a collection was made.
+    """Read how the index in a collection was built.
 
     Raises:
         IndexDamagedError, IndexFormatError: see ``Info.load``.
@@ -82,14 +88,14 @@ def read_info(server: MilvusServer, name: str) -> Info:
 
 
 class Counts:
-    """Numbers that a server was asked for, kept for ``FRESH_SECONDS``. Safe for threads."""
+    """Cache of numbers from the server, valid for ``FRESH_SECONDS``. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, int]] = {}
 
     def known(self, key: str) -> int | None:
-        """Return a number that is fresh; None: it is not known."""
+        """Return a cached number; None: it is unknown or expired."""
         found = self._known.get(key)
         return found[1] if found is not None and time.monotonic() - found[0] < FRESH_SECONDS else None
 
@@ -102,7 +108,7 @@ class Counts:
             self._known.update({key: (now, number) for key, number in numbers.items()})
 
     def get(self, key: str, read: Callable[[], int]) -> int:
-        """Return a number, read anew where it is not fresh."""
+        """Return a number, read from the server if it is not cached."""
         found = self.known(key)
         if found is None:
             found = read()

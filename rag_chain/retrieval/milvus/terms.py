@@ -1,4 +1,4 @@
-"""Terms and metadata in the form in which Milvus holds them: letters only, so that no analyzer takes them apart."""
+"""Encode terms and metadata for Milvus: as words of letters only, so that no analyzer splits them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rag_chain.retrieval.lexical import facet, presence
 from rag_chain.retrieval.selection import Selection
 
 LETTERS = 9
-"""Of a term: among a million terms, that two share a word is a chance of one in ten."""
+"""Letters of a term: among a million terms, the probability that two share a word is one in ten."""
 
 _FACET_LETTERS = 24
-"""Of a facet: access depends on them, so that none may be found that stands for another."""
+"""Letters of a facet: access depends on facets, so no two may share a word."""
 
 K1, B = 1.2, 0.75
-"""BM25's parameters, as the index in a folder has them."""
+"""BM25's parameters, as in an index in a folder."""
 
 _OPEN = "open"
-"""Stands for passages without tags; no facet of metadata has this text, which is JSON."""
+"""The facet of passages without tags; facets of metadata are JSON, so none has this text."""
 
 
 def encode(term: str, letters: int = LETTERS) -> str:
-    """Return the word that stands for a term."""
+    """Return the word for a term."""
     digest = hashlib.blake2b(term.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     number = int.from_bytes(digest, "big")
     word = []
@@ -37,12 +37,12 @@ def encode(term: str, letters: int = LETTERS) -> str:
 
 
 def encode_all(terms: Iterable[str]) -> str:
-    """Return the text that stands for terms."""
+    """Return the text for terms."""
     return " ".join(map(encode, terms))
 
 
 def facets_of(metadata: Mapping[str, Any]) -> list[str]:
-    """Return the words that stand for metadata: its keys, its values, and whether access is open to all."""
+    """Return the words for metadata: its keys, its values, and whether access is open to all."""
     words = {_facet(facet(key, item)) for key, value in metadata.items() for item in _items(value)}
     tags = tags_of(metadata)
     words |= {_facet(presence(key)) for key in metadata if key != ACCESS or tags}
@@ -62,22 +62,22 @@ def expression_of(selection: Selection | None) -> str:
 
 
 def expression_of_key(key: str) -> str:
-    """Return the filter expression of the passages whose metadata have a key."""
+    """Return the filter expression for passages whose metadata has a key."""
     return _any([_facet(presence(key))])
 
 
 def expression_of_values(key: str, values: Iterable[Any]) -> str:
-    """Return the filter expression of the passages whose metadata have one of these values."""
+    """Return the filter expression for passages whose metadata has one of these values."""
     return _any(_facet(facet(key, value)) for value in values)
 
 
 def idf(count: float, passages: int) -> float:
-    """Return the inverse document frequency of what ``count`` passages hold, as BM25 has it."""
+    """Return BM25's inverse document frequency of a term that ``count`` passages have."""
     return math.log(1 + (passages - count + 0.5) / (count + 0.5))
 
 
 def estimate_count(score: float, term: str, words: Sequence[str], mean: float, passages: int) -> int:
-    """Return how many passages hold a term, from the BM25 score of one of them for this term alone.
+    """Estimate the number of passages with a term from the BM25 score of one of them for this term alone.
 
     Args:
         score: of the passage.

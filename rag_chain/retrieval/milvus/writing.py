@@ -1,4 +1,4 @@
-"""Adding to an index in Milvus, and what the ingestion notes in it."""
+"""Write to an index in Milvus: passages, and the ingestion's records."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class MilvusWriting:
     """The half of ``MilvusIndex`` that changes the index.
 
     Args:
-        server: where it is.
-        embeddings: what makes the vectors.
-        sparse: what makes learned weights; None: nothing does.
-        name: of its collection; None: it is to be made.
+        server: of the index.
+        embeddings: the embedding model.
+        sparse: the model of learned sparse weights; None: the index has none.
+        name: of its collection; None: it is not created yet.
     """
 
     info: Info
@@ -59,10 +59,10 @@ class MilvusWriting:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Note at the end what was noted of sources inside; a new index becomes visible then.
+        """Write the records of sources at the end of the block; a new index becomes visible then.
 
-        Passages that are added to an index which others use are visible at once. If the block fails, the sources are
-        as they were, so that a second ingestion does again what the first one had not noted.
+        Passages that are added to an existing index are visible at once. If the block fails, the records are unchanged,
+        so that the next ingestion repeats what is not recorded.
         """
         with self._writing:
             if self._noted is not None:
@@ -95,18 +95,18 @@ class MilvusWriting:
         return self.add_documents(documents, ids=ids)
 
     def add_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
-        """Add passages, or replace those that have the same id. A text that is there is not embedded again.
+        """Add passages, or replace those with the same id. A text that is in the index is not embedded again.
 
         Args:
             documents: metadata must be JSON.
-            ids: one a document; else the documents' own, else new ones.
-            **kwargs: ignored; LangChain's signature has them.
+            ids: one per document; else the documents' own, else new ones.
+            **kwargs: ignored; part of LangChain's signature.
 
         Returns:
             The ids, in the order of the documents.
 
         Raises:
-            UsageError: a text or its metadata is too long for Milvus, or no JSON.
+            UsageError: a text or its metadata is too long for Milvus, or not JSON.
         """
         keys, chunks = identify(documents, ids)
         if not chunks:
@@ -117,7 +117,7 @@ class MilvusWriting:
             vectors = self._vectors({entity["hash"]: entity["text"] for entity in entities.values()})
             for entity in entities.values():
                 entity |= vectors[entity["hash"]]
-            assert self._name is not None  # noqa: S101 - _vectors has made it
+            assert self._name is not None  # noqa: S101 - _vectors created it
             words = sum(entity["terms"].count(" ") + 1 for entity in entities.values())
             if not self._server.has_bm25:
                 for entity in entities.values():
@@ -139,19 +139,19 @@ class MilvusWriting:
 
     @property
     def sources(self) -> dict[str, dict[str, Any]]:
-        """What the ingestion noted of each source: source -> record. A copy."""
+        """Return a copy of the ingestion's records: source -> record."""
         return read_source_records(self._server, self._name, self._noted or {})
 
     def set_source(self, source: str, record: Mapping[str, Any]) -> None:
-        """Note something of a source, in the transaction that is open."""
+        """Set the record of a source, in the open transaction."""
         self._note(_key(source), json.dumps({"source": source, "record": dict(record)}))
 
     def drop_source(self, source: str) -> None:
-        """Forget what was noted of a source, in the transaction that is open. Its passages stay."""
+        """Delete the record of a source, in the open transaction. Its passages stay."""
         self._note(_key(source), None)
 
     def set_chunking(self, chunking: Mapping[str, Any]) -> None:
-        """Note how the documents are split from now on, in the transaction that is open."""
+        """Record how documents are split from now on, in the open transaction."""
         self.info = replace(self.info, chunking=dict(chunking))
 
     def ids_of_source(self, sources: Sequence[str]) -> list[str]:
@@ -166,14 +166,14 @@ class MilvusWriting:
 
     def _note(self, key: str, text: str | None) -> None:
         if self._noted is None:
-            raise DocumentIndexError("This belongs inside `with index.transaction():`.")
+            raise DocumentIndexError("This call must be inside `with index.transaction():`.")
         self._noted[key] = text
 
     def _commit(self, noted: Mapping[str, str | None]) -> None:
         if self._name is None:
             if not noted:
                 return
-            self._name = self._make(len(self._embeddings.embed_documents(["."])[0]))  # only sources without passages
+            self._name = self._make(len(self._embeddings.embed_documents(["."])[0]))  # no passages
         self._server.flush(self._name)
         self._server.write_records(self._name, {**noted, INFO: self.info.dump()})
         if not self._is_public:
@@ -184,14 +184,14 @@ class MilvusWriting:
     def _make(self, dimension: int) -> str:
         if self.info.sparse_model and not self._server.has_bm25:
             raise IndexFormatError(
-                f"Milvus at {self.path} is older than 2.5 and holds no learned weights: use a newer one, or set "
+                f"Milvus at {self.path} is older than 2.5 and can't hold learned weights: use a newer one, or set "
                 "RAG_SPARSE=bm25."
             )
         self.info = replace(self.info, dimension=dimension)
         return self._server.create(dimension, sparse=bool(self.info.sparse_model))
 
     def _vectors(self, texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Return the fields of the vectors by hash of the text: those that are there, else new ones."""
+        """Return the fields of the vectors by hash of the text: existing ones, else new ones."""
         fields = ["dense", "sparse"] if self.info.sparse_model else ["dense"]
         if self.info.sparse_model and self._encoder is None:
             raise IndexMismatchError(
@@ -214,7 +214,7 @@ class MilvusWriting:
             elif dimension != self.info.dimension:
                 raise IndexMismatchError(
                     f"The index in {self.path} holds vectors of {self.info.dimension} components, the embedding model "
-                    f"gives {dimension}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
+                    f"returns {dimension}: set RAG_EMBEDDING_MODEL, or ingest with --rebuild."
                 )
             found |= {key: {"dense": vector} for key, vector in zip(new, unit(given).tolist(), strict=True)}
             if self.info.sparse_model and self._encoder is not None:
@@ -227,10 +227,10 @@ class MilvusWriting:
 def read_source_records(
     server: MilvusServer, name: str | None, noted: Mapping[str, str | None] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return what the ingestion noted of each source, source -> record.
+    """Return the ingestion's records: source -> record.
 
     Args:
-        server: where the index is.
+        server: of the index.
         name: of its collection; None: there is none yet.
         noted: records that are not written yet, by id; None: deleted.
     """
@@ -244,7 +244,7 @@ def _entity(key: str, chunk: Document, language: str) -> dict[str, Any]:
     """Return the fields of a passage, without those of its vectors.
 
     Raises:
-        UsageError: it is too long for Milvus, or its metadata is no JSON.
+        UsageError: it is too long for Milvus, or its metadata is not JSON.
     """
     try:
         metadata = json.dumps(chunk.metadata)
@@ -253,11 +253,11 @@ def _entity(key: str, chunk: Document, language: str) -> dict[str, Any]:
     terms = encode_all(analyze(chunk.page_content, language))
     if max(len(chunk.page_content.encode()), len(terms)) > LONGEST:
         raise UsageError(
-            f"Chunk {key} has {len(chunk.page_content):,} characters, which is more than Milvus holds: set "
+            f"Chunk {key} has {len(chunk.page_content):,} characters, more than Milvus can hold: set "
             "RAG_CHUNK_SIZE to 3000 or less."
         )
     if len(metadata.encode()) > LONGEST:
-        raise UsageError(f"The metadata of chunk {key} has more than the {LONGEST:,} bytes that Milvus holds.")
+        raise UsageError(f"The metadata of chunk {key} has more than the {LONGEST:,} bytes that Milvus can hold.")
     return {
         "id": key,
         "text": chunk.page_content,
