@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.documents import BaseDocumentCompressor
 
 from rag_chain.errors import ConfigurationError
+from rag_chain.models.local.weights import disable_telemetry
 from rag_chain.settings import Settings
 
 _PACKAGES = {
@@ -54,6 +55,7 @@ def _make(provider: str, model: str, k: int) -> BaseDocumentCompressor:
         encoder = cross_encoders.HuggingFaceCrossEncoder(model_name=model)
         made: BaseDocumentCompressor = compressors.CrossEncoderReranker(model=encoder, top_n=k)
     elif provider == "flashrank":
+        disable_telemetry()
         _load("flashrank")  # without it the class is unfinished, and says so in a riddle
         made = _load("langchain_community.document_compressors").FlashrankRerank(model=model, top_n=k)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +41,15 @@ def test_a_graph_is_built_once_and_then_needs_no_onnx(cache: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "rag_chain.models.local.minilm_graph", raising=False)
     assert (vector() == first).all()
+
+
+def test_onnxruntime_keeps_no_id_of_the_machine(tmp_path: Path) -> None:
+    """With telemetry it would keep one in the user's cache, beside events that wait to be sent."""
+    program = "from rag_chain.models.local.minilm import MiniLMEmbeddings as M; M().embed_query('x')"
+    # No variables of CI or of tests: with them onnxruntime sends nothing anyway.
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, timeout=300)
+    assert [path.name for path in (tmp_path / ".cache").iterdir()] == ["rag_chain"]
 
 
 def test_without_the_cache_a_graph_needs_onnx(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,15 @@ class DataFile:
         return self.package.replace("_", "-")
 
 
+def disable_telemetry() -> None:
+    """Keep onnxruntime from sending events of its use to its maker; call this before it is imported.
+
+    Since 1.29 its wheels for Linux and macOS do so, and keep an id of the machine in the user's cache. A value of
+    ``ORT_DISABLE_TELEMETRY`` that is set stays.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def open_graph(weights: DataFile, builder: str) -> InferenceSession:
     """Return an onnxruntime session of one thread for the graph that ``builder`` makes of ``weights``.
 
@@ -98,6 +107,7 @@ def open_graph(weights: DataFile, builder: str) -> InferenceSession:
     Raises:
         ConfigurationError: a package is missing, or holds another file.
     """
+    disable_telemetry()
     try:
         import onnxruntime
 
