@@ -1,1 +1,1 @@
-"""Labelled sets of questions, and the measures of retrieval and of answers over them."""
+"""Labelled question sets, and measures of retrieval and of answers on them."""

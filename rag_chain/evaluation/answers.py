@@ -1,4 +1,4 @@
-"""The measures of answers: what a right one holds, overlap with a person's, and refusing what can't be answered."""
+"""Measures of answers: gold strings, overlap with a reference answer, and refusals of unanswerable questions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from rag_chain.retrieval.opening import AnyIndex
 from rag_chain.settings import Settings
 
 MEASURES = {
-    "gold": "gold strings that the answer holds",
+    "gold": "gold strings in the answer",
     "sentence_precision": "sentences of the answer that are gold",
-    "sentence_recall": "gold sentences that the answer holds",
+    "sentence_recall": "gold sentences in the answer",
     "sentence_f1": "F1 of both",
     "rouge_l": "ROUGE-L with the reference",
     "token_f1": "token F1 with the reference",
     "found_share": "share of the answer found in the sources",
-    "refused": "not answered, of the answerable",
-    "refused_unanswerable": "not answered, of the unanswerable",
+    "refused": "answerable questions refused",
+    "refused_unanswerable": "unanswerable questions refused",
 }
-"""Name -> what it is. Gold strings and sentences: a refusal counts as none. Overlap: of the answered questions."""
+"""Name -> description. For gold strings and sentences a refusal counts as 0. Overlap is measured on answers only."""
 
 DRAWS = 500
 """Bootstrap samples of the AUROC."""
@@ -40,16 +40,16 @@ Flags = npt.NDArray[np.bool_]
 
 
 def auroc(positive: Values, negative: Values) -> float:
-    """Chance that one of ``positive`` is greater than one of ``negative``, a tie counting half."""
+    """Return the probability that one of ``positive`` is greater than one of ``negative``; a tie counts half."""
     differences = np.sign(positive[:, None] - negative[None, :])
     return float((differences.mean() + 1) / 2)
 
 
 def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> dict[str, float]:
-    """AUROC of ``scores`` (n,) for ``answerable`` (n,), with a bootstrap interval over whole groups.
+    """Return the AUROC of ``scores`` (n,) for ``answerable`` (n,), with a bootstrap interval over whole groups.
 
     Raises:
-        ValueError: all questions are of one kind.
+        ValueError: all questions are answerable, or none is.
     """
     if answerable.all() or not answerable.any():
         raise ValueError("auroc_summary needs questions of both kinds")
@@ -68,14 +68,14 @@ def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> d
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """A question with what the chain said.
+    """A question with the answer of the chain.
 
     Args:
-        question: as it was asked.
-        answer: the text without the marks of its sources.
+        question: the labelled question.
+        answer: the text without its citations.
         refused: whether the answer is that the documents do not say.
-        score: 0 to 1, how likely the sources answer the question, where the model gives it.
-        context: the chunks that the model was given, in the order of their numbers.
+        score: 0 to 1, how likely the sources answer the question, if the model returns it.
+        context: the chunks in the prompt, in the order of their numbers.
         cited: ids of the chunks that the answer cites.
     """
 
@@ -88,7 +88,7 @@ class AnsweredQuestion:
 
     @property
     def measures(self) -> dict[str, float]:
-        """Name -> value, of those measures for which the question has a label and, of the last three, was answered."""
+        """Return name -> value of the measures for which the question has a label; the last three only if answered."""
         question, found = self.question, {}
         if not question.answerable:
             return {"refused_unanswerable": float(self.refused)}
@@ -106,7 +106,7 @@ class AnsweredQuestion:
 
 
 def ask(questions: Sequence[Question], index: AnyIndex, settings: Settings) -> list[AnsweredQuestion]:
-    """Ask all questions of the whole chain, each after its history. Nothing is stored.
+    """Ask the whole chain all questions, each after its history. Nothing is stored.
 
     Raises:
         RagChainError: the model can't be used.
@@ -117,16 +117,16 @@ def ask(questions: Sequence[Question], index: AnyIndex, settings: Settings) -> l
 
 
 def report_answers(asked: Sequence[AnsweredQuestion], model: str) -> dict[str, Any]:
-    """Return the measures of the answers, over all, by turn and by type, each with its interval.
+    """Return the measures of the answers over all questions, by turn and by type, each with its interval.
 
     Args:
-        asked: answered questions, answerable or not.
-        model: that answered.
+        asked: questions with answers, answerable or not.
+        model: name of the model that answered.
 
     Returns:
-        ``model``, ``questions`` and ``unanswerable`` (how many there are), the means of ``measures``, and ``auroc``:
-        how well the score tells both kinds apart, where the model gives one. ``turn`` and ``type`` hold the same for
-        each of their values; the ``auroc`` of a part is that of its answerable questions against all others.
+        ``model``, ``questions`` and ``unanswerable`` (counts), the means of ``measures``, and ``auroc``: how well the
+        score separates answerable from unanswerable questions, if the model returns one. ``turn`` and ``type`` hold the
+        same for each of their values; the ``auroc`` of a part compares its answerable questions with all others.
     """
     others = [one for one in asked if not one.question.answerable]
     parts: dict[str, dict[str, list[AnsweredQuestion]]] = {"turn": {}, "type": {}}

@@ -1,4 +1,4 @@
-"""Strategies of retrieval compared over a labelled set: found, scored, reported, written as a run or a chart."""
+"""Compare retrieval strategies on a labelled set: search, score, report, write a TREC run or a chart."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.settings import Settings
 
 Results = dict[str, dict[str, Values]]
-"""Strategy -> measure -> one value a question."""
+"""Strategy -> measure -> one value per question."""
 
 _BATCH = 512
 _ALIKE = 0.99
-"""Cosine of two vectors of one text, from which they are taken for the same model's: rounding gives less."""
+"""Lowest cosine of two vectors of a text to be of the same model: differences by rounding are smaller."""
 
 
 def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> HybridIndex:
     """Open or build the index of a corpus.
 
-    What an earlier run embedded is used as long as corpus and vectors are the same: a few passages are embedded anew
-    and compared, so that another version of a model or of its code makes another index.
+    An index of an earlier run is reused while corpus and vectors are the same: a few passages are embedded again and
+    compared, so that another version of the model or of its code builds a new index.
 
     Args:
         corpus: the passages.
-        settings: the embedding model, and whether there are learned weights.
-        folder: of the index; None: in the user's cache, by the corpus' checksum.
+        settings: the embedding model, and whether to use learned sparse weights.
+        folder: of the index; None: in the user's cache, named by the corpus' checksum.
 
     Raises:
-        UsageError: the corpus can't be read or holds no passages, or ``folder`` is the index of other documents.
+        UsageError: the corpus can't be read or holds no passages, or ``folder`` holds an index of other documents.
     """
     passages = list(read_corpus(corpus))
     if not passages:
@@ -51,7 +51,7 @@ def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> Hybri
     name = settings.embedding_model_name
     model, sparse = embeddings(settings), sparse_encoder(settings)
     if folder is None:
-        # Another format or other learned weights are another index.
+        # Another format or other learned weights need another index.
         key = hashlib.sha256(f"{checksum} {name} {sparse is not None} {FORMAT}".encode()).hexdigest()[:16]
         folder = platformdirs.user_cache_path("rag_chain") / "evaluate" / key
     made_of = {"corpus": corpus.name, "sha256": checksum}
@@ -69,14 +69,14 @@ def corpus_index(corpus: Path, settings: Settings, folder: Path | None) -> Hybri
     if index is None:
         index = HybridIndex.create(folder, model, embedding_model=name, chunking=made_of, sparse=sparse)
     if len(index) != len(passages):
-        # One transaction a batch: what is embedded stays, if this is interrupted.
+        # One transaction per batch: embedded batches stay if this is interrupted.
         for start in track(range(0, len(passages), _BATCH), f"Embedding {corpus.name}", "batch"):
             index.add_documents(passages[start : start + _BATCH])
     return index
 
 
 def _embeds_alike(index: HybridIndex, passages: Sequence[Document], model: Embeddings) -> bool:
-    """Whether the model still gives the vectors that the index has. Only its first passages need be there."""
+    """Whether the model still returns the vectors in the index, which may hold only the first passages."""
     probes = [passages[0], max(passages[:_BATCH], key=lambda passage: len(passage.page_content))]
     vectors = model.embed_documents([passage.page_content for passage in probes])
     found = [index.similarity_search_with_score_by_vector(vector, k=1) for vector in vectors]
@@ -94,7 +94,7 @@ def search(
     model = None
     if strategy == "condense":
         if settings.chat_model_name.startswith("local:"):
-            raise ConfigurationError("condense needs a model that can rewrite a question: set RAG_CHAT_MODEL.")
+            raise ConfigurationError("condense needs a chat model that can rewrite questions: set RAG_CHAT_MODEL.")
         model = chat_model(settings)
     base: Any = {"rewrite": "last", "hybrid": "fusion"}.get(strategy, strategy)
     retriever = HistoryAwareRetriever(index, k=depth, strategy=base, model=model)
@@ -113,7 +113,7 @@ def _turn_for(strategy: str, question: Question) -> dict[str, Any]:
 
 
 def score(found: Sequence[Sequence[Document]], questions: Sequence[Question], cuts: Sequence[int]) -> dict[str, Values]:
-    """Return measure -> one value a question."""
+    """Return measure -> one value per question."""
     rows = [
         measures(docs, question.relevant, cuts, question.reference_contexts)
         for docs, question in zip(found, questions, strict=True)
@@ -149,7 +149,7 @@ def report_of(results: Results, questions: Sequence[Question]) -> dict[str, Any]
 
 
 def trec_run(found: Sequence[Sequence[Document]], questions: Sequence[Question], tag: str) -> str:
-    """What was found in TREC's form: question, Q0, chunk, rank, score, tag. The score only gives the order."""
+    """Return the results as a TREC run: question, Q0, chunk, rank, score, tag. The score only encodes the order."""
     lines = [
         f"{question.id} Q0 {document.id} {rank} {len(documents) - rank + 1} {tag}\n"
         for question, documents in zip(questions, found, strict=True)
@@ -159,11 +159,11 @@ def trec_run(found: Sequence[Sequence[Document]], questions: Sequence[Question],
 
 
 def check_plot(path: Path) -> None:
-    """Check that ``draw`` can write a chart of this kind.
+    """Check that ``draw`` can write a chart in the format of this suffix.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
-        UsageError: the suffix is no picture's.
+        UsageError: the suffix is not that of a picture.
     """
     try:
         from matplotlib.figure import Figure
@@ -171,11 +171,11 @@ def check_plot(path: Path) -> None:
         raise ConfigurationError("--plot needs matplotlib: pip install 'rag_chain[plot]'.") from None
     kinds = Figure().canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".") not in kinds:
-        raise UsageError(f"{path} can't be written: its ending must be one of {', '.join(sorted(kinds))}.")
+        raise UsageError(f"{path} can't be written: its suffix must be one of {', '.join(sorted(kinds))}.")
 
 
 def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
-    """Write a chart of all measures with their intervals; ``check_plot`` says whether that is possible.
+    """Write a chart of all measures with their intervals; call ``check_plot`` before.
 
     Raises:
         UsageError: the file can't be written.
@@ -213,7 +213,7 @@ def unknown_labels(index: AnyIndex, questions: Sequence[Question], path: Path) -
         path: the file of the questions, for the message.
 
     Raises:
-        UsageError: not one label is in the index.
+        UsageError: none of the labels is in the index.
     """
     labels = sorted({label for question in questions for label in question.relevant})
     if not labels:
@@ -222,5 +222,5 @@ def unknown_labels(index: AnyIndex, questions: Sequence[Question], path: Path) -
         label for label in labels if index.ids_of_source([label])
     }
     if not known:
-        raise UsageError(f"Nothing that {path} calls relevant is in {index.path}: is it the right index?")
+        raise UsageError(f"None of the relevant chunks in {path} is in {index.path}: is it the right index?")
     return [label for label in labels if label not in known], len(labels)

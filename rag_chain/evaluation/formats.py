@@ -1,6 +1,6 @@
-"""Labelled questions and answers in the forms of RAGAS and DeepEval, which other tools read and write. Pure.
+"""Labelled questions and answers in the formats of RAGAS and DeepEval. Pure.
 
-RAGAS: a line a sample with ``user_input`` (a text, or messages), ``reference``, ``reference_contexts``,
+RAGAS: one line per sample with ``user_input`` (a text, or messages), ``reference``, ``reference_contexts``,
 ``retrieved_contexts`` and ``response``. DeepEval: one JSON list of goldens or test cases with ``input``,
 ``expected_output``, ``context``, ``retrieval_context`` and ``actual_output``, or ``turns``.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def as_own_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a record of RAGAS or DeepEval with the names that ``read_questions`` knows, any other as it is."""
+    """Return a record of RAGAS or DeepEval with the names that ``read_questions`` knows; others unchanged."""
     if "user_input" in record:
         history, question = _split(record["user_input"])
         return _named(
@@ -42,7 +42,7 @@ def as_own_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _split(said: Any) -> tuple[list[Any], Any]:
-    """The messages before the last question, and its text; what is no list of messages is the question."""
+    """Split messages into those before the last question and its text; other values are the question."""
     if not isinstance(said, list):
         return [], said
     messages = [{**m, "role": m.get("role") or m.get("type")} if isinstance(m, dict) else m for m in said]

@@ -1,4 +1,4 @@
-"""How much two texts share: an answer and a person's answer, gold strings, gold sentences or its sources. Pure."""
+"""Overlap of an answer with a reference answer, gold strings, gold sentences or its sources. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from rag_chain.models.local.units import units
 
 RUN = 5
-"""Words in a row that must stand in a source to count as taken from it."""
+"""Number of consecutive words that must be in a source to count as taken from it."""
 
 SAME = 0.8
-"""Token F1 from which two sentences count as the same one: one may have lost its lead-in, or be cut at its end."""
+"""Token F1 from which two sentences count as the same: one may lack its lead-in, or be cut at its end."""
 
 _WORD = re.compile(r"\w+")
 
@@ -25,14 +25,14 @@ def words(text: str) -> list[str]:
 
 
 def token_f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall over the words of both, repeats counted (Rajpurkar et al. 2016)."""
+    """Return the harmonic mean of precision and recall over words, with repeats (Rajpurkar et al. 2016)."""
     ours, theirs = Counter(words(answer)), Counter(words(reference))
     common = (ours & theirs).total()
     return 2 * common / (ours.total() + theirs.total()) if common else 0.0
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """ROUGE-L: the same over their longest common subsequence of words (Lin 2004, aclanthology.org/W04-1013)."""
+    """Return ROUGE-L: the F1 of the longest common subsequence of words (Lin 2004, aclanthology.org/W04-1013)."""
     ours, theirs = words(answer), words(reference)
     row = [0] * (len(theirs) + 1)
     for word in ours:
@@ -44,7 +44,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 
 def found_share(answer: str, sources: Sequence[str]) -> float:
-    """Share of the answer's words that stand in a source, in a run of ``RUN`` words or more; 1 if there are none."""
+    """Return the share of the answer's words that are in a source, in runs of ``RUN`` words or more; 1 for no words."""
     ours = words(answer)
     if not ours:
         return 1.0
@@ -58,7 +58,7 @@ def found_share(answer: str, sources: Sequence[str]) -> float:
 
 
 def gold_share(answer: str, gold: Sequence[str]) -> float:
-    """Share of the gold strings that stand in an answer, as whole words, in any case and punctuation.
+    """Return the share of the gold strings in an answer, as whole words, in any case and punctuation.
 
     Raises:
         ZeroDivisionError: there is no gold string.
@@ -70,7 +70,7 @@ def gold_share(answer: str, gold: Sequence[str]) -> float:
 def sentence_scores(answer: str, gold: Sequence[str]) -> tuple[float, float, float]:
     """Return precision, recall and F1 of an answer's sentences, list items and code against the gold sentences.
 
-    Two sentences are the same if one holds the other (of ``RUN`` words or more), or their token F1 is ``SAME``.
+    Two sentences are the same if one contains the other (of ``RUN`` words or more), or their token F1 reaches ``SAME``.
 
     Raises:
         ZeroDivisionError: there is no gold sentence.
@@ -83,7 +83,7 @@ def sentence_scores(answer: str, gold: Sequence[str]) -> tuple[float, float, flo
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two passages or sentences are the same, or one holds the other whole."""
+    """Whether two passages or sentences are the same, or one contains the other."""
     first, second = words(one), words(other)
     short, long = sorted((first, second), key=len)
     return bool(short) and (

@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar in a terminal, a line now and then in a file."""
+"""Progress of long work on standard error: a bar in a terminal, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 SECONDS = 10.0
-"""Between two lines, where standard error is no terminal."""
+"""Between two lines, if standard error is not a terminal."""
 
 
 def track(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
     """Yield the items of long work and show how many are done.
 
     Args:
-        items: one is worked on between two steps.
-        what: is done with them, such as ``Embedding corpus.jsonl``.
-        unit: what one item is.
+        items: the caller processes one in each step.
+        what: the work, such as ``Embedding corpus.jsonl``.
+        unit: the name of an item.
     """
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, unit=unit, leave=False)

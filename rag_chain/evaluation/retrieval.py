@@ -1,23 +1,23 @@
-"""Labelled conversations and the measures of retrieval over them. Pure but for the reading of files.
+"""Labelled conversations and measures of retrieval on them. Pure except for reading files.
 
-A set is two files of JSON Lines. The corpus has ``_id``, ``text`` and perhaps ``title``. A question has ``question``
-and what of these is known:
+A set is two files of JSON Lines. The corpus has ``_id``, ``text`` and optionally ``title``. A question has ``question``
+and any of these:
 
 ==================  ==================================================================================================
-id                  its name; else the number of its line
-conversation, turn  where it was asked; else out of the id (``c1-2``) and the history
+id                  its name; by default the number of its line
+conversation, turn  its position; by default derived from the id (``c1-2``) and the history
 history             list of ``{"role": "human" or "ai", "content": ...}``, oldest first
 relevant            list of chunk ids, or of sources such as ``docs/a.md``
-reference_contexts  list of texts that answer: a chunk that holds one, or stands in it, is relevant
-rewrite             a person's wording that needs no history
-type                a name or a list of them
-reference           a person's answer
-gold                list of strings that a right answer holds
+reference_contexts  list of texts that answer: a chunk that contains one, or is part of one, is relevant
+rewrite             the question rewritten by a person, so that it needs no history
+type                a name or a list of names
+reference           an answer by a person
+gold                list of strings that a correct answer contains
 answer_sentences    list of sentences of the documents that answer
 answerable          false: the documents do not say
 ==================  ==================================================================================================
 
-Sets in the forms of RAGAS and DeepEval are read too, see ``rag_chain.evaluation.formats``.
+Sets in the formats of RAGAS and DeepEval are read too, see ``rag_chain.evaluation.formats``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A labelled question; its fields are described above. What nobody wrote is empty."""
+    """A labelled question; its fields are described above. Missing ones are empty."""
 
     id: str
     conversation: str
@@ -65,20 +65,20 @@ class Question:
 
     @property
     def has_relevant(self) -> bool:
-        """Whether retrieval can be measured with it."""
+        """Whether retrieval can be measured with this question."""
         return self.answerable and bool(self.relevant or self.reference_contexts)
 
     @property
     def as_turn(self) -> dict[str, Any]:
-        """What the retriever and the chain are called with."""
+        """Return the input for the retriever and the chain."""
         return {"input": self.question, "chat_history": list(self.history)}
 
 
 def read_corpus(path: Path) -> Iterator[Document]:
-    """The passages of a corpus, each a chunk of its own.
+    """Yield the passages of a corpus, each a chunk.
 
     Raises:
-        UsageError: the file can't be read, or a line is no passage.
+        UsageError: the file can't be read, or a line is not a passage.
     """
     for place, record in _records(path):
         if not isinstance(record.get("_id"), str) or not isinstance(record.get("text"), str):
@@ -88,27 +88,27 @@ def read_corpus(path: Path) -> Iterator[Document]:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The questions of a set.
+    """Return the questions of a set.
 
     Raises:
-        UsageError: the file can't be read, holds no question, or a line is none.
+        UsageError: the file can't be read, holds no question, or a line is not a question.
     """
     questions = [_question(number, place, record) for number, (place, record) in enumerate(_records(path), 1)]
     if not questions:
         raise UsageError(f"{path} holds no questions.")
     ids = Counter(question.id for question in questions)
     if twice := [name for name, times in ids.items() if times > 1]:
-        raise UsageError(f"{path}: {len(twice)} ids are there twice, such as {twice[0]!r}.")
+        raise UsageError(f"{path}: {len(twice)} ids occur twice, such as {twice[0]!r}.")
     return questions
 
 
 def ranks(found: Sequence[Document], relevant: Collection[str], contexts: Collection[str] = ()) -> list[int]:
-    """The ranks, from 1, at which something relevant was found for the first time.
+    """Return the ranks, from 1, at which each relevant item was found first.
 
     Args:
         found: chunks, best first.
-        relevant: chunk ids or sources. A second chunk of the same source is no second find.
-        contexts: texts, each found by the first chunk that holds it or stands in it.
+        relevant: chunk ids or sources. A second chunk of the same source does not count again.
+        contexts: texts, each found by the first chunk that contains it or is part of it.
     """
     missing, unseen, hits = set(relevant), set(contexts), []
     for rank, document in enumerate(found, 1):
@@ -124,10 +124,10 @@ def ranks(found: Sequence[Document], relevant: Collection[str], contexts: Collec
 def measures(
     found: Sequence[Document], relevant: Collection[str], cuts: Sequence[int], contexts: Collection[str] = ()
 ) -> dict[str, float]:
-    """Recall and nDCG at each cut, with binary relevance, and the reciprocal rank of the first hit.
+    """Return recall and nDCG at each cut, with binary relevance, and the reciprocal rank of the first hit.
 
     nDCG: Järvelin and Kekäläinen 2002, doi 10.1145/582415.582418, with the discount ``1 / log2(rank + 1)``. ``found``,
-    ``relevant`` and ``contexts`` are those of ``ranks``; where ``relevant`` is given, ``contexts`` are not looked at.
+    ``relevant`` and ``contexts`` are those of ``ranks``; with ``relevant``, ``contexts`` are ignored.
     """
     contexts = () if relevant else contexts
     hits, values, wanted = ranks(found, relevant, contexts), {}, len(relevant) + len(contexts)
@@ -140,10 +140,10 @@ def measures(
 
 
 def interval(values: Values, groups: Sequence[str], *, seed: int = 0) -> tuple[float, float]:
-    """Bounds of the mean of ``values`` (n,) by the percentile bootstrap over whole groups.
+    """Return bounds of the mean of ``values`` (n,) by the percentile bootstrap over whole groups.
 
-    Questions of one conversation are alike, so conversations are drawn, not questions (a cluster bootstrap: Davison
-    and Hinkley 1997, section 3.8).
+    Questions of one conversation are correlated, so conversations are drawn, not questions (a cluster bootstrap:
+    Davison and Hinkley 1997, section 3.8).
     """
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     sums, sizes = np.bincount(place, weights=values), np.bincount(place)
@@ -154,7 +154,7 @@ def interval(values: Values, groups: Sequence[str], *, seed: int = 0) -> tuple[f
 
 
 def summary(values: Values, groups: Sequence[str]) -> dict[str, float]:
-    """Mean with its interval: ``{"mean", "low", "high"}``."""
+    """Return the mean with its interval: ``{"mean", "low", "high"}``."""
     low, high = interval(values, groups)
     return {"mean": float(values.mean()), "low": low, "high": high}
 
@@ -206,7 +206,7 @@ def _history(place: str, messages: Any) -> list[BaseMessage]:
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of JSON Lines, or of one JSON list, each with its place for messages."""
+    """Yield the objects of JSON Lines, or of one JSON list, each with its place for messages."""
     try:
         with path.open(encoding="utf-8") as file:
             is_list = file.read(1) == "["

@@ -1,8 +1,8 @@
-"""The chat stacks under test, each as its own documents tell people to use it.
+"""The chat stacks under test, each used as its documentation recommends.
 
-A stack is a runnable with memory, a way to read a session back, and a way to erase one. ``open_chat`` takes
-``rag_chain``, ``langchain-community``, ``langgraph``, ``in-memory``, or ``package.module:function`` for a history of
-your own: ``function(url)`` returns a function from a session's id to its ``BaseChatMessageHistory``.
+A stack is a runnable with memory, a way to read a session, and a way to erase one. ``open_chat`` takes ``rag_chain``,
+``langchain-community``, ``langgraph``, ``in-memory``, or ``package.module:function`` for a history of your own:
+``function(url)`` returns a function from a session's id to its ``BaseChatMessageHistory``.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Chat(ABC):
     """A stack under test."""
 
     runnable: Any
-    """A runnable, or what has its ``invoke`` and ``stream``."""
+    """A runnable, or an object with its ``invoke`` and ``stream``."""
     async_runnable: Any
-    """A runnable, or what has its ``ainvoke`` and ``astream``; often the same object."""
+    """A runnable, or an object with its ``ainvoke`` and ``astream``; often the same object."""
 
     def input_of(self, question: str) -> Any:
-        """Return what the runnable takes."""
+        """Return the input of the runnable for a question."""
         return {"input": question}
 
     def config_of(self, session: str) -> dict[str, Any]:
@@ -44,23 +44,23 @@ class Chat(ABC):
         return {"configurable": {"session_id": session}}
 
     def claim_of(self, output: Any) -> str:
-        """Return how the stack says that the turn is kept. One that says nothing claims that it is stored."""
+        """Return how the stack claims to have stored the turn. A stack that reports nothing claims that it did."""
         return "stored"
 
     @abstractmethod
     def read(self, session: str) -> Stored:
-        """Return all of a session."""
+        """Return the content of a session."""
 
     @abstractmethod
     def erase(self, session: str) -> None:
         """Remove a session."""
 
     def holds(self, session: str, turn: str, claim: str) -> bool | None:
-        """Return whether a turn lies where ``claim`` says; ``None``: that can't be found out now."""
+        """Whether a turn is stored where ``claim`` says; ``None``: it can't be determined now."""
         return None
 
     def waits(self, session: str) -> bool:
-        """Return whether something of a session waits to be brought to the server."""
+        """Whether entries of a session wait to be replayed to the server."""
         return False
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
@@ -86,7 +86,7 @@ class RagChainChat(Chat):
         return str(output["persistence"])
 
     def read(self, session: str) -> Stored:
-        """Return all of a session."""
+        """Return the content of a session."""
         raw = self._raw.messages(session) if self._raw else None
         history = SessionHistory(self._sessions, self._sessions.ref(session))
         found = [str(message.content) for message in history.all_messages()]
@@ -98,18 +98,18 @@ class RagChainChat(Chat):
         self._manager.delete_session(session)
 
     def holds(self, session: str, turn: str, claim: str) -> bool | None:
-        """Return whether a turn lies where ``claim`` says; ``None``: that can't be found out now."""
+        """Whether a turn is stored where ``claim`` says; ``None``: it can't be determined now."""
         if claim == "journaled" and journal_holds(self._journal, turn):
             return True
         if claim == "volatile" or self._raw is None:
             return None
         found = self._raw.holds(session, turn)
         if claim == "journaled" and not found and journal_holds(self._journal, turn):
-            return True  # it had not been replayed at the first look, and Redis is not reached at the second
+            return True  # not replayed at the first check, and Redis unreachable at the second
         return found
 
     def waits(self, session: str) -> bool:
-        """Return whether something of a session waits to be brought to the server."""
+        """Whether entries of a session wait to be replayed to the server."""
         try:
             account = self._sessions.inspect(self._sessions.ref(session))
         except RagChainError:
@@ -138,7 +138,7 @@ class HistoryChat(Chat):
             )
 
     def read(self, session: str) -> Stored:
-        """Return all of a session."""
+        """Return the content of a session."""
         return Stored([str(message.content) for message in self._factory(session).messages])
 
     def erase(self, session: str) -> None:
@@ -146,10 +146,10 @@ class HistoryChat(Chat):
         self._factory(session).clear()
 
     def holds(self, session: str, turn: str, claim: str) -> bool | None:
-        """Return whether a turn lies where ``claim`` says; ``None``: that can't be found out now."""
+        """Whether a turn is stored where ``claim`` says; ``None``: it can't be determined now."""
         try:
             found = self.read(session).messages
-        except Exception:  # noqa: BLE001 - of a history of any kind: nothing can be found out now
+        except Exception:  # noqa: BLE001 - any history may raise anything: it can't be determined now
             return None
         return any(text.startswith(f"{turn} !") for text in found)
 
@@ -162,19 +162,19 @@ class CommunityChat(HistoryChat):
             warnings.simplefilter("ignore", DeprecationWarning)
             from langchain_community.chat_message_histories import RedisChatMessageHistory
 
-        # Its way to a cluster is a node's plain URL.
+        # It connects to a cluster by the plain URL of a node.
         url = place.url.replace("redis+cluster://", "redis://")
         super().__init__(lambda session: RedisChatMessageHistory(session, url=url, ttl=place.ttl), model)
         self._raw = RawSessions(place.url)
 
     def read(self, session: str) -> Stored:
-        """Return all of a session."""
+        """Return the content of a session."""
         found = super().read(session)
         found.redis = self._raw.messages(session)
         return found
 
     def holds(self, session: str, turn: str, claim: str) -> bool | None:
-        """Return whether a turn lies where ``claim`` says; ``None``: that can't be found out now."""
+        """Whether a turn is stored where ``claim`` says; ``None``: it can't be determined now."""
         return self._raw.holds(session, turn)
 
 
@@ -229,7 +229,7 @@ class GraphChat(Chat):
         self.async_runnable = _Streaming(self.runnable.graph, opened)
 
     def input_of(self, question: str) -> Any:
-        """Return the state's new messages."""
+        """Return the new messages of the state."""
         return {"messages": [HumanMessage(question)]}
 
     def config_of(self, session: str) -> dict[str, Any]:
@@ -237,7 +237,7 @@ class GraphChat(Chat):
         return {"configurable": {"thread_id": session}}
 
     def read(self, session: str) -> Stored:
-        """Return all of a session."""
+        """Return the content of a session."""
         state = self.runnable.graph.get_state(self.config_of(session))
         return Stored([str(message.content) for message in state.values.get("messages", [])])
 
@@ -247,7 +247,7 @@ class GraphChat(Chat):
 
 
 class _Streaming:
-    """A graph whose ``stream`` gives the model's pieces, and whose async saver is made on its event loop."""
+    """A graph whose ``stream`` yields the model's pieces, and whose async saver is created on its event loop."""
 
     def __init__(self, graph: Any, opened: Callable[[], Any] | None = None) -> None:
         self.graph = graph
@@ -279,7 +279,7 @@ def open_chat(history: str, place: Place, model: BaseChatModel) -> Chat:
     """Return a stack.
 
     Args:
-        history: its name, see above.
+        history: name of the stack, see above.
 
     Raises:
         UsageError: there is no such stack, or a package that it needs is missing.

@@ -1,8 +1,8 @@
-"""Judges a run: what was promised to the callers, against what is found afterwards.
+"""Judge a run: compare what callers were promised with what is found afterwards.
 
-Times decide what is allowed. A turn has a begin and, where its call returned, an end. A session's erasure too. A turn
-that ended before an erasure began must be gone, one that began after it ended must be there, and of one that overlaps
-it nothing is known. The same holds for what a fault destroys on the server, except that nothing must be gone.
+Times decide what is allowed. A turn has a begin and, if its call returned, an end; so has the erasure of a session. A
+turn that ended before an erasure began must be gone; one that began after the erasure ended must exist; one that
+overlaps it may be either. The same holds for data that a fault destroys on the server, except that turns may survive.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _INTERRUPTED = "\n\n["
 
 @dataclass(slots=True)
 class Verdict:
-    """What a run came to, in turns.
+    """The result of a run, in numbers of turns.
 
     Args:
         asked: questions that reached the model.
         acknowledged: turns whose call returned an answer.
-        cancelled: turns whose reader went away.
+        cancelled: turns whose stream was closed early.
         raised: turns whose call raised.
         unfinished: turns whose process died or hung.
-        lost: acknowledged turns that are not there, and no one says so.
-        told_lost: acknowledged turns that are not there, and the stack says so.
-        questions_lost: questions that were asked, whose turn was not acknowledged, and that are not there.
-        doubled: turns that are there more than once.
-        out_of_order: turns that are stored before an earlier one, or whose answer is not right behind its question.
-        altered: messages that are not as they were given.
-        falsely_reported: turns that were not kept as their answer said.
-        foreign: messages of another session that were shown to the model or are found in a session.
-        outlived: messages that outlived their session's erasure or time to live.
+        lost: acknowledged turns that are missing, without a report of the stack.
+        told_lost: acknowledged turns that are missing, and that the stack reports as lost.
+        questions_lost: missing questions that reached the model in turns that were not acknowledged.
+        doubled: turns that are stored more than once.
+        out_of_order: turns that are stored before an earlier one, or whose answer is not directly after its question.
+        altered: messages whose text was changed.
+        falsely_reported: turns that were not stored as their answer reported.
+        foreign: messages of another session that were in a prompt or are in a session.
+        outlived: messages that exist after their session's erasure or time to live.
         unreadable: sessions that could not be read back.
-        unsettled: sessions of which something still waited for the server half a minute after the last turn.
+        unsettled: sessions with entries that still waited for the server half a minute after the last turn.
         hung: worker processes that had to be killed.
-        silence: the longest time in seconds in which no answer was given.
-        slowest: seconds that the slowest call took.
-        findings: what was found, one line each.
+        silence: longest time without an answer, in seconds.
+        slowest: duration of the slowest call, in seconds.
+        findings: one line for each finding.
     """
 
     asked: int = 0
@@ -71,14 +71,14 @@ class Verdict:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing that is promised was broken."""
+        """Whether no promise was broken."""
         return not any(
             (self.lost, self.questions_lost, self.doubled, self.out_of_order, self.altered, self.falsely_reported,
              self.foreign, self.outlived, self.unreadable, self.unsettled, self.hung)
         )  # fmt: skip
 
     def find(self, kind: str, text: str) -> None:
-        """Count a finding and note it."""
+        """Count and record a finding."""
         setattr(self, kind, getattr(self, kind) + 1)
         if len(self.findings) < _MAX_FINDINGS:
             self.findings.append(f"{kind.replace('_', ' ')}: {text}")
@@ -98,9 +98,9 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Gone:
-    """A time after which earlier messages of a session must (or may) be gone.
+    """An event after which earlier messages of a session must (or may) be gone.
 
-    ``is_deliberate``: by another client that meant it, so that no stack has to say that anything was lost.
+    ``is_deliberate``: another client deleted them on purpose, so that no stack has to report a loss.
     """
 
     begun: float
@@ -110,12 +110,12 @@ class _Gone:
 
 
 def judge(operations: Sequence[Operation], stored: Mapping[str, Stored], *, has_expired: bool = False) -> Verdict:
-    """Return what a run came to.
+    """Return the verdict on a run.
 
     Args:
-        operations: all of the run, by their times.
-        stored: of each session, what is found after it.
-        has_expired: whether every session's time to live has passed, so that nothing may be there.
+        operations: all operations of the run, in the order of their times.
+        stored: session -> its content after the run.
+        has_expired: whether every session's time to live has passed, so that nothing may exist.
     """
     verdict = Verdict()
     turns = _turns(operations, verdict)
@@ -129,7 +129,7 @@ def judge(operations: Sequence[Operation], stored: Mapping[str, Stored], *, has_
             verdict.find("unreadable", f"{session}: {found.error}")
         elif has_expired:
             for text in [*found.messages, *(found.redis or [])]:
-                verdict.find("outlived", f"{session}: {text[:40]!r} is there after its time to live")
+                verdict.find("outlived", f"{session}: {text[:40]!r} exists after its time to live")
         else:
             _judge_session(session, found, by_session[session], gone["*"] + gone[session], turns, verdict)
     if not has_expired:
@@ -152,7 +152,7 @@ def _turns(operations: Iterable[Operation], verdict: Verdict) -> dict[str, _Turn
             turn.end, turn.outcome, turn.claim = one["t"], op, str(one.get("claim", ""))
         elif op == "killed":
             if one.get("hung"):
-                verdict.find("hung", f"{one['killed']} did not end, nor what it forked")
+                verdict.find("hung", f"{one['killed']} or a child of it did not end")
             for turn in turns.values():
                 turn.died = turn.died or turn.worker == one["killed"]
         elif op == "ended":
@@ -171,7 +171,7 @@ def _gone(operations: Iterable[Operation]) -> dict[str, list[_Gone]]:
             gone[session_of(one["turn"])].append(_Gone(begun.pop(one["turn"]), one["t"], must=True))
         elif one["op"] == "destroyed":
             gone[one.get("session", "*")].append(_Gone(one["since"], one["t"], False, one.get("deliberate", False)))
-    for turn, since in begun.items():  # an erasure that failed, or whose process died, may have been done
+    for turn, since in begun.items():  # an erasure that failed, or whose process died, may have taken effect
         gone[session_of(turn)].append(_Gone(since, inf, must=False))
     return gone
 
@@ -188,7 +188,7 @@ def _count(turns: Iterable[_Turn], operations: Sequence[Operation], verdict: Ver
     begun = [one["t"] for one in operations if one["op"] == "begun"]
     times = [one["t"] for one in operations if one["op"] == "answered"]
     if begun:
-        # To the last call that was made, so that the wait for replays afterwards does not count.
+        # Only up to the last call, so that the wait for replays afterwards does not count.
         ends = [begun[0], *(at for at in times if at <= begun[-1]), begun[-1]]
         verdict.silence = max(after - before for before, after in pairwise(ends))
 
@@ -205,13 +205,13 @@ def _judge_session(
             places[turn + kind].append(place)
             _check_whole(known[turn], kind, text, verdict)
         else:
-            verdict.find("altered", f"{session}: {text[:60]!r} was never said")
+            verdict.find("altered", f"{session}: {text[:60]!r} was never sent")
     missing: list[tuple[_Turn, str]] = []
     for one in turns:
         fate = _fate(one, gone)
         question, answer = places[f"{one.name}?"], places[f"{one.name}!"]
         if fate == "gone" and (question or answer):
-            verdict.find("outlived", f"{one.name} is there after its session was erased")
+            verdict.find("outlived", f"{one.name} exists after its session was erased")
             continue
         if len(question) > 1 or len(answer) > 1:
             verdict.find("doubled", f"{one.name}: at {[*question, *answer]}")
@@ -240,7 +240,7 @@ def _check_whole(turn: _Turn, kind: str, text: str, verdict: Verdict) -> None:
 
 
 def _fate(turn: _Turn, gone: Iterable[_Gone]) -> str:
-    """What may have become of a turn: ``kept``, ``gone``, ``destroyed`` (it may be gone) or ``open`` (both)."""
+    """Return the expected state of a turn: ``kept``, ``gone``, ``destroyed`` (it may be gone) or ``open`` (either)."""
     fate = "kept"
     for one in gone:
         if turn.begun > one.end:
@@ -257,7 +257,7 @@ def _fate(turn: _Turn, gone: Iterable[_Gone]) -> str:
 
 
 def _judge_missing(session: str, found: Stored, missing: list[tuple[_Turn, str]], verdict: Verdict) -> None:
-    """A stack that says how many messages were lost has told of so many turns."""
+    """Judge missing turns; a stack that counts lost messages has reported that many of them."""
     told = (found.lost + 1) // 2
     for turn, fate in missing:
         is_told = turn.claim == "volatile" and turn.died
@@ -266,26 +266,26 @@ def _judge_missing(session: str, found: Stored, missing: list[tuple[_Turn, str]]
         if is_told:
             verdict.told_lost += 1
         else:
-            verdict.find("lost", f"{turn.name}, told {turn.claim}{', destroyed' if fate == 'destroyed' else ''}")
+            verdict.find("lost", f"{turn.name}, reported {turn.claim}{', destroyed' if fate == 'destroyed' else ''}")
         if fate == "kept" and not is_told:
-            verdict.find("falsely_reported", f"{turn.name}, told {turn.claim}, is nowhere")
+            verdict.find("falsely_reported", f"{turn.name}, reported {turn.claim}, is nowhere")
 
 
 def _judge_order(session: str, turns: list[_Turn], places: Mapping[str, list[int]], verdict: Verdict) -> None:
-    """No turn may stand behind one that was begun when it was over.
+    """Check that no turn is stored after one that began when it had ended.
 
-    Other processes can't know of a volatile turn: it has a place among the turns of its own process alone.
+    Other processes can't know a volatile turn: it is ordered only among the turns of its own process.
     """
     known = [turn for turn in turns if turn.outcome in ("answered", "cancelled") and places[f"{turn.name}?"]]
     has_volatile = any(turn.claim == "volatile" for turn in turns)
     latest: dict[str, _Turn] = {}
     for turn in sorted(known, key=lambda one: places[f"{one.name}?"][0]):
-        # How a cancelled turn was kept is not known.
+        # It is unknown how a cancelled turn was stored.
         is_known = turn.claim != "volatile" and (turn.claim != "" or not has_volatile)
         others = [one for worker, one in latest.items() if is_known or worker == turn.worker]
         last = max(others, key=lambda one: one.begun, default=None)
         if last is not None and turn.end < last.begun:
-            verdict.find("out_of_order", f"{turn.name} is stored after {last.name}, which was begun when it was over")
+            verdict.find("out_of_order", f"{turn.name} is stored after {last.name}, which began when it had ended")
         if turn.worker not in latest or turn.begun > latest[turn.worker].begun:
             latest[turn.worker] = turn
 
@@ -293,23 +293,23 @@ def _judge_order(session: str, turns: list[_Turn], places: Mapping[str, list[int
 def _judge_durable(
     found: Stored, turns: Iterable[_Turn], gone: list[_Gone], missing: set[str], verdict: Verdict
 ) -> None:
-    """What was told to be on the server is on the server in the end."""
+    """Check that turns reported as on the server are on the server in the end."""
     if found.redis is None:
         return
     there = Counter(turn_of(text) for text in found.redis)
     for turn in turns:
         is_durable = turn.claim in ("durable", "stored") and turn.name not in missing and _fate(turn, gone) == "kept"
         if is_durable and not there[turn.name, "!"]:
-            verdict.find("falsely_reported", f"{turn.name}, told {turn.claim}, is not on the server")
+            verdict.find("falsely_reported", f"{turn.name}, reported {turn.claim}, is not on the server")
 
 
 def _judge_audits(
     operations: Iterable[Operation], turns: Mapping[str, _Turn], gone: Mapping[str, list[_Gone]], verdict: Verdict
 ) -> None:
-    """What was looked for right after its answer was where the answer said."""
+    """Check that turns that were looked up directly after their answer were where the answer said."""
     for one in operations:
         if one["op"] == "audited" and not one["holds"]:
             turn = turns[one["turn"]]
             around = [*gone.get("*", ()), *gone.get(session_of(turn.name), ())]
             if not any(turn.begun <= other.end and other.begun <= one["t"] for other in around):
-                verdict.find("falsely_reported", f"{turn.name}, told {turn.claim}, was not there right after")
+                verdict.find("falsely_reported", f"{turn.name}, reported {turn.claim}, was not there directly after")

@@ -1,4 +1,4 @@
-"""The workers of a run, in processes of their own, as the run's parent sees them."""
+"""The worker processes of a run, controlled from the parent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DISK_OPTIONS = "size=3m,mode=0700"
 
 
 class CrewError(RagChainError):
-    """A worker process could not do its work at all."""
+    """A worker process could not work at all."""
 
 
 class Crew:
@@ -33,8 +33,8 @@ class Crew:
 
     Args:
         history: the stack's name.
-        folder: for orders, results and the workers' complaints.
-        disk: a folder that gets a small disk of its own, seen by the workers alone; ``None``: none.
+        folder: for orders, results and the workers' stderr.
+        disk: a folder on which a small disk is mounted, visible only to the workers; ``None``: none.
 
     Raises:
         CrewError: the process did not start.
@@ -51,7 +51,7 @@ class Crew:
         command = [sys.executable, "-m", "rag_chain.testing.zygote", history]
         if disk is not None:
             disk.mkdir(parents=True, exist_ok=True)
-            # In a mount namespace of its own, so that neither root nor a change of the machine is needed.
+            # In a separate mount namespace, so that neither root nor a change of the machine is needed.
             command = ["unshare", "--user", "--map-root-user", "--mount", *command]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "REDIS_"))}
         self._errors = (folder / "workers.log").open("ab")
@@ -75,13 +75,13 @@ class Crew:
         self._pids[job.worker] = int(self._wait_for("started")["pid"])
 
     def kill(self, worker: str) -> None:
-        """``kill -9`` a worker and what it forked, and wait until it is gone."""
+        """``kill -9`` a worker and its children, and wait until they are gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pids[worker], signal.SIGKILL)
         self.wait([worker], 10)
 
     def order(self, worker: str, text: str) -> None:
-        """Give an order to a running worker: ``fork`` or ``clock SECONDS``."""
+        """Send an order to a running worker: ``fork`` or ``clock SECONDS``."""
         part = self._control / f"{worker}.part"
         part.write_text(text, encoding="utf-8")
         part.rename(self._control / worker)
@@ -105,10 +105,10 @@ class Crew:
         return {name: code for name, code in codes.items() if code not in (0, -9)}
 
     def read(self, job: Job, sessions: list[str], seconds: float) -> dict[str, Stored]:
-        """Return what a process that is new to the sessions finds of them.
+        """Return the sessions as a new process reads them.
 
         Raises:
-            CrewError: it found nothing out.
+            CrewError: it could not read them.
         """
         to = self._folder / "stored.json"
         to.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ class Crew:
         self._run("sh", "-c", f"dd if=/dev/zero of={self._disk}/filler bs=4096 2>/dev/null; true")
 
     def free_disk(self) -> None:
-        """Remove what fills the small disk."""
+        """Remove the file that fills the small disk."""
         self._run("rm", "-f", f"{self._disk}/filler")
 
     def set_disk_writable(self, *, writable: bool) -> None:
@@ -171,7 +171,7 @@ class Crew:
                     self._answers.put(json.loads(line))
 
     def _wait_for(self, name: str, seconds: float = 120.0, *, all_known: bool = False) -> dict[str, Any]:
-        """Return the next answer of a kind. ``all_known``: of a process that is no worker."""
+        """Return the next answer of a kind. ``all_known``: of a process that is not a worker."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -195,7 +195,7 @@ class Crew:
 
 
 def begun_steps(log: Path) -> dict[str, int]:
-    """Return of each actor how many steps were begun."""
+    """Return actor -> number of steps that it began."""
     counts: dict[str, int] = {}
     for one in read_operations(log):
         if one["op"] == "begun":

@@ -1,4 +1,4 @@
-"""The faults. Each is a context manager: it breaks something, holds it broken, and mends it."""
+"""The faults. Each is a context manager: it breaks something, keeps it broken, and repairs it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Fault:
     """One kind of fault.
 
     Args:
-        about: what happens, in a few words.
-        side: what it breaks: the server, the way to it, or the client.
-        needs: the servers that it needs; any fault of the client's side runs with each.
-        destroys: whether the server itself loses what it had acknowledged.
-        uses_disk: whether the journal lies on a small disk of its own.
+        about: a short description.
+        side: what it breaks: the server, the network path to it, or the client.
+        needs: the servers that it needs; faults of the client run with any.
+        destroys: whether the server itself loses acknowledged data.
+        uses_disk: whether the journal is on a small disk of its own.
         ttl: seconds that a session is kept; after a short one nothing may be left.
     """
 
@@ -52,7 +52,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(name: str, about: str = "", **more: Any) -> Callable[[Callable[[Scene], Iterator[None]]], Breaks]:
-    """Register a generator function as a fault. Its docstring says what it is about, where ``about`` does not."""
+    """Register a generator function as a fault. Its docstring is the description unless ``about`` is given."""
 
     def register(function: Callable[[Scene], Iterator[None]]) -> Breaks:
         breaks = contextmanager(function)
@@ -64,7 +64,7 @@ def fault(name: str, about: str = "", **more: Any) -> Callable[[Callable[[Scene]
 
 @fault("none", side="client")
 def nothing(scene: Scene) -> Iterator[None]:
-    """Nothing: the control."""
+    """Nothing: the control run."""
     yield
 
 
@@ -90,7 +90,7 @@ def restart_empty(scene: Scene) -> Iterator[None]:
 
 @fault("freeze")
 def freeze(scene: Scene) -> Iterator[None]:
-    """Stopped, then continued: it takes connections and answers nothing."""
+    """Stopped, then continued: it accepts connections and answers nothing."""
     server = scene.server
     server.freeze()
     yield
@@ -99,7 +99,7 @@ def freeze(scene: Scene) -> Iterator[None]:
 
 @fault("read-only")
 def read_only(scene: Scene) -> Iterator[None]:
-    """Made a replica of a server that is not there: it refuses writes."""
+    """Made a replica of a server that does not exist: it refuses writes."""
     with scene.server.client() as client:
         client.replicaof("127.0.0.1", str(free_port()))
         yield
@@ -201,13 +201,15 @@ def _spoil(spoil: Spoil, share: float, seconds: float = 0.0) -> Callable[[Scene]
 fault("delay", "Every reply comes 100 ms later", side="way")(_spoil("delay", 1.0, 0.1))
 fault("delay-over-timeout", "A fifth of the replies comes after the timeout", side="way")(_spoil("delay", 0.2, 2.0))
 fault("cut", "The connection is closed instead of a tenth of the calls", side="way")(_spoil("cut", 0.1))
-fault("half-reply", "A tenth of the replies is cut off half way", side="way")(_spoil("half", 0.1))
-fault("swallow-reply", "A tenth of the calls is done, and the reply never comes", side="way")(_spoil("swallow", 0.1))
+fault("half-reply", "A tenth of the replies is cut off halfway", side="way")(_spoil("half", 0.1))
+fault("swallow-reply", "A tenth of the calls is executed, and the reply never comes", side="way")(
+    _spoil("swallow", 0.1)
+)
 
 
 @fault("process-kill", side="client")
 def process_kill(scene: Scene) -> Iterator[None]:
-    """Kill -9 of a worker at a random moment, three times; another process goes on."""
+    """Kill -9 of a worker at a random moment, three times; another process continues."""
     for _ in range(3):
         time.sleep(scene.chance.uniform(0, 0.3))
         if running := scene.crew.names:
@@ -228,7 +230,7 @@ def process_kill_in_outage(scene: Scene) -> Iterator[None]:
 
 @fault("fork", side="client")
 def fork(scene: Scene) -> Iterator[None]:
-    """Each worker forks between two turns, and the child goes on over the same stack."""
+    """Each worker forks between two turns, and the child continues with the same stack."""
     for name in scene.crew.names:
         scene.crew.order(name, "fork")
     yield
@@ -236,7 +238,7 @@ def fork(scene: Scene) -> Iterator[None]:
 
 @fault("fork-in-outage")
 def fork_in_outage(scene: Scene) -> Iterator[None]:
-    """Each worker forks while the server is gone."""
+    """Each worker forks while the server is down."""
     server = scene.server
     server.kill()
     for name in scene.crew.names:
@@ -331,7 +333,7 @@ def cluster_failover(scene: Scene) -> Iterator[None]:
 
 @fault("slots-moved", needs="cluster")
 def slots_moved(scene: Scene) -> Iterator[None]:
-    """The slots of all sessions are moved to another master while in use."""
+    """The slots of all sessions are moved to another master while they are used."""
     cluster = scene.cluster
     for session in scene.shape.session_names:
         slot = int(key_slot((PREFIX + session).encode()))

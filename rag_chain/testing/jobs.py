@@ -1,4 +1,4 @@
-"""What the parent of a run and its workers hand to each other."""
+"""Data classes that the parent of a run and its workers exchange."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 class Place:
     """Where a stack keeps its sessions.
 
-    ``timeout``: seconds that a call to Redis may take, where the stack has such a setting. ``ttl`` is in seconds.
-    ``wait``: what a turn must have reached to be durable, see ``RAG_REDIS_WAIT``.
+    ``timeout``: seconds for a call to Redis, if the stack has such a setting. ``ttl`` is in seconds. ``wait``: the
+    condition for a turn to be durable, see ``RAG_REDIS_WAIT``.
     """
 
     url: str
@@ -23,10 +23,11 @@ class Place:
 
 @dataclass(slots=True)
 class Stored:
-    """What is found of a session.
+    """The stored content of a session.
 
-    ``messages``: as the stack gives them, oldest first. ``redis``: as they lie on the server; ``None``: not there by
-    design. ``lost``: messages that the stack itself says are lost. ``error``: why it could not be read.
+    ``messages``: as the stack returns them, oldest first. ``redis``: as they are on the server; ``None``: the stack
+    does not use it. ``lost``: number of messages that the stack itself reports as lost. ``error``: why it could not be
+    read.
     """
 
     messages: list[str] = field(default_factory=list)
@@ -37,16 +38,16 @@ class Stored:
 
 @dataclass(slots=True)
 class Job:
-    """What a worker does.
+    """The work of a worker.
 
     Args:
         history: the stack's name.
         place: the fields of a ``Place``.
         shape: the fields of a ``Shape``.
         log: the file of operations.
-        control: a folder; a file of the worker's name in it is an order to it: ``fork`` or ``clock SECONDS``.
-        begun: of each actor, the steps that an earlier process of the same worker began.
-        audit: share of the answers after which their claim is checked at once.
+        control: a folder; a file in it with the worker's name is an order: ``fork`` or ``clock SECONDS``.
+        begun: actor -> number of steps that an earlier process of the same worker began.
+        audit: share of the answers whose claim is checked at once.
         sample: seconds between two measurements of the process's memory, 0: none.
         model_pause: seconds before each piece of an answer.
     """

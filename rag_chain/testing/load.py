@@ -1,4 +1,4 @@
-"""Load: many sessions over several processes that share a server, with a model that answers at once."""
+"""Load test: many sessions in several processes that share a server, with a model that answers at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure_load(shape: Shape, folder: Path, *, in_cluster: bool = False, histor
 
     Args:
         folder: for all files of the run.
-        in_cluster: over a cluster of six, in place of one server.
+        in_cluster: use a cluster of six nodes instead of one server.
     """
     topology = (
         Cluster(folder / "servers") if in_cluster else SingleServer(folder / "servers", "--appendfsync", "everysec")
@@ -72,7 +72,7 @@ def measure_load(shape: Shape, folder: Path, *, in_cluster: bool = False, histor
 
 
 class _Sampler:
-    """Asks servers twice a second for memory, CPU and connections."""
+    """Samples memory, CPU and connections of servers twice a second."""
 
     def __init__(self, servers: Sequence[RedisServer]) -> None:
         self._clients = [server.client() for server in servers]
@@ -124,7 +124,7 @@ def _costs(samples: Sequence[dict[str, list[float]]], shape: Shape) -> dict[str,
 
 
 def _memory(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Resident megabytes of each worker by quarter of the run; the growth from the second to the last in percent."""
+    """Return resident megabytes of each worker by quarter of the run, and the growth from second to last in percent."""
     by_worker: dict[str, list[float]] = {}
     for one in operations:
         if one["op"] == "memory":

@@ -1,4 +1,4 @@
-"""Runs a workload over a stack while a fault happens, and judges what was kept."""
+"""Run a workload on a stack while a fault happens, and judge what was stored."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Result:
 
     Args:
         skipped: why it was not run; empty: it was.
-        timeline: answers in each tenth of a second of the run.
-        began, ended: seconds from the begin of the run to the begin and the end of the fault.
+        timeline: number of answers in each tenth of a second of the run.
+        began, ended: seconds from the start of the run to the start and the end of the fault.
     """
 
     fault: str
@@ -53,7 +53,7 @@ class Result:
     timeline: list[int] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON can hold it."""
+        """Return the row as JSON values."""
         return {**asdict(self), "verdict": {**asdict(self.verdict), "is_clean": self.verdict.is_clean}}
 
 
@@ -67,14 +67,14 @@ def run_matrix(
     timeout: float = 1.0,
     wait: str = "",
 ) -> Iterator[Result]:
-    """Run faults one after the other, each over servers of its own.
+    """Run faults one after the other, each on servers of its own.
 
     Args:
         folder: for files; each run's operations stay there as ``HISTORY-FAULT.jsonl``.
         url: a server to use instead of own ones.
-        timeout: seconds that a call to Redis may take, for stacks that have such a setting.
-        wait: what a turn must have reached to be durable, as ``RAG_REDIS_WAIT`` has it; of a server without replicas
-            no replicas are asked for.
+        timeout: seconds for a call to Redis, for stacks that have such a setting.
+        wait: the condition for a turn to be durable, as ``RAG_REDIS_WAIT``; replicas are ignored if the server has
+            none.
 
     Raises:
         NotOwnServerError: ``url`` is given and a fault would touch the server.
@@ -82,7 +82,7 @@ def run_matrix(
     chosen = [FAULTS[name] for name in faults]
     if url and (harmful := [one.name for one in chosen if one.side == "server"]):
         raise NotOwnServerError(
-            f"The server at {url.rpartition('@')[2]} is not the kit's own: {', '.join(harmful)} would harm it. "
+            f"The server at {url.rpartition('@')[2]} was not started by this kit: {', '.join(harmful)} would harm it. "
             "Leave the URL out, and the kit starts servers for them."
         )
     disk = folder / "disk" if has_mounts() and any(one.uses_disk for one in chosen) else None
@@ -99,9 +99,9 @@ def run_matrix(
 
 
 def skip_reason(one: Fault, history: str) -> str:
-    """Return why a fault can't be run over a stack; empty if it can."""
+    """Return why a fault can't be run on a stack; empty if it can."""
     if one.uses_disk and history != "rag_chain":
-        return "keeps nothing on this disk"
+        return "stores nothing on this disk"
     if one.uses_disk and not has_mounts():
         return "needs a mount namespace (unshare), which this system does not allow"
     if history == "in-memory" and one.side != "client":
@@ -188,7 +188,7 @@ def run_fault(
 
 @cache
 def has_mounts() -> bool:
-    """Return whether this system lets a user mount a small disk in a namespace of its own."""
+    """Whether this system lets a user mount a small disk in a separate namespace."""
     command = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -214,7 +214,7 @@ def _timeline(operations: Sequence[Operation], begun: float) -> list[int]:
 
 @contextmanager
 def own_folder(keep: Path | None) -> Iterator[Path]:
-    """A folder for a run: the one to keep, or one that is removed afterwards."""
+    """Yield a folder for a run: ``keep``, or a temporary one that is removed afterwards."""
     import tempfile
 
     if keep is not None:

@@ -1,4 +1,4 @@
-"""The model of the workload: it answers each question with the one answer that belongs to it, and logs that it did."""
+"""The model of the workload: it answers each question with the answer that belongs to it, and logs the call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WorkloadModel(BaseChatModel):
     """Answers by ``answer_of``, piece by piece.
 
     Args:
-        log: gets ``asked`` for each question, with the texts of other sessions that the model was shown.
+        log: gets ``asked`` for each question, with texts of other sessions that were in the prompt.
         pause: seconds before each piece.
     """
 

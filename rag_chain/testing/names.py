@@ -1,4 +1,4 @@
-"""The names of the stacks that can be tested."""
+"""Names of the stacks that can be tested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag_chain.errors import UsageError
 
 HISTORIES = ("rag_chain", "langchain-community", "langgraph", "in-memory")
 Factory = Callable[[str], Any]
-"""From a session's id to its history."""
+"""Session id -> its history."""
 
 
 def check_history(history: str) -> None:

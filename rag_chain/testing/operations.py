@@ -1,4 +1,4 @@
-"""The history of operations: what was asked, answered, cancelled and broken, a JSON object a line."""
+"""The log of operations: questions, answers, cancellations and faults, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ Operation = dict[str, Any]
 class OperationLog:
     """Appends operations to a file that all threads and processes of a run share.
 
-    A line is written by one call to a file that is opened for appending, so that lines of two processes never mix,
-    and what was written before a ``kill -9`` stays. ``t`` is in seconds, by the clock that all processes of a machine
-    share and that no one sets.
+    A line is written by one call to a file that is opened for appending, so that lines of two processes never mix, and
+    lines survive a ``kill -9``. ``t`` is in seconds, by the monotonic clock, which all processes of a machine share.
 
     Args:
         path: the file.
-        worker: stands in every line.
+        worker: name that is part of every line.
     """
 
     def __init__(self, path: Path, worker: str = "") -> None:
@@ -54,11 +53,11 @@ def _parsed(path: Path) -> Iterator[Operation]:
 
 
 class OperationCount:
-    """Counts operations of a log that is being written.
+    """Counts operations in a log while it is written.
 
     Args:
         path: the log.
-        op: which operations.
+        op: the kind of operation to count.
     """
 
     def __init__(self, path: Path, op: str) -> None:
@@ -68,7 +67,7 @@ class OperationCount:
         self._count = 0
 
     def now(self) -> int:
-        """Return how many there are now."""
+        """Return the current number."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._offset)

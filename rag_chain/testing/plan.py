@@ -1,4 +1,4 @@
-"""What a workload is going to do: who asks what, how, and which streams are cancelled. A seed determines all of it."""
+"""The plan of a workload: who asks what, how, and which streams are cancelled. It is determined by a seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LETTERS = "abcdefghij klmnop qrstuv wxyz äßéñ чё 漢字 🙂"
 class Step:
     """One turn, or the erasure of a session.
 
-    ``cancel_after``: pieces of the answer after which the reader goes away. ``pause``: seconds before the step.
+    ``cancel_after``: pieces of the answer after which the stream is closed. ``pause``: seconds before the step.
     """
 
     turn: str
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One user after another: a thread, or a task of the worker's event loop."""
+    """A sequence of steps: run by a thread, or by a task of the worker's event loop."""
 
     name: str
     is_task: bool
@@ -40,15 +40,15 @@ class Shape:
     """The size and mixture of a workload.
 
     Args:
-        turns: in all.
-        seed: of every choice.
+        turns: total number.
+        seed: of all random choices.
         processes: workers; each has ``threads`` threads and an event loop with ``tasks`` tasks.
-        sessions: how many; 0: one for 20 turns.
+        sessions: their number; 0: one per 20 turns.
         shared: share of the sessions that actors of several processes use.
         cancelled: share of the turns whose stream is cancelled.
-        erased: share of the sessions that are erased once in between.
-        pause: mean of the seconds before a turn.
-        label: what the sessions' names begin with.
+        erased: share of the sessions that are erased once during the run.
+        pause: mean seconds before a turn.
+        label: prefix of the sessions' names.
     """
 
     turns: int
@@ -76,8 +76,8 @@ class Shape:
 
 
 def make_plan(shape: Shape) -> dict[str, list[Actor]]:
-    """Return the actors of each worker. The same shape gives the same plan."""
-    chance = random.Random(shape.seed)  # noqa: S311 - a repeatable choice, no secret
+    """Return the actors of each worker. Equal shapes result in equal plans."""
+    chance = random.Random(shape.seed)  # noqa: S311 - a repeatable choice, not a secret
     kinds = [(f"t{number}", False) for number in range(shape.threads)]
     kinds += [(f"a{number}", True) for number in range(shape.tasks)]
     actors = [(worker, f"{worker}{kind}", is_task) for kind, is_task in kinds for worker in shape.workers]
@@ -85,7 +85,7 @@ def make_plan(shape: Shape) -> dict[str, list[Actor]]:
     for place, session in enumerate(shape.session_names):
         mine = [actors[place % len(actors)]]
         if chance.random() < shape.shared and len(actors) > 1:
-            # The next actor is of another process, where there are several.
+            # The next actor belongs to another process, if there are several.
             mine.append(actors[(place + 1) % len(actors)])
         owners[session] = mine
     steps: dict[str, list[Step]] = {name: [] for _, name, _ in actors}
@@ -120,7 +120,7 @@ def question_of(turn: str) -> str:
 
 
 def answer_pieces(turn: str) -> Sequence[str]:
-    """Return the answer of a turn in the pieces in which the model gives it."""
+    """Return the answer of a turn in the pieces that the model streams."""
     chance = random.Random(f"{turn} pieces")  # noqa: S311
     return [f"{turn} ! ", *(_filler(turn, str(number), 200) for number in range(chance.randint(1, 5)))]
 

@@ -1,4 +1,4 @@
-"""A proxy before a server that spoils the way between the two: delays, cuts, halves or swallows replies."""
+"""A proxy in front of a server that spoils the connection: it delays, cuts, halves or swallows replies."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _BYTES = 65536
 
 
 class FaultProxy:
-    """Passes bytes on, and spoils what ``spoil`` names, to a share of the replies.
+    """Forwards bytes, and spoils a share of the replies in the way that ``spoil`` names.
 
     - ``delay``: a reply comes ``seconds`` later.
     - ``cut``: the connection is closed instead of a request: the server never sees it.
     - ``half``: the first half of a reply, then the connection is closed.
-    - ``swallow``: the command is done, its reply never comes, the connection is closed.
-    - ``hold``: the reply is never given and the connection stays open.
+    - ``swallow``: the command is executed, its reply never comes, the connection is closed.
+    - ``hold``: the reply never comes and the connection stays open.
 
     Args:
-        port: the server's.
-        seed: of the choice which replies are spoilt.
+        port: of the server.
+        seed: for the choice of replies to spoil.
     """
 
     def __init__(self, port: int, seed: int = 0) -> None:
         self._server_port = port
-        self._chance = random.Random(seed)  # noqa: S311 - a repeatable choice, no secret
+        self._chance = random.Random(seed)  # noqa: S311 - a repeatable choice, not a secret
         self._listener = socket.create_server((LOCAL, 0))
         self.port: int = self._listener.getsockname()[1]
         self.spoil: Spoil = "none"
@@ -52,14 +52,14 @@ class FaultProxy:
     def stop(self) -> None:
         """Close the listener and every connection."""
         self._is_stopped = True
-        # A thread that waits in accept() is woken by shutdown, and not by close alone.
+        # A thread that waits in accept() is woken by shutdown, not by close alone.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut_all()
 
     def cut_all(self) -> None:
-        """Close every connection that is open now."""
+        """Close every open connection."""
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ class FaultProxy:
             source.close()
 
     def _pass_on(self, data: bytes, target: socket.socket, is_reply: bool) -> bool:
-        """Send what came, spoilt or not; whether the connection goes on."""
+        """Forward data, spoilt or not; return whether the connection stays open."""
         spoil = self._chosen(is_reply)
         if spoil == "none":
             target.sendall(data)

