@@ -40,7 +40,8 @@ test: check ## All checks, then the tests (some minutes), with the coverage of u
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --cov=rag_chain tests/unit tests/contract
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long" tests/e2e tests/integration
 
-test-all: check ## The long tests too: kills at random moments, real models, whole demonstrations; coverage of all
+test-all: check ## The long tests too: kills at random moments, real models, a Ray cluster, whole demonstrations; coverage of all
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest -n 4 --dist loadfile --cov=rag_chain
 
 mutants: $(STAMP) ## Change the code in small ways and see whether its tests notice: make mutants ONLY=rag_chain/chain COUNT=20

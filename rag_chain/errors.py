@@ -27,6 +27,7 @@
     │   ├── TurnNotFoundError
     │   ├── CheckpointNotFoundError
     │   └── SessionBusyError
+    ├── ClusterUnavailableError      the Ray cluster of an ingestion can't be reached, or has no worker left
     ├── BudgetExceededError          a limit on tokens or cost is reached; the model was not called
     └── ModelError                   the chat or embedding model
         ├── ModelUnavailableError
@@ -156,6 +157,10 @@ class CheckpointNotFoundError(HistoryError):
 
 class SessionBusyError(HistoryError):
     """Another turn of the session is running."""
+
+
+class ClusterUnavailableError(RagChainError):
+    """The Ray cluster of an ingestion can't be reached, or has no worker left."""
 
 
 class BudgetExceededError(RagChainError):

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_limits: list[int] = []
 
 
 def beside(work: Callable[[], T]) -> Future[T]:
@@ -22,10 +23,17 @@ def beside(work: Callable[[], T]) -> Future[T]:
     return _pool(os.getpid()).submit(contextvars.copy_context().run, work)
 
 
+def limit_cores(count: int) -> None:
+    """Limit ``cores`` to ``count``, in a process that shares the machine with others of its kind."""
+    _limits.append(count)
+    cores.cache_clear()
+
+
 @cache
 def cores() -> int:
     """Processors that this process may use: its affinity, and its control group's share where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min([affinity, *_limits])
     try:
         quota, period = _CPU_QUOTA.read_text().split()
         share = int(quota) / int(period)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -12,10 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_chain.cli.command_line import console, exit_codes, print_error, print_json
-from rag_chain.errors import RagChainError
+from rag_chain.errors import RagChainError, UsageError
 
 if TYPE_CHECKING:
     from rag_chain import IngestReport, Settings
+
+
+class Engine(StrEnum):
+    """Where files are read and texts are embedded."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def ingest(
@@ -47,6 +55,12 @@ def ingest(
         bool,
         typer.Option("--watch", help="Stay and ingest each file again as soon as it is saved, until Ctrl-C."),
     ] = False,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="ray: read and embed on the machines of the Ray cluster at RAY_ADDRESS, or on all cores here."
+        ),
+    ] = Engine.LOCAL,
 ) -> None:
     """Index files, folders and web pages: add what is new, update what was edited, remove what was deleted.
 
@@ -71,6 +85,8 @@ def ingest(
 
         rag-chain ingest notes --watch                     # a saved file can be found at once
 
+        RAY_ADDRESS=10.0.0.1:6379 rag-chain ingest /mnt/docs --engine ray    # on many machines
+
         RAG_EMBEDDING_MODEL=openai:text-embedding-3-small rag-chain ingest docs --rebuild
 
     Exit code: 0 all that can be read is in the index, 1 a file could not be read or the work failed, 2 wrong usage,
@@ -89,8 +105,10 @@ def ingest(
         settings = Settings(**chosen)
         tags = None if access is None else [tag for tag in access if tag]
         if watched:
+            if engine is not Engine.LOCAL:
+                raise UsageError("--watch goes with the local engine alone: leave out --engine or --watch.")
             _watch(paths, settings, tags, rebuild=rebuild, as_json=as_json)
-        report = ingest_paths(paths, settings, rebuild=rebuild, access=tags)
+        report = ingest_paths(paths, settings, rebuild=rebuild, access=tags, engine=engine.value)
         if as_json:
             print_json(report.to_dict())
         else:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -24,15 +24,11 @@ from langchain_core.indexing import index as index_documents
 
 from rag_chain import models
 from rag_chain.access import read_tags
-from rag_chain.errors import (
-    DocumentIndexError,
-    IndexMismatchError,
-    IndexNotFoundError,
-)
+from rag_chain.errors import DocumentIndexError, IndexMismatchError, IndexNotFoundError, UsageError
 from rag_chain.ingestion import splitting
 from rag_chain.ingestion.discovery import FoundFile, Plan, plan
 from rag_chain.ingestion.failures import Failures
-from rag_chain.ingestion.loading import LoadedFile, Loading, UnreadFile
+from rag_chain.ingestion.loading import Loading, Outcome, UnreadFile
 from rag_chain.ingestion.model_choice import choose_by_language, needs_choice, spread, warn_of_language
 from rag_chain.ingestion.prefetch import Prefetch
 from rag_chain.ingestion.progress import Progress
@@ -53,6 +49,7 @@ from rag_chain.retrieval.opening import (
 from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
+    from rag_chain.ingestion.cluster.engine import RayEngine
     from rag_chain.ingestion.web.sources import WebSources
 
 logger = logging.getLogger(__name__)
@@ -64,6 +61,9 @@ _AHEAD = 4 * WINDOW
 """Chunks that wait to be embedded, at most, apart from those of one file."""
 
 _QUIET_WAIT_SECONDS = 1.0
+
+EngineName = Literal["local", "ray"]
+"""Where files are read and texts are embedded: in processes of this machine, or on those of a Ray cluster."""
 
 
 @dataclass(slots=True)
@@ -91,6 +91,7 @@ def ingest(
     rebuild: bool = False,
     access: Collection[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    engine: EngineName = "local",
 ) -> IngestReport:
     """Bring the index of the settings up to date with files, folders (recursively) and web pages.
 
@@ -112,10 +113,15 @@ def ingest(
             only calls that have one of the tags find the files (see ``rag_chain.access``). Empty: open to all.
             None: as in the call before; new files are open to all.
         on_progress: called in this thread with two numbers: bytes of the changed files that are done, and their total.
+        engine: ``local`` uses processes of this machine. ``ray`` reads files and embeds texts on the nodes of the Ray
+            cluster at ``RAY_ADDRESS``, or without it on a local Ray runtime; the index is the same. All nodes need this
+            package and the files under the same paths, and receive the settings with their keys.
 
     Raises:
         UsageError: no path, a path that does not exist, a malformed address, malformed tags or ``.ragaccess``.
-        ConfigurationError: the embedding model's key or package is missing.
+        ConfigurationError: the embedding model's key or package is missing, or, with ``ray``, a node has another
+            version of this package or lacks a file.
+        ClusterUnavailableError: the Ray cluster can't be reached, or has no worker left.
         ModelError: the embedding model failed.
         IndexMismatchError: the index was built with another embedding model; ``rebuild`` builds a new one.
         IndexLockedError: another process has been writing the index for too long.
@@ -124,7 +130,7 @@ def ingest(
     settings = settings or Settings()
     if embeddings is None and not rebuild:
         settings = settings.with_model_of(embedding_model_of(settings))
-    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings)
+    run = _Run([paths] if isinstance(paths, str | Path) else list(paths), settings, embeddings, engine)
     run.access = None if access is None else read_tags(access, "access")
     run.on_progress = on_progress
     try:
@@ -141,6 +147,7 @@ def ingest(
             f"The index in {place_of(run.settings)} can't be written: {reason}; it is unchanged."
         ) from error
     finally:
+        run.engine.close()
         run.cache.close()
         if run.web is not None:
             run.web.close()
@@ -149,7 +156,9 @@ def ingest(
 class _Run:
     """One ingestion."""
 
-    def __init__(self, paths: list[str | Path], settings: Settings, embeddings: Embeddings | None) -> None:
+    def __init__(
+        self, paths: list[str | Path], settings: Settings, embeddings: Embeddings | None, engine: EngineName
+    ) -> None:
         self.paths = [path for path in paths if not is_address(path)]
         self.settings = settings
         self.web: WebSources | None = None
@@ -159,8 +168,7 @@ class _Run:
             self.web = WebSources(addresses, settings)
         self.embeddings = embeddings
         self.cache = self._cache()
-        self.sampled: list[LoadedFile | UnreadFile] = []
-        self.sparse = models.sparse_encoder(settings)
+        self.sampled: list[Outcome] = []
         self.access: tuple[str, ...] | None = None
         self.on_progress: Callable[[int, int], None] | None = None
         self.given: dict[str, Sequence[str]] = {}
@@ -177,7 +185,8 @@ class _Run:
             settings.chunk_overlap,
         )
         self.failures = Failures(settings.index_dir, f"{self.splitting}:{asdict(limits)}")
-        self.loading = Loading(limits, self.splitting, self.failures)
+        self.engine = _opened_engine(engine)(limits, self.splitting, self.failures)
+        self.sparse = self.engine.weights(models.sparse_encoder(settings))
 
     def _cache(self) -> VectorCache:
         settings = self.settings
@@ -192,7 +201,7 @@ class _Run:
         """Choose the local model of a new index by the languages of a sample of the files, which are read for that."""
         if self.embeddings is not None or not needs_choice(self.settings):
             return
-        self.sampled = list(self.loading.load(spread(files)))
+        self.sampled = list(self.engine.load(spread(files)))
         chunks = [chunk for outcome in self.sampled for chunk in getattr(outcome, "chunks", ())]
         self.settings = choose_by_language(self.settings, chunks)
         self.cache = self._cache()
@@ -211,6 +220,7 @@ class _Run:
         find_seconds = time.perf_counter() - started
         result = {"num_added": 0, "num_deleted": 0}
         if not found.is_idle:
+            self.engine.start()
             if index is None:
                 self._choose_model(found.read)
                 # A missing key or package raises before an empty index is created. Outside the timer below: loading may
@@ -238,8 +248,8 @@ class _Run:
             embedded=self.cache.embedded,
             seconds={
                 "find": find_seconds,
-                "load": self.loading.seconds,
-                "embed": self.cache.seconds,
+                "load": self.engine.seconds,
+                "embed": self.cache.seconds + self.engine.embed_seconds,
                 "write": total - find_seconds - self.cache.seconds - counts.wait_seconds,
                 "total": total,
             },
@@ -271,11 +281,12 @@ class _Run:
         sampled = {outcome.file.source: outcome for outcome in self.sampled}
         outcomes_of_all = chain(
             (sampled[file.source] for file in found.read if file.source in sampled),
-            self.loading.load([file for file in found.read if file.source not in sampled]),
+            self.engine.load([file for file in found.read if file.source not in sampled]),
         )
         with (
-            Prefetch(outcomes_of_all, lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as outcomes,
+            Prefetch(outcomes_of_all, lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as loaded,
             Progress(sum(file.stat.size for file in found.read), shown=progress, report=self.on_progress) as bar,
+            self.engine.embedded(loaded, index, self.cache, self.settings, self.embeddings) as outcomes,
         ):
             self.cache.on_batch = bar.within_window
             result = index_documents(
@@ -300,9 +311,7 @@ class _Run:
             index.set_chunking(self.chunking)
         return {"num_added": result["num_added"], "num_deleted": result["num_deleted"] + len(stale)}
 
-    def _changed_chunks(
-        self, index: AnyIndex, outcomes: Iterable[LoadedFile | UnreadFile], bar: Progress
-    ) -> Iterator[Document]:
+    def _changed_chunks(self, index: AnyIndex, outcomes: Iterable[Outcome], bar: Progress) -> Iterator[Document]:
         """Yield the chunks of the changed files; update the records and counts on the way."""
         counts = self.counts
         waited = time.perf_counter()
@@ -332,6 +341,25 @@ class _Run:
             if not getattr(outcome, "chunks", None):
                 bar.done(file.stat.size)
             waited = time.perf_counter()
+
+
+def _opened_engine(name: EngineName) -> type[Loading | RayEngine]:
+    """Return the class of an engine.
+
+    Raises:
+        UsageError: there is no such engine.
+        ConfigurationError: its package is missing.
+    """
+    if name == "local":
+        return Loading
+    if name != "ray":
+        raise UsageError(f"There is no engine {name!r}: use local or ray.")
+    from rag_chain.ingestion.cluster.connection import prepare
+
+    prepare()
+    from rag_chain.ingestion.cluster.engine import RayEngine
+
+    return RayEngine
 
 
 def _given_before(settings: Settings) -> dict[str, Sequence[str]]:

@@ -12,7 +12,7 @@ import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,7 @@ class VectorCache(Embeddings):
         self._make, self._folder, self._name = make, folder, model
         self._file = folder / f"vectors-{hashlib.sha256(f'{model} {server}'.encode()).hexdigest()[:16]}.sqlite3"
         self._connection: sqlite3.Connection | None = None
+        self._stored_dimension = 0
         self.on_batch: Callable[[float], None] = lambda share: None
         """Called with the share of ``embed_documents``'s texts that are done, 0 to 1."""
         self.embedded = 0
@@ -67,7 +68,7 @@ class VectorCache(Embeddings):
         Raises:
             ModelError: the model failed; what it computed before is kept.
         """
-        keys = {text: hashlib.sha256(text.encode()).digest()[:16] for text in texts}
+        keys = _keys(texts)
         vectors = self._read(keys)
         new = sorted(keys.keys() - vectors.keys(), key=lambda text: (len(text), text))
         for batch in _batches(new, BATCH):
@@ -82,6 +83,24 @@ class VectorCache(Embeddings):
             vectors |= self._compute(batch)
         self.on_batch(1.0)
         return [vectors[text].tolist() for text in texts]
+
+    def missing(self, texts: Collection[str]) -> list[str]:
+        """Return the texts without a vector in the file, each once."""
+        keys = _keys(texts)
+        known = self._read(keys)
+        return [text for text in keys if text not in known]
+
+    def store(self, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Store vectors that another process computed, ``float32[texts, dimension]``.
+
+        Stored vectors of another dimension are deleted: they are from another model of the same name.
+        """
+        if vectors.shape[1] != self._stored_dimension:
+            with self._opened() as connection:
+                connection.execute("DELETE FROM vectors WHERE length(vector) != ?", (vectors[0].nbytes,))
+            self._stored_dimension = vectors.shape[1]
+        self._write(dict(zip(_keys(texts).values(), vectors, strict=True)))
+        self.embedded += len(texts)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the model's vector, without the cache."""
@@ -105,13 +124,17 @@ class VectorCache(Embeddings):
         except RagChainError:
             raise
         except Exception as error:  # each provider has a tree of its own
-            raise ModelError(
-                f"The embedding model {self._name} failed ({type(error).__name__}): fix the cause and ingest again, "
-                "which resumes from here."
-            ) from error
+            raise self.failure(error) from error
         self.seconds += time.perf_counter() - start
         self.embedded += len(batch)
         return {text: np.asarray(vector, np.float32) for text, vector in zip(batch, vectors, strict=True)}
+
+    def failure(self, error: BaseException) -> ModelError:
+        """Return the error to raise after the model raised ``error``."""
+        return ModelError(
+            f"The embedding model {self._name} failed ({type(error).__name__}): fix the cause and ingest again, "
+            "which resumes from here."
+        )
 
     def _read(self, keys: dict[str, bytes]) -> dict[str, Vector]:
         found: dict[bytes, Vector] = {}
@@ -152,6 +175,11 @@ class VectorCache(Embeddings):
             connection.close()
             raise
         return connection
+
+
+def _keys(texts: Collection[str]) -> dict[str, bytes]:
+    """Return text -> key in the file, each text once."""
+    return {text: hashlib.sha256(text.encode()).digest()[:16] for text in texts}
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -80,6 +80,14 @@ class HybridIndex(ChunkStore, VectorStore):
             self._add(chunks, texts, self._embeddings.embed_documents(texts) if texts else [])
         return ids
 
+    def new_texts(self, documents: list[Document]) -> list[str]:
+        """Return the texts that ``add_documents`` would embed, because they have no vector yet; each once.
+
+        Raises:
+            UsageError: as ``add_documents``.
+        """
+        return self._unknown_texts(identify(documents, None)[1])
+
     async def aadd_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
         """See ``add_documents``; the embedding model is awaited, the disk is written in another thread."""
         ids, chunks = identify(documents, ids)

@@ -233,6 +233,16 @@ def test_a_text_is_embedded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch
     assert asked == ["new"]
 
 
+def test_texts_that_have_no_vector_yet(engine: Engine) -> None:
+    index = engine.create()
+    known = [document.model_copy(update={"id": None}) for document in documents()[:2]]
+    new = [Document("Tides come twice a day."), Document("Tides come twice a day."), Document("An\0other text.")]
+    texts = index.new_texts([*known, *new])
+    assert texts == ["Tides come twice a day.", "Another text."], "as they are stored, each once"
+    index.add_documents(new[:1])
+    assert index.new_texts(new) == texts[1:]
+
+
 def test_readers_are_not_disturbed_by_a_writer(engine: Engine) -> None:
     index = engine.create()
     failures: list[BaseException] = []

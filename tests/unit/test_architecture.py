@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "chain": {"errors", "fixed_sentences", "languages", "models", "prompts", "safe_text"},
     "retrieval": {"access", "errors", "follow_ups", "prompts", "settings", "workers"},
     "conversation": {"access", "chain", "errors", "prompts", "sessions", "settings"},
-    "ingestion": {"access", "errors", "models", "retrieval", "settings"},
+    "ingestion": {"__version__", "access", "errors", "models", "retrieval", "settings", "workers"},
     "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
     "operations": {"errors", "models", "retrieval", "sessions", "settings"},
     "evaluation": {"chain", "errors", "factory", "models", "prompts", "retrieval", "settings"},

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from files import CountingEmbeddings
 from hypothesis import given, settings
@@ -122,6 +123,21 @@ def test_vectors_of_another_dimension_are_computed_again(tmp_path: Path) -> None
     cache.close()
     cache = cache_of(CountingEmbeddings(dimension=6), tmp_path)
     assert {len(vector) for vector in cache.embed_documents(["a", "b", "c"])} == {6}
+    cache.close()
+
+
+def test_vectors_of_other_processes_are_kept(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(300)]
+    cache = cache_of(model := CountingEmbeddings(), tmp_path)
+    expected = model.embed_documents(texts)
+    model.texts.clear()
+    cache.store(texts[:200], np.asarray(expected[:200], np.float32))
+    assert cache.missing([*texts, texts[-1]]) == texts[200:]
+    np.testing.assert_allclose(cache.embed_documents(texts), expected, rtol=1e-6)
+    assert (len(model.texts), cache.embedded) == (100, 300)
+    # Another model under the same name: all of its vectors are of its dimension.
+    cache.store(["other"], np.ones((1, 3), np.float32))
+    assert cache.missing(texts) == texts
     cache.close()
 
 

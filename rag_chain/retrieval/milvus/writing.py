@@ -127,6 +127,17 @@ class MilvusWriting:
             self._counts.forget()
         return keys
 
+    def new_texts(self, documents: list[Document]) -> list[str]:
+        """Return the texts that ``add_documents`` would embed, because they have no vector yet; each once.
+
+        Raises:
+            UsageError: as ``add_documents``.
+        """
+        _, chunks = identify(documents, None)
+        texts = {content_hash(chunk.page_content): chunk.page_content for chunk in chunks.values()}
+        known = self._rows_of_hashes(list(texts), ["hash"])
+        return [text for key, text in texts.items() if key not in known]
+
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete the passages of these ids; unknown ids are ignored. Without ids, delete every passage."""
         with self.transaction():
@@ -198,14 +209,9 @@ class MilvusWriting:
                 f"The index in {self.path} has the weights of {self.info.sparse_model}, which is not in use: set "
                 "RAG_SPARSE=splade, or ingest with --rebuild."
             )
-        found: dict[str, dict[str, Any]] = {}
-        hashes = list(texts)
-        for start in range(0, len(hashes) if self._name else 0, _HASHES):
-            assert self._name is not None  # noqa: S101 - see the range
-            expression = f"hash in {json.dumps(hashes[start : start + _HASHES])}"
-            for row in self._server.pages(self._name, expression, ["hash", *fields]):
-                found.setdefault(str(row["hash"]), {field: row[field] for field in fields})
-        new = [key for key in hashes if key not in found]
+        rows = self._rows_of_hashes(list(texts), ["hash", *fields])
+        found = {key: {field: row[field] for field in fields} for key, row in rows.items()}
+        new = [key for key in texts if key not in found]
         if new:
             given = self._embeddings.embed_documents([texts[key] for key in new])
             dimension = len(given[0])
@@ -221,6 +227,16 @@ class MilvusWriting:
                 encoded = self._encoder.encode([texts[key] for key in new])
                 for key, vector in zip(new, encoded, strict=True):
                     found[key]["sparse"] = _weights(vector)
+        return found
+
+    def _rows_of_hashes(self, hashes: Sequence[str], fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return hash -> fields of a passage with that hash, for existing ones."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(hashes) if self._name else 0, _HASHES):
+            assert self._name is not None  # noqa: S101 - see the range
+            expression = f"hash in {json.dumps(list(hashes[start : start + _HASHES]))}"
+            for row in self._server.pages(self._name, expression, fields):
+                found.setdefault(str(row["hash"]), row)
         return found
 
 
