@@ -1,18 +1,18 @@
-"""Measures what this package promises about its speed, beside the parts that it replaces.
+"""Measure the promises of this package about its speed, compared with the parts that it replaces.
 
 Examples:
-    python scripts/benchmark.py history                  # a turn's history, at four lengths; takes a minute
+    python scripts/benchmark.py history                  # keeping a turn, at four lengths; a minute
 
     python scripts/benchmark.py history --turns 200 --json
 
-    python scripts/benchmark.py streaming                # a token's way from the model to its reader; a minute
+    python scripts/benchmark.py streaming                # latency of tokens from the model to the reader; a minute
 
-    python scripts/benchmark.py retrieval --quick        # a turn's search; without --quick up to a million passages
+    python scripts/benchmark.py retrieval --quick        # search of a turn; without --quick up to a million passages
 
-    python scripts/benchmark.py langgraph --turns 20     # a graph's turn with each checkpointer; extra: peers
+    python scripts/benchmark.py langgraph --turns 20     # a turn of a graph with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
-    python scripts/benchmark.py serve --clients 200       # the service beside a bare FastAPI route; some minutes
+    python scripts/benchmark.py serve --clients 200       # the service and a bare FastAPI route; some minutes
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
 
@@ -38,7 +38,7 @@ app = new_app(__doc__)
 
 @app.callback()
 def main() -> None:
-    """Measures what this package promises about its speed."""
+    """Measure the promises of this package about its speed."""
 
 
 app.command()(history)

@@ -1,9 +1,9 @@
-"""``benchmark.py history``: what keeping a turn costs, here and with the stock parts, in one run.
+"""``benchmark.py history``: the cost of storing a turn, with this package and with LangChain's stock parts, in one run.
 
-A turn opens a session by its id, reads the window and stores question and answer. The run has ten parts, in each of
-which every way does its tenth of the turns, so that what else the machine does hits all alike; a ratio is one of
-medians over the whole run, and the least and the greatest of the parts tell its spread. Garbage is collected between
-the parts, as in ``timeit``.
+A turn opens a session by its id, reads the window and stores question and answer. The run has ten parts. In each part
+every way runs a tenth of its turns, so that other load on the machine affects all ways equally. Ratios are ratios of
+medians over the whole run; the smallest and the greatest ratio of the parts show the spread. Garbage is collected
+between the parts, as in ``timeit``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CHAIN, WRAPPED, STOCK_WRAPPED = "the chain alone", "ConversationChain", "Runnabl
 
 @dataclass
 class Measured:
-    """Of each turn of one way at one length: seconds; and calls, commands, bytes sent and bytes received."""
+    """Measurements of one way at one length, per turn: seconds; calls, commands, bytes sent and bytes received."""
 
     seconds: list[float] = field(default_factory=list)
     wire: list[tuple[int, ...]] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Measured:
 
 
 class Wire:
-    """A proxy before the server that counts what goes through it: the turns that it counts are not timed."""
+    """A proxy in front of the server that counts calls and bytes; counted turns are not timed."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -91,7 +91,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -127,7 +127,7 @@ def history(
     redis_url: Annotated[str, typer.Option(help="Redis server; by default one is started for the run.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Milliseconds, calls and bytes of keeping one turn, by the length of the session."""
+    """Milliseconds, calls and bytes to store one turn, by the length of the session."""
     with redis_server(Settings(redis_url=redis_url, _env_file=None)) as (url, _):
         results = {length: measure(url, length, turns) for length in LENGTHS}
         wrappers = {length: measure_wrappers(url, length, turns) for length in LENGTHS}
@@ -144,7 +144,7 @@ def history(
 
 
 def measure(url: str, length: int, turns: int) -> dict[str, Measured]:
-    """Every way of keeping a turn, by turns, at a session of so many messages."""
+    """Measure every way of storing a turn, alternately, on sessions of so many messages."""
     measured = {way: Measured() for way in WAYS}
     with ways_of(url, length) as ways:
         for way, turn in schedule(ways, turns):
@@ -169,7 +169,7 @@ def measure(url: str, length: int, turns: int) -> dict[str, Measured]:
 
 
 def schedule(ways: Iterable[str], turns: int) -> Iterator[tuple[str, int]]:
-    """Whose turn it is, and which: in each part the first few turns of a way warm up and are not counted."""
+    """Yield the way and the number of each turn; negative: the first turns of a way in each part, which warm up."""
     size = turns // PARTS + WARM
     gc.disable()
     try:
@@ -182,7 +182,7 @@ def schedule(ways: Iterable[str], turns: int) -> Iterator[tuple[str, int]]:
 
 
 class Ways(dict[str, Callable[[int], None]]):
-    """The ways of keeping a turn, each with a session of its own. At length 0 every turn is the first of one."""
+    """The ways of storing a turn, each with its own session. At length 0 every turn is the first of a session."""
 
     def __init__(self, url: str, length: int) -> None:
         self._client = redis.Redis.from_url(url, socket_timeout=5, protocol=2)
@@ -192,7 +192,7 @@ class Ways(dict[str, Callable[[int], None]]):
         )
         self._ours = open_sessions(settings)
         self._loop = asyncio.new_event_loop()
-        # Holds one session at most: reading another one makes it forget.
+        # Caches one session at most: reading another one evicts it.
         self._forgetful = open_sessions(settings.model_copy(update={"memory_sessions": 1}))
         key = base64.b64encode(bytes(32)).decode()
         self._encrypted = open_sessions(settings.model_copy(update={"encryption_keys": SecretStr(key)}))
@@ -208,13 +208,13 @@ class Ways(dict[str, Callable[[int], None]]):
             fill(self._client, self._key(way, 0), length)
 
     def after(self, way: str, turn: int) -> None:
-        """What is done between two turns and not measured: the session gets its length again."""
+        """Reset the session to its length, between two turns; not measured."""
         self._client.ltrim(self._key(way, turn), 0, max(self._length - 1, 0))
         if way == OURS_COLD:
             self._forgetful.read(self._forgetful.ref("another"))
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all connections."""
         self._client.flushdb()
         self._client.close()
         self._loop.run_until_complete(self._ours.aclose())
@@ -272,7 +272,7 @@ class Ways(dict[str, Callable[[int], None]]):
 
 @contextlib.contextmanager
 def ways_of(url: str, length: int) -> Iterator[Ways]:
-    """Open every way of keeping a turn at a session of ``length`` messages, and close it afterwards."""
+    """Open every way of storing a turn on a session of ``length`` messages, and close it afterwards."""
     ways = Ways(url, length)
     try:
         yield ways
@@ -281,7 +281,7 @@ def ways_of(url: str, length: int) -> Iterator[Ways]:
 
 
 def measure_wrappers(url: str, length: int, turns: int) -> dict[str, Measured]:
-    """A chain that answers at once, alone, in ours and in the stock wrapper (over memory, its fastest store)."""
+    """Measure a chain that answers at once: alone, in our wrapper, in the stock one on memory, its fastest store."""
     chain: Any = RunnableLambda(lambda value: {"answer": ANSWER.text, "message": ANSWER, "citations": []})
     settings = Settings(
         redis_url=url, journal_path="", history_window=WINDOW, history_max=length, redis_timeout=5, _env_file=None
@@ -318,7 +318,7 @@ def measure_wrappers(url: str, length: int, turns: int) -> dict[str, Measured]:
 
 
 def promises(results: dict[int, dict[str, Measured]], wrappers: dict[int, dict[str, Measured]]) -> list[dict[str, Any]]:
-    """What is promised, and what was measured: the ratio over the whole run, and the parts' least and greatest."""
+    """Return the promises with their measurements: the ratio over the run, and the extremes of its parts."""
 
     def of(name: str, over: list[float], under: list[float], limit: float, *, at_least: bool = False) -> dict[str, Any]:
         size = max(1, min(len(over), len(under)) // PARTS)
@@ -367,9 +367,9 @@ def promises(results: dict[int, dict[str, Measured]], wrappers: dict[int, dict[s
 
 
 def show(report: dict[str, Any]) -> None:
-    """The report as tables."""
+    """Print the report as tables."""
     console = Console()
-    for name, title in (("turn", "Keeping a turn"), ("wrapper", "A whole turn, with a chain that answers at once")):
+    for name, title in (("turn", "Storing a turn"), ("wrapper", "A whole turn, with a chain that answers at once")):
         columns = ["median_ms", "p99_ms", *(WIRE if name == "turn" else ())]
         table = Table("messages", "way", title=title, title_justify="left")
         for column in columns:
@@ -389,14 +389,14 @@ def show(report: dict[str, Any]) -> None:
 
 
 def turns_of(length: int) -> Iterator[BaseMessage]:
-    """So many messages, questions and answers by turns; no two are equal."""
+    """Yield so many messages, questions and answers alternately; no two are equal."""
     for number in range(length):
         one = QUESTION if number % 2 == 0 else ANSWER
         yield one.model_copy(update={"id": f"m{number}"})
 
 
 def fill(client: redis.Redis, key: str, length: int) -> None:
-    """A session of so many messages, as langchain-community writes it."""
+    """Write a session of so many messages in langchain-community's format."""
     client.delete(key)
     if length:
         client.lpush(key, *(json.dumps(message_to_dict(message)) for message in turns_of(length)))

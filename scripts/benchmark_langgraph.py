@@ -1,9 +1,9 @@
-"""``benchmark.py langgraph``: what LangGraph's checkpointers cost a turn, by the length of the thread, in one run.
+"""``benchmark.py langgraph``: the cost of LangGraph's checkpointers per turn, by the length of the thread, in one run.
 
-A turn is an ``invoke`` of a graph of one node (``MessagesState``) whose model answers at once. The run has parts, in
-each of which every checkpointer does its share of the turns, on a thread that was filled to the length; a ratio is one
-of medians over the whole run, and the least and the greatest of the parts tell its spread. The store's share is the
-time that LangGraph spends in the checkpointer's methods; some of them run while the graph goes on.
+A turn is an ``invoke`` of a graph of one node (``MessagesState``) whose model answers at once. The run has parts. In
+each part every checkpointer runs its share of the turns, on a thread that was filled to the length. Ratios are ratios
+of medians over the whole run; the smallest and the greatest ratio of the parts show the spread. The store's share is
+the time that LangGraph spends in the checkpointer's methods; some of them run concurrently with the graph.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def langgraph(
     longest: Annotated[int, typer.Option(min=0, help="Leave out longer threads.")] = LENGTHS[-1],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Milliseconds, calls and bytes of a graph's turn, by the length of the thread, beside other checkpointers."""
+    """Milliseconds, calls and bytes of a graph's turn, by the length of the thread, for several checkpointers."""
     results: dict[int, dict[str, Measured]] = {}
     shares: dict[int, dict[str, list[float]]] = {}
     with contextlib.ExitStack() as stack:
@@ -70,7 +70,7 @@ def langgraph(
 
 
 def graph_of(saver: Saver) -> Any:
-    """A graph of one node, whose model answers at once."""
+    """Return a graph of one node, whose model answers at once."""
     builder = StateGraph(MessagesState)
     builder.add_node("answer", lambda state: {"messages": [ANSWER.model_copy()]})
     builder.add_edge(START, "answer")
@@ -80,7 +80,7 @@ def graph_of(saver: Saver) -> Any:
 def open_savers(
     stack: contextlib.ExitStack, url: str, postgres_url: str
 ) -> tuple[dict[str, Callable[[], Saver]], dict[str, str]]:
-    """What makes each checkpointer, called before each part, and why others are left out."""
+    """Return factories of the checkpointers, called before each part, and why others are left out."""
     settings = Settings(redis_url=url, journal_path="", redis_timeout=5, _env_file=None)
     kept: dict[str, Saver] = {OURS: stack.enter_context(open_checkpointer(settings)), MEMORY: InMemorySaver()}
     left_out: dict[str, str] = {}
@@ -118,7 +118,7 @@ def open_savers(
 
 
 class Share:
-    """Seconds that LangGraph spends in a checkpointer's methods."""
+    """Measures the seconds that LangGraph spends in a checkpointer's methods."""
 
     def __init__(self, saver: Saver) -> None:
         self.seconds = 0.0
@@ -128,7 +128,7 @@ class Share:
             setattr(saver, name, self._timed(getattr(saver, name)))
 
     def end(self) -> None:
-        """Leave the checkpointer as it was."""
+        """Restore the checkpointer."""
         for name in METHODS:
             delattr(self._saver, name)
 
@@ -141,7 +141,7 @@ class Share:
                 with self._lock:
                     self.seconds += time.perf_counter() - begun
 
-        # LangGraph looks whether put_writes takes a task_path.
+        # LangGraph inspects whether put_writes takes a task_path.
         timed.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
         return timed
 
@@ -154,7 +154,7 @@ def fill(graph: Any, config: Any, length: int) -> None:
 
 
 def turns_of(saver: Saver, thread: str, length: int, count: int) -> Iterator[tuple[float, float]]:
-    """Seconds of each turn, and of the store's share in it. At length 0 every turn begins a thread."""
+    """Yield the seconds of each turn, and of the store's share in it. At length 0 every turn begins a thread."""
     graph, share = graph_of(saver), Share(saver)
     config = {"configurable": {"thread_id": thread}}
     fill(graph, config, length)
@@ -172,7 +172,7 @@ def turns_of(saver: Saver, thread: str, length: int, count: int) -> Iterator[tup
 def measure(
     savers: dict[str, Callable[[], Saver]], length: int, count: int
 ) -> tuple[dict[str, Measured], dict[str, list[float]]]:
-    """Every checkpointer's turns, by turns, on threads of so many messages; and the store's seconds of each."""
+    """Measure the turns of all checkpointers, alternately, on threads of so many messages, with the store's seconds."""
     measured = {way: Measured() for way in savers}
     shares: dict[str, list[float]] = {way: [] for way in savers}
     gc.disable()
@@ -182,7 +182,7 @@ def measure(
                 gc.collect()
                 thread = f"{length}-{part}-{list(savers).index(way)}"
                 if way == OURS_COLD:
-                    # Each turn is the first that this process does on a thread.
+                    # Each turn is the first of this process on a thread.
                     fill(graph_of(make()), {"configurable": {"thread_id": thread}}, length)
                     found = [next(turns_cold(make(), thread)) for _ in range(count)]
                 else:
@@ -196,7 +196,7 @@ def measure(
 
 
 def turns_cold(saver: Saver, thread: str) -> Iterator[tuple[float, float]]:
-    """One turn of a process that has not used the thread."""
+    """Yield one turn of a process that has not used the thread."""
     graph, share = graph_of(saver), Share(saver)
     begun = time.perf_counter()
     graph.invoke({"messages": [QUESTION.model_copy()]}, {"configurable": {"thread_id": thread}})
@@ -233,7 +233,7 @@ def milliseconds(seconds: list[float]) -> float:
 def promises(
     results: dict[int, dict[str, Measured]], shares: dict[int, dict[str, list[float]]]
 ) -> list[dict[str, Any]]:
-    """What is promised, and what was measured: the ratio over the whole run, and the parts' least and greatest."""
+    """Return the promises with their measurements: the ratio over the run, and the extremes of its parts."""
 
     def of(name: str, over: list[float], under: list[float], limit: float, *, at_least: bool) -> dict[str, Any]:
         size = max(1, len(over) // PARTS)

@@ -1,4 +1,4 @@
-"""``benchmark.py load``: turns a second, latency, memory and connections under many sessions and processes."""
+"""``benchmark.py load``: turns per second, latency, memory and connections with many sessions and processes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rag_chain.testing.plan import Shape
 
 
 def load(
-    turns: Annotated[int, typer.Option(help="Turns in all.")] = 20_000,
-    sessions: Annotated[int, typer.Option(help="Sessions that share them.")] = 500,
+    turns: Annotated[int, typer.Option(help="Total number of turns.")] = 20_000,
+    sessions: Annotated[int, typer.Option(help="Sessions over which they are spread.")] = 500,
     processes: Annotated[int, typer.Option(help="Worker processes that share one server.")] = 4,
-    cluster: Annotated[bool, typer.Option("--cluster", help="Over a cluster of six, in place of one server.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the workload.")] = 1,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Use a cluster of six, not one server.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the workload.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Turns a second, latency, memory and connections under many sessions and processes."""
+    """Turns per second, latency, memory and connections with many sessions and processes."""
     with exit_codes():
         if not 100 <= turns <= 1_000_000 or not 1 <= sessions <= turns or not 1 <= processes <= 32:
             raise UsageError("--turns must be 100 to 1,000,000, --sessions 1 to --turns, --processes 1 to 32.")
-        # No pause, no cancelled stream, no erasure: as fast as the processes can.
+        # No pauses, cancelled streams or erasures: as fast as the processes can.
         shape = Shape(turns, seed, processes, 2, 2, sessions, shared=0.1, cancelled=0, erased=0, pause=0)
         with tempfile.TemporaryDirectory(prefix="rag_chain_load_", ignore_cleanup_errors=True) as folder:
             found = measure_load(shape, Path(folder), in_cluster=cluster)

@@ -1,9 +1,9 @@
-"""``benchmark.py retrieval``: what retrieving for a turn costs, here and with the stock parts, in one run.
+"""``benchmark.py retrieval``: the cost of retrieval per turn, with this package and with stock parts, in one run.
 
-The corpus is generated (``generated_corpus.py`` says how); the questions are embedded by the real model, and their
-vectors then replaced by generated ones near to passages. All ways take turns at every question, so that what else the
-machine does hits all alike; ratios are of medians, over ten parts of the run. The stock recipe is langchain-community's
-FAISS and BM25Retriever (rank_bm25) under EnsembleRetriever; it is asked the question alone, as it knows no history.
+The corpus is generated, see ``generated_corpus.py``. The questions are embedded by the real model; then their vectors
+are replaced by generated ones near to passages. The ways alternate at every question, so that other load on the machine
+affects all equally; ratios are ratios of medians, over ten parts of the run. The stock recipe is langchain-community's
+FAISS and BM25Retriever (rank_bm25) in an EnsembleRetriever; it gets only the question, as it does not use the history.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ TURN, FIRST, EMBEDDING, STOCK = "rag_chain, a follow-up", "rag_chain, a first qu
 STEPS = ("dense search", "lexical search", "5 documents")
 LIMIT_MS = {10_000: 12.0, 1_000_000: 25.0}
 STOCK_LIMIT = 100_000
-"""Passages up to which the stock recipe is built: rank_bm25 alone holds 146 MB for 25,000."""
+"""Up to so many passages the stock recipe is built: rank_bm25 alone takes 146 MB for 25,000."""
 
 
 class GeneratedEmbeddings(Embeddings):
-    """Gives the vectors that the corpus has; a question costs what the real model takes for it."""
+    """Returns the vectors of the corpus; embedding a question takes as long as with the real model."""
 
     def __init__(self) -> None:
         self.model = MiniLMEmbeddings()
@@ -64,19 +64,19 @@ class GeneratedEmbeddings(Embeddings):
 
 
 def retrieval(
-    sizes: Annotated[str, typer.Option(help="Passages, with commas between.")] = "10000,100000,1000000",
-    turns: Annotated[int, typer.Option(help="Questions of each kind that are timed.", min=PARTS)] = 100,
+    sizes: Annotated[str, typer.Option(help="Numbers of passages, separated by commas.")] = "10000,100000,1000000",
+    turns: Annotated[int, typer.Option(help="Timed questions of each kind.", min=PARTS)] = 100,
     quick: Annotated[bool, typer.Option("--quick", help="2,000 and 10,000 passages, 20 questions.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here too.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where the indexes are made; a million take 4 GB.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the indexes; a million passages take 4 GB.")] = None,
 ) -> None:
-    """Retrieval of a turn: time, recall and memory at several sizes, beside the stock recipe."""
+    """Retrieval of a turn: time, recall and memory at several sizes, compared with the stock recipe."""
     if quick:
         sizes, turns = "2000,10000", 20
     try:
         counts = [int(size) for size in sizes.split(",")]
     except ValueError:
-        raise typer.BadParameter("give whole numbers with commas between", param_hint="--sizes") from None
+        raise typer.BadParameter("give whole numbers separated by commas", param_hint="--sizes") from None
     report = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for size in counts:
@@ -88,7 +88,7 @@ def retrieval(
 
 
 def measure(size: int, turns: int, folder: Path) -> dict[str, Any]:
-    """Everything about one size."""
+    """Return all measurements for one size."""
     corpus, embeddings = Corpus(size), GeneratedEmbeddings()
     with memory_peak() as peak:
         begun = time.perf_counter()
@@ -112,7 +112,7 @@ def measure(size: int, turns: int, folder: Path) -> dict[str, Any]:
 
 
 def build(corpus: Corpus, embeddings: GeneratedEmbeddings, folder: Path) -> float:
-    """Make the index in one transaction; seconds that the generator took."""
+    """Build the index in one transaction; return the seconds that the generator took."""
     index = HybridIndex.create(folder, embeddings, embedding_model=MODEL)
     generating, start, begun = 0.0, 0, time.perf_counter()
     with index.transaction():
@@ -135,7 +135,7 @@ def build(corpus: Corpus, embeddings: GeneratedEmbeddings, folder: Path) -> floa
 
 
 def build_stock(corpus: Corpus, embeddings: GeneratedEmbeddings) -> Any:
-    """LangChain's usual hybrid: an ensemble of FAISS and BM25, half and half."""
+    """Build LangChain's usual hybrid: an ensemble of FAISS and BM25 with equal weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from langchain_classic.retrievers import EnsembleRetriever
@@ -151,7 +151,7 @@ def build_stock(corpus: Corpus, embeddings: GeneratedEmbeddings) -> Any:
 
 
 def recall(index: HybridIndex, corpus: Corpus, questions: list[Question]) -> float:
-    """Share of the exact ten nearest passages that the dense search finds."""
+    """Return the share of the exact ten nearest passages that the dense search finds."""
     queries = np.stack([question.vector for question in questions])
     rows = np.empty((len(queries), 0), np.int64)
     scores = np.empty((len(queries), 0), np.float32)
@@ -170,7 +170,7 @@ def recall(index: HybridIndex, corpus: Corpus, questions: list[Question]) -> flo
 def timed(
     index: HybridIndex, embeddings: GeneratedEmbeddings, questions: list[Question], stock: Any
 ) -> dict[str, list[float]]:
-    """Seconds of each question, by way and by step."""
+    """Return the seconds of each question, by way and by step."""
     retriever = HistoryAwareRetriever(index, k=5)
 
     def first(question: Question) -> Any:
@@ -214,7 +214,7 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def ratio(over: list[float], under: list[float]) -> dict[str, float]:
-    """Of the medians, and the least and greatest of the parts of the run."""
+    """Return the ratio of the medians, and the smallest and greatest ratio of the parts of the run."""
     size = max(1, len(over) // PARTS)
     parts = [median(over[at : at + size]) / median(under[at : at + size]) for at in range(0, size * PARTS, size)]
     return {
@@ -225,7 +225,7 @@ def ratio(over: list[float], under: list[float]) -> dict[str, float]:
 
 
 def opened(folder: Path) -> dict[str, float]:
-    """Seconds and megabytes of memory that opening takes a new process, and megabytes of the vectors alone."""
+    """Return seconds and megabytes of memory for opening in a new process, and megabytes of the vectors alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found: dict[str, float] = pool.apply(_open_alone, (str(folder),))
     return found
@@ -246,7 +246,7 @@ def _open_alone(folder: str) -> dict[str, float]:
 
 
 def resident_mb(own: bool = False) -> float:
-    """Megabytes of this process in memory; ``own``: without the pages of files, which the system can drop."""
+    """Return resident megabytes of this process; ``own``: without mapped file pages, which the system can drop."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
@@ -256,7 +256,7 @@ def resident_mb(own: bool = False) -> float:
 
 @contextmanager
 def memory_peak() -> Iterator[Callable[[], float]]:
-    """The most memory of its own that the process took inside, over what it had before, in megabytes."""
+    """Measure the peak of the process's own memory inside the block, over that before, in megabytes."""
     before, most, done = resident_mb(own=True), 0.0, threading.Event()
 
     def watch() -> None:
@@ -274,7 +274,7 @@ def memory_peak() -> Iterator[Callable[[], float]]:
 
 
 def show(size: int, found: dict[str, Any]) -> None:
-    """One size as a table."""
+    """Print one size as a table."""
     console = Console()
     table = Table("", "median ms", "p10", "p90", title=f"{size:,} passages", title_justify="left")
     for way, one in found["ms"].items():

@@ -1,7 +1,7 @@
-"""``benchmark.py serve``: turns a second through the service, and through a bare FastAPI route over the same chain.
+"""``benchmark.py serve``: turns per second through the service, and through a bare FastAPI route on the same chain.
 
-Both run with the same number of workers over one Redis. Rounds of one and of the other take turns, so that what else
-the machine does hits both alike. The clients share the machine with the servers.
+Both run with the same number of workers on one Redis. Their rounds alternate, so that other load on the machine affects
+both equally. The clients share the machine with the servers.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _APPS = {"rag_chain": "ours", "bare FastAPI": "bare"}
 
 
 def serve(
-    clients: Annotated[int, typer.Option(min=1, max=1000, help="Clients that ask at once.")] = 200,
-    turns: Annotated[int, typer.Option(min=10, help="Turns a round.")] = 1000,
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="Concurrent clients.")] = 200,
+    turns: Annotated[int, typer.Option(min=10, help="Turns per round.")] = 1000,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of each way.")] = 5,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Processes that serve.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Server processes.")] = 2,
     redis_url: Annotated[str, typer.Option(help="Redis server; by default one is started for the run.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Turns a second, latency, the first token's delay and memory, beside a bare FastAPI route over the same chain."""
+    """Turns per second, latency, delay of the first token and memory, compared with a bare route on the same chain."""
     with (
         redis_server(Settings(redis_url=redis_url, _env_file=None)) as (url, _),
         tempfile.TemporaryDirectory() as folder,
@@ -61,7 +61,7 @@ def serve(
 
 
 def prepare(folder: Path, url: str) -> dict[str, str]:
-    """Make an index, and return the variables of the servers."""
+    """Build an index, and return the environment variables of the servers."""
     variables = {
         "REDIS_URL": url, "RAG_JOURNAL_PATH": str(folder / "journal.sqlite3"), "RAG_INDEX_DIR": str(folder / "index"),
         "RAG_EMBEDDING_MODEL": "local:minilm", "RAG_API_KEYS": str(folder / "keys.json"), "RAG_REFUSE": "off",
@@ -76,7 +76,7 @@ def prepare(folder: Path, url: str) -> dict[str, str]:
 
 @contextmanager
 def serving(name: str, workers: int, variables: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
-    """A server with one of the applications: its port and its process."""
+    """Run a server with one of the applications; yield its port and its process."""
     port = free_port()
     command = [
         sys.executable, "-m", "uvicorn", f"serve_apps:{name}", "--factory", "--port", str(port), "--log-level", "error",
@@ -101,7 +101,7 @@ def serving(name: str, workers: int, variables: dict[str, str]) -> Iterator[tupl
 
 
 async def ask(port: int, session: str) -> tuple[float, float]:
-    """One turn over a connection of its own: seconds to its end, and from the first token's making to its arrival."""
+    """Run one turn over its own connection; return seconds to its end, and the delay of the first token."""
     body = json.dumps({"input": QUESTION}).encode()
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -124,7 +124,7 @@ async def ask(port: int, session: str) -> tuple[float, float]:
 
 
 async def run_round(port: int, clients: int, turns: int, name: str) -> tuple[float, list[tuple[float, float]]]:
-    """Return the turns a second of one round, and ``ask``'s figures of each turn."""
+    """Return the turns per second of one round, and ``ask``'s figures of each turn."""
     left, found = iter(range(turns)), list[tuple[float, float]]()
 
     async def talk(client: int) -> None:
@@ -139,7 +139,7 @@ async def run_round(port: int, clients: int, turns: int, name: str) -> tuple[flo
 async def measure(
     servers: dict[str, tuple[int, psutil.Process]], clients: int, turns: int, rounds: int
 ) -> dict[str, Any]:
-    """Measure both ways by turns: rounds of many clients, then one client alone for the first token's delay."""
+    """Measure both ways alternately: rounds of many clients, then one client alone for the delay of the first token."""
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     memory: dict[str, list[float]] = {way: [] for way in WAYS}

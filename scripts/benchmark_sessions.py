@@ -1,4 +1,4 @@
-"""``benchmark.py sessions``: commands over very many sessions, and how long each keeps the server busy."""
+"""``benchmark.py sessions``: commands on very many sessions, and how long each keeps the server busy."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rag_chain.sessions.redis.scripts import load_script
 from rag_chain.testing.servers import RedisServer
 
 SLOWLOG, LOGGED_US = 20_000, 100
-"""Commands that are remembered, and from what time on: with all of them, forgetting them takes the server 10 ms."""
+"""Length and threshold of the slow log: if it logged all commands, clearing it would take the server 10 ms."""
 LUA = Path(scripts.__file__).parent / "lua"
 LONG = 2_000
-"""Messages of a session at the default of RAG_HISTORY_MAX, where there are as many sessions."""
+"""Messages of a session at the default of RAG_HISTORY_MAX."""
 ROUNDS = 20
 
-# Makes sessions as the scripts of the package do, many a call. KEYS[1]: their index.
-# ARGV: prefix, first number, how many, time to live (ms), messages of each, age in ms between two of them.
+# Creates sessions as the scripts of the package do, many per call. KEYS[1]: their index.
+# ARGV: prefix, first number, count, time to live (ms), messages per session, age difference of two sessions (ms).
 _FILL = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -54,7 +54,7 @@ def sessions(
     count: Annotated[int, typer.Option(help="Sessions in Redis, half of them of one user.")] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Lists and other commands over very many sessions, and how long each keeps the server busy."""
+    """Lists and other commands on very many sessions, and how long each keeps the server busy."""
     with exit_codes():
         if not 1_000 <= count <= 10_000_000:
             raise UsageError("--count must be 1,000 to 10,000,000.")
@@ -82,9 +82,9 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
     """Fill a server and measure on it.
 
     Returns:
-        ``caller_ms``: the median of some calls, by what was called; ``busy_ms``: the longest time that a call of a
-        script or command kept the server busy, where that was 0.1 ms or more, by SLOWLOG, which counts the time in
-        which other programs had the processor; ``memory_mb``: of the server.
+        ``caller_ms``: call -> median time for its caller; ``busy_ms``: script or command -> the longest time that it
+        kept the server busy, if that was 0.1 ms or more, by SLOWLOG, which includes time in which other programs had
+        the processor; ``memory_mb``: of the server.
     """
     half = count // 2
     prefix, ttl = "message_store:", 86_400_000
@@ -95,7 +95,7 @@ def measure(server: RedisServer, count: int) -> dict[str, Any]:
                 size = min(1000, many - first)
                 fill(keys=[f"index:{{{owned}}}"], args=[owned, first, size, ttl, 2, 1])
         fill(keys=[f"index:{{{prefix}bob/}}"], args=[f"{prefix}bob/", 0, 200, ttl, 2, 1])
-        # Half as many again that have expired a long time ago, which leave the index one day.
+        # In addition half as many sessions that expired long ago, and will be removed from the index.
         for first in range(0, half, 1000):
             gone = {f"old{number:07d}": number for number in range(first, min(first + 1000, half))}
             client.zadd(f"index:{{{prefix}}}", gone)
@@ -168,13 +168,13 @@ def _talk(turns: Sessions, session_id: str, user_id: str | None, turn_id: str | 
 
 
 def _read_slowlog(client: Any) -> Iterator[tuple[str, float]]:
-    """The scripts and commands that the server ran, and how long each took (ms)."""
+    """Yield the scripts and commands that the server ran, with their times (ms)."""
     names = {load_script(path.stem)[1]: path.stem for path in LUA.glob("*.lua")}
     for entry in client.slowlog_get(SLOWLOG):
         words = entry["command"].split(b" ")
         name = words[0].decode().lower()
         if name in ("evalsha", "scan"):
-            # What a script calls has entries of its own, which are part of the script's.
+            # Commands called by a script have entries of their own; their time is part of the script's.
             yield (
                 f"{names.get(words[1].decode(errors='replace'), name)}.lua" if name == "evalsha" else name,
                 (entry["duration"] / 1000),

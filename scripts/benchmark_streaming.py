@@ -1,7 +1,7 @@
-"""``benchmark.py streaming``: how long a token takes from the model's server to its reader, each way in one run.
+"""``benchmark.py streaming``: the latency of tokens from the model's server to the reader, all ways in one run.
 
-A server in a process of its own speaks OpenAI's protocol; each token that it sends says when it was sent, by the clock
-that all processes share. Every way gets one answer by turns, so that what else the machine does hits all alike.
+A server in a separate process implements OpenAI's protocol; the text of each token is the time at which it was sent, by
+the clock that all processes share. The ways alternate, so that other load on the machine affects all equally.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ AsyncPieces = Callable[[int], AsyncIterator[str]]
 
 
 def streaming(
-    answers: Annotated[int, typer.Option(min=5, help="Answers measured of each way.")] = 60,
+    answers: Annotated[int, typer.Option(min=5, help="Measured answers per way.")] = 60,
     redis_url: Annotated[str, typer.Option(help="Redis server; by default one is started for the run.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Milliseconds from the model's sending of a token to its reader's getting it."""
+    """Milliseconds from the sending of a token by the model's server to its arrival at the reader."""
     with (
         token_server() as address,
         redis_server(Settings(redis_url=redis_url, _env_file=None)) as (url, _),
@@ -74,7 +74,7 @@ def streaming(
 
 
 class TokenHandler(BaseHTTPRequestHandler):
-    """Streams tokens that are the time of their sending, in ns of ``time.monotonic_ns``."""
+    """Streams tokens whose text is the time of their sending, in ns of ``time.monotonic_ns``."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -109,7 +109,7 @@ class TokenHandler(BaseHTTPRequestHandler):
 
 
 class TokenServer(ThreadingHTTPServer):
-    """Says nothing of clients that close their connections."""
+    """Ignores errors of clients that close their connections."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing."""
@@ -124,7 +124,7 @@ def serve(connection: Connection) -> None:
 
 @contextmanager
 def token_server() -> Iterator[str]:
-    """The address of a server in a process of its own."""
+    """Run the server in a separate process and yield its address."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there,), daemon=True)
@@ -137,7 +137,7 @@ def token_server() -> Iterator[str]:
 
 
 def ours(url: str, address: str, folder: Path) -> ConversationChain:
-    """The whole chain over a few passages."""
+    """Return the whole chain on a few passages."""
     settings = Settings(
         redis_url=url, journal_path="", index_dir=folder / "index", embedding_model="local:minilm", redis_timeout=5,
         chat_model="openai:m", openai_api_key="none", openai_base_url=address, _env_file=None,
@@ -149,7 +149,7 @@ def ours(url: str, address: str, folder: Path) -> ConversationChain:
 
 
 def ways(chain: ConversationChain, address: str, url: str) -> tuple[dict[str, Pieces], dict[str, AsyncPieces]]:
-    """Each way to a streamed answer, blocking and not. Every answer has a session of its own."""
+    """Return the ways to stream an answer, sync and async. Every answer has its own session."""
     model = ChatOpenAI(model="m", api_key="none", base_url=address)
     prompt = ChatPromptTemplate.from_messages(
         [("system", "Answer."), MessagesPlaceholder("chat_history"), ("human", "{input}")]
@@ -189,7 +189,7 @@ def ways(chain: ConversationChain, address: str, url: str) -> tuple[dict[str, Pi
 
 
 def measure(sync_ways: dict[str, Pieces], answers: int) -> dict[str, list[list[float]]]:
-    """Of each way and answer, the delay of each token in milliseconds."""
+    """Return way -> answers -> delay of each token in milliseconds."""
     found: dict[str, list[list[float]]] = {way: [] for way in sync_ways}
     for way, turn in schedule(list(sync_ways), answers):
         delays = [delay for piece in sync_ways[way](turn) if (delay := delay_of(piece)) is not None]
@@ -209,7 +209,7 @@ async def ameasure(async_ways: dict[str, AsyncPieces], answers: int) -> dict[str
 
 
 def schedule(names: list[str], answers: int) -> Iterator[tuple[str, int]]:
-    """Whose turn it is, and which; those below 0 warm up. Garbage is collected between two answers, as in timeit."""
+    """Yield way and number of each answer; negative ones warm up. Garbage is collected in between, as in timeit."""
     gc.disable()
     try:
         for turn in range(-WARM, answers):
@@ -220,12 +220,12 @@ def schedule(names: list[str], answers: int) -> Iterator[tuple[str, int]]:
 
 
 def delay_of(piece: str) -> float | None:
-    """Milliseconds since a token was sent; ``None`` if it is none."""
+    """Return the milliseconds since a token was sent; ``None`` if the piece is not a token."""
     return (time.monotonic_ns() - int(piece)) / 1e6 if piece.strip() else None
 
 
 def figures(delays: list[list[float]]) -> dict[str, dict[str, float]]:
-    """Median and 99th percentile of the answers' first tokens, and of the later ones."""
+    """Return median and 99th percentile for the first tokens of the answers, and for the later ones."""
 
     def of(values: list[float]) -> dict[str, float]:
         ordered = sorted(values)
@@ -236,7 +236,7 @@ def figures(delays: list[list[float]]) -> dict[str, dict[str, float]]:
 
 
 def promises(delay: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is promised, and what was measured."""
+    """Return the promises with their measurements."""
     worst = {mode: one[OURS]["first"]["p99_ms"] for mode, one in delay.items()}
     return [
         {
@@ -250,9 +250,9 @@ def promises(delay: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """The report as tables."""
+    """Print the report as tables."""
     console = Console(soft_wrap=True)
-    console.print(f"Milliseconds from the model's sending of a token to its reader; {report['answers']} answers a way")
+    console.print(f"Milliseconds from the sending of a token to its arrival; {report['answers']} answers per way")
     table = Table("", "way")
     for column in ("first", "p99", "later", "p99"):
         table.add_column(column, justify="right")

@@ -1,7 +1,7 @@
-"""Build the site of docs/ into site/, strictly: a warning fails it. What `make docs` runs.
+"""Build the site of docs/ into site/, strictly: a warning fails the build. `make docs` runs it.
 
-What is generated must be up to date (`scripts/generate_docs.py`). Mermaid's script is taken out of the `mermaidx`
-wheel, so that the diagrams are drawn without another server.
+Generated pages must be up to date (`scripts/generate_docs.py`). Mermaid's script is copied from the `mermaidx` wheel,
+so that the diagrams are drawn without requests to another server.
 
 Example:
     python scripts/build_docs.py && python -m http.server --directory site
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Check, put Mermaid in its place, build; 0 if all went without a warning."""
+    """Check, copy Mermaid, build; return 0 if there was no warning."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     spec = importlib.util.find_spec("mermaidx")
     if spec is None or spec.origin is None or importlib.util.find_spec("zensical") is None:
@@ -30,7 +30,7 @@ def main() -> int:
     if subprocess.run([sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"]).returncode:
         print("Error: run scripts/generate_docs.py first.", file=sys.stderr)
         return 1
-    # In a copy: what lies in docs/ is what people ingest, and three megabytes of script are no document.
+    # In a copy: people ingest docs/, and three megabytes of script are not a document.
     with tempfile.TemporaryDirectory(prefix="rag_chain_docs_") as folder:
         source = Path(folder)
         shutil.copytree(ROOT / "docs", source / "docs")

@@ -1,7 +1,7 @@
-"""A chat server that is spoken to in JSON lines: what ``demo_before_after.py`` starts, talks to and kills.
+"""A chat server with a JSON lines protocol, which ``demo_before_after.py`` starts, uses and kills.
 
-One request a line: ``{"session": ID, "ask": QUESTION}``. One reply a line: the turn as ``chat.py --json`` prints it,
-with ``known`` (messages of the session that the chain was shown), or ``{"error": SENTENCE}``. The first line says
+One request per line: ``{"session": ID, "ask": QUESTION}``. One reply per line: the turn as ``chat.py --json`` prints
+it, with ``known`` (number of the session's messages in the prompt), or ``{"error": SENTENCE}``. The first line is
 ``{"pid": PID}`` when the server is ready. All settings come from the environment.
 
 Example:
@@ -23,19 +23,19 @@ from rag_chain.cli.turns import ask
 
 
 class Known(BaseCallbackHandler):
-    """Counts the messages that the chain is shown of the session."""
+    """Counts the session's messages that the chain gets."""
 
     def __init__(self) -> None:
         self.messages = 0
         self._load: UUID | None = None
 
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """The history is about to be read."""
+        """Remember the run that reads the history."""
         if kwargs.get("name") == "load_history":
             self._load = run_id
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """The history was read."""
+        """Count the messages that were read."""
         if run_id == self._load:
             self.messages = len(outputs)
 

@@ -1,7 +1,7 @@
-"""The pipeline on real documents: index them, hold a conversation, and find it again in a second process.
+"""The pipeline on real documents: index them, hold a conversation, and continue it in a second process.
 
-The documents are this project's own Markdown and the long descriptions of the packages that it depends on, as
-they were installed. Each conversation is a process of its own; the session outlives the first one in Redis.
+The documents are this project's own Markdown and the long descriptions of the installed packages that it depends on.
+Each conversation runs in its own process; the session survives the end of the first one in Redis.
 
 Example:
     python scripts/demo.py                  # what `make demo` runs; it works in .demo
@@ -37,7 +37,7 @@ console = Console()
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo",
     packages: Annotated[
-        str, typer.Option(help="Describe these packages only, with commas between; by default all that are required.")
+        str, typer.Option(help="Describe only these packages, separated by commas; by default all that are required.")
     ] = "",
 ) -> None:
     """Index documents, hold a conversation, and continue it in a second process."""
@@ -52,11 +52,11 @@ def main(
         raise typer.Exit(1)
     with redis_server(Settings()) as (url, started):
         environment["REDIS_URL"] = url
-        where = "started for this demonstration" if started else "which was running"
+        where = "It was started for this demonstration." if started else "It was already running."
         console.print(Rule(f"2. A conversation, kept in the Redis server at {Settings(redis_url=url).redis_address}"))
-        console.print(f"The server is one {where}.\n", style="dim")
+        console.print(f"{where}\n", style="dim")
         failed = run(["chat.py", "--script", str(SCRIPT)], environment)
-        console.print(Rule("3. The process has ended. A second one goes on with the same session"))
+        console.print(Rule("3. The process has ended. A second one continues the same session"))
         failed += run(["sessions.py", "show", "demo"], environment)
         failed += run(["chat.py", "--script", str(AFTERWARDS)], environment)
         run(["sessions.py", "delete", "demo", "--yes"], environment)
@@ -85,7 +85,7 @@ def write_descriptions(folder: Path, chosen: Sequence[str]) -> int:
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run one of the scripts in a process of its own and return its exit code."""
+    """Run one of the scripts in a new process and return its exit code."""
     console.print(f"$ python scripts/{' '.join(command)}\n", style="bold", soft_wrap=True, highlight=False)
     scripts = ROOT / "scripts"
     return subprocess.run(

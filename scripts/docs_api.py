@@ -1,4 +1,4 @@
-"""``docs/api.md``: the public names, their signatures and docstrings, out of the code."""
+"""Generate ``docs/api.md`` from the signatures and docstrings of the public names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEYOND = [
     "rag_chain.sessions.SessionStats",
     "rag_chain.sessions.UsageTotals",
 ]
-"""What the public names hand out or take."""
+"""Classes that the public names return or take."""
 
 ELSEWHERE = {"Settings": "Every setting is on [its own page](configuration.md)."}
 _SECTION = re.compile(r"^(Args|Raises|Returns|Yields|Example|Examples):(.*)$")
@@ -30,10 +30,11 @@ def api() -> str:
     lines = [
         "# API",
         "",
-        "`from rag_chain import NAME` gives the names of the first part. They are loaded when they are first used, so",
-        "that importing the package costs next to nothing.",
+        "Import the names of the first part with `from rag_chain import NAME`. They are loaded at their first use, so",
+        "importing the package is fast.",
         "",
-        "Each method with a leading `a` is the native async twin of the one without; it takes and gives the same.",
+        "Each method with a leading `a` is the native async version of the one without, with the same arguments and",
+        "result.",
     ]
     for name in rag_chain.__all__:
         if name != "RagChainError":
@@ -63,7 +64,7 @@ def _entry(name: str, thing: Any) -> list[str]:
 
 
 def _methods(cls: type) -> list[tuple[str, Any]]:
-    """What a class defines itself and documents; async twins without words of their own are left out."""
+    """Return the documented methods that a class defines itself; async versions without own docstrings are left out."""
     found = []
     for name, method in vars(cls).items():
         bare = method.__func__ if isinstance(method, classmethod | staticmethod) else method
@@ -78,7 +79,7 @@ def _methods(cls: type) -> list[tuple[str, Any]]:
 
 
 def _signature(thing: Any) -> str:
-    """The arguments with their annotations as they were written."""
+    """Return the arguments with their annotations as written in the code."""
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
@@ -118,7 +119,7 @@ def _first_paragraph(thing: Any) -> str:
 
 
 def _doc(thing: Any) -> list[str]:
-    """A docstring as Markdown: its sections become lists."""
+    """Return a docstring as Markdown: its sections become lists."""
     source = inspect.cleandoc((thing.fget.__doc__ if isinstance(thing, property) else thing.__doc__) or "")
     lines: list[str] = []
     section = False
@@ -142,7 +143,7 @@ def _marked(text: str) -> str:
 
 
 def _errors() -> list[str]:
-    """The tree of errors as it is drawn in the module that defines it."""
+    """Return the tree of errors from the docstring of their module."""
     from rag_chain import errors
 
     return ["```text", inspect.cleandoc(errors.__doc__ or ""), "```"]

@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md`` and its plots, out of the files in ``results`` that ``measure.py`` writes."""
+"""Generate ``docs/benchmarks.md`` and its plots from the files in ``results`` that ``measure.py`` writes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def benchmarks() -> str:
     parts = [
         "# Benchmarks",
         "",
-        "Every figure on this page was written by a script into a file of the folder `results`, and this page was",
-        "generated from those files. A test finds figures that differ from their file.",
+        "A script wrote every figure on this page into a file of the folder `results`, and this page is generated from",
+        "those files. A test finds figures that differ from their file.",
     ]
     for name, section in SECTIONS.items():
         if measured(name):
@@ -62,7 +62,7 @@ def benchmarks() -> str:
 
 
 def plots() -> dict[str, Callable[[Any], None]]:
-    """Name of each plot -> what draws it on a matplotlib figure."""
+    """Return plot name -> function that draws it on a matplotlib figure."""
     found: dict[str, Callable[[Any], None]] = {}
     if measured("history"):
         found["turn-cost"] = _draw_turn_cost
@@ -80,7 +80,7 @@ def plots() -> dict[str, Callable[[Any], None]]:
 
 
 def write_plots() -> list[Path]:
-    """Draw the plots whose results are newer than they are; the files written."""
+    """Draw the plots whose results are newer; return the written files."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -97,7 +97,7 @@ def write_plots() -> list[Path]:
 
 
 def mark(plot: str) -> str:
-    """What a plot carries to tell of which results it was drawn."""
+    """Return the mark in a plot that identifies the results that it was drawn from."""
     name = {
         "turn-cost": "history",
         "wrapper-cost": "history",
@@ -114,11 +114,10 @@ def _history() -> list[str]:
     lengths = list(found["result"]["turn"])
     ways = list(found["result"]["turn"][lengths[0]])
     lines = [
-        "## What keeping a turn costs",
+        "## The cost of storing a turn",
         "",
-        "A turn opens a session by its id, reads the newest messages and stores question and answer. The ways take",
-        f"turns at every single turn. Median of {found['result']['turns']} turns, in milliseconds; the 99th",
-        "percentile is in brackets.",
+        "A turn opens a session by its id, reads the newest messages and stores question and answer. The ways",
+        f"alternate. Median of {found['result']['turns']} turns, in milliseconds; the 99th percentile is in brackets.",
         "",
         _header(["messages in the session", *ways]),
         _rule(1 + len(ways)),
@@ -130,9 +129,9 @@ def _history() -> list[str]:
         "",
         "![Milliseconds a turn over the length of the session](images/turn-cost.svg)",
         "",
-        '"redis-py by hand" is about the least that a turn can cost: the newest 20 messages read, two messages pushed,',
-        'in two round trips, nothing checked. "Parsed" makes messages of what it reads. "New to the process" has no',
-        "copy of the session in memory yet. langchain-community opens a client for each history, and reads all.",
+        '"redis-py by hand" is about the lowest possible cost of a turn: read the newest 20 messages and push two, in',
+        'two round trips, without checks. "Parsed" also parses the messages. "New to the process" has no copy of the',
+        "session in memory yet. langchain-community opens a client for each history, and reads all messages.",
         "",
         "On the wire, a turn at the longest session:",
         "",
@@ -169,11 +168,11 @@ def _history() -> list[str]:
 def _streaming() -> list[str]:
     found = result("streaming")["result"]
     lines = [
-        "## A token's way to its reader",
+        "## Latency of tokens",
         "",
-        "Milliseconds from the model's server, which sends a token, to the reader of the stream, who has it: the HTTP",
-        f"client included. {found['answers']} answers of {found['tokens']} tokens a way, a token every",
-        f"{found['pause_ms']:g} ms; the ways take turns. Medians; the 99th percentile is in brackets.",
+        "Milliseconds from the sending of a token by the model's server to its arrival at the reader of the stream,",
+        f"including the HTTP client. {found['answers']} answers of {found['tokens']} tokens per way, a token every",
+        f"{found['pause_ms']:g} ms; the ways alternate. Medians; the 99th percentile is in brackets.",
         "`RunnableWithMessageHistory` is LangChain's own, over langchain-community's Redis history.",
         "",
         _header(["", "way", "first token", "later tokens"]),
@@ -188,8 +187,8 @@ def _streaming() -> list[str]:
 
 def _evaluate() -> list[str]:
     about = [
-        "A small set of conversations over this project's own documentation, in `examples/retrieval`. It is small: its",
-        "intervals are wide, and it is there to be run and to be copied, not to rank methods.",
+        "A small set of conversations about this project's own documentation, in `examples/retrieval`. It is an",
+        "example to run and to copy, not a ranking of methods: its intervals are wide.",
         "",
     ]
     return _quality("evaluate", "Quality of retrieval, on the example set", about)
@@ -204,9 +203,9 @@ def _quality(name: str, title: str, about: Iterable[str] = ()) -> list[str]:
         "",
         *about,
         f"{found['questions']} questions of {found['conversations']} conversations. Mean and 95 % interval, by a",
-        "bootstrap over conversations. `last` is dense search for the question as it stands, `hybrid` is dense and",
+        "bootstrap over conversations. `last` is dense search for the unchanged question, `hybrid` is dense and",
         "lexical search for it, `fusion`, the default, is the same with the history, and `rewrite` is dense search",
-        "for a person's rewording that needs no history.",
+        "for the question rewritten by a person, so that it needs no history.",
         "",
         _header(["strategy", *names]),
         _rule(1 + len(names)),
@@ -238,7 +237,7 @@ def _retrieval() -> list[str]:
         "",
         "One turn, from the question to five chunks, by the number of passages in the index: median milliseconds,",
         "and the 90th percentile in brackets. The stock recipe is LangChain's ensemble of FAISS and BM25 (rank_bm25),",
-        "asked the question alone. Text and vectors are generated; the question is embedded by the real model.",
+        "which gets only the question. Text and vectors are generated; the question is embedded by the real model.",
         "",
         _header(["passages", *ways]),
         _rule(1 + len(ways)),
@@ -262,7 +261,7 @@ def _demo() -> list[str]:
     return [
         "## The demonstration",
         "",
-        "What `scripts/demo_before_after.py` measured at the end of its scenes.",
+        "Measured by `scripts/demo_before_after.py`.",
         "",
         _header(["", "before", "after"]),
         _rule(3),

@@ -1,11 +1,11 @@
-"""Figures in the pages: each names the result file and the value in it that it shows.
+"""Fill figures in the pages: each names a result file and a value in it.
 
-In a page a figure stands between two comments, which no reader sees::
+In a page a figure is written between two HTML comments::
 
     <!--= history/result/turn/1000/rag_chain/median_ms .2f -->0.31<!--/-->
 
-The first part is the name of a file in ``results``, the rest the way to the value in it, then a format as of
-Python's ``format``. ``A / B`` in place of a way is the quotient of two values.
+The first part of the path is the name of a file in ``results``, the rest the path to the value in it; then comes a
+format for Python's ``format``. ``A / B`` instead of a path is the quotient of two values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FIGURE = re.compile(r"<!--= (?P<what>.+?) (?P<format>[^\s>]+) -->(?P<shown>.*?)<
 
 
 class FigureError(Exception):
-    """A figure names a file or a value that is not there."""
+    """A figure names a file or a value that does not exist."""
 
 
 @cache
 def result(name: str) -> dict[str, Any]:
-    """The result file of a name: ``command``, ``date``, ``machine`` and ``result``."""
+    """Return the content of a result file: ``command``, ``date``, ``machine`` and ``result``."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         raise FigureError(f"There is no results/{name}.json; scripts/measure.py {name} writes it.")
@@ -41,7 +41,7 @@ def measured(name: str) -> bool:
 
 
 def value(what: str) -> float | str:
-    """The value that a figure names.
+    """Return the value that a figure names.
 
     Raises:
         FigureError: there is no such file or value.
@@ -57,15 +57,15 @@ def value(what: str) -> float | str:
         except (KeyError, IndexError, ValueError, TypeError):
             raise FigureError(f"{what!r}: results/{name}.json has no {key!r} there.") from None
     if isinstance(found, dict | list):
-        raise FigureError(f"{what!r} is no single value.")
+        raise FigureError(f"{what!r} is not a single value.")
     return found  # type: ignore[no-any-return]  # a number or text out of JSON
 
 
 def filled(page: str) -> str:
-    """The text of a page with all its figures as they were measured.
+    """Return the text of a page with all its figures filled.
 
     Raises:
-        FigureError: a figure names nothing.
+        FigureError: a figure names a value that does not exist.
     """
 
     def fill(match: re.Match[str]) -> str:

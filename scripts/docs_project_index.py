@@ -1,4 +1,4 @@
-"""The table of files in ``docs/project-index.md``: what each file says of itself in its first sentence."""
+"""Generate the tables of files in ``docs/project-index.md`` from the first sentence of each file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OF_NO_WORDS = {
 
 
 def file_tables() -> str:
-    """One table a folder."""
+    """Return one table per folder."""
     lines: list[str] = []
     seen: set[Path] = set()
     for title, folder, pattern in PLACES:
@@ -56,7 +56,7 @@ def file_tables() -> str:
 
 
 def purpose(path: Path) -> str:
-    """The first sentence of a file about itself; empty if it has none."""
+    """Return the first sentence of a file's docstring or comment; empty if it has none."""
     if path.suffix == ".ipynb":
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         text = "".join(cells[0]["source"]).lstrip("# ")

@@ -1,4 +1,4 @@
-"""The tables in ``docs/reliability.md``: the matrix of faults out of ``results/faults.json``."""
+"""Generate the tables in ``docs/reliability.md``: the matrix of faults from ``results/faults.json``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from docs_figures import measured, result
 from rag_chain.testing.report import COLUMNS, MORE_COLUMNS, cell_of, title_of
 
 FILES = ("faults", "faults-peers")
-"""The result files: ours, and the histories beside it."""
+"""The result files: of this package, and of the other histories."""
 
 
 def matrix() -> str:
-    """Return the tables of the last long runs."""
+    """Return the tables of the latest long runs."""
     histories = histories_of_results()
     if not histories:
-        return "The matrix was not run yet: `python scripts/measure.py faults faults-peers`."
+        return "The matrix has not been run yet: `python scripts/measure.py faults faults-peers`."
     lines = ["All faults together:", "", *_totals(histories), ""]
     lines += ["![Answers over time around a fault](images/faults-answers.svg)", ""]
     for history, one in histories.items():
@@ -26,7 +26,7 @@ def matrix() -> str:
 
 
 def histories_of_results() -> dict[str, Any]:
-    """Return of each history that was measured its totals and rows."""
+    """Return history -> its totals and rows, for all that were measured."""
     return {
         history: one for name in FILES if measured(name) for history, one in result(name)["result"]["histories"].items()
     }
@@ -38,7 +38,7 @@ def _source(name: str) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in machine["packages"].items())
     return (
         f"`{found['command']}` on {found['date']}: {machine['cores']} cores, {machine['system']}, "
-        f"Python {machine['python']}, {packages}. Seed {run['seed']}, {run['turns']:,} turns a fault."
+        f"Python {machine['python']}, {packages}. Seed {run['seed']}, {run['turns']:,} turns per fault."
     )
 
 

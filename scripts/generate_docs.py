@@ -1,20 +1,20 @@
-"""Write what is derived: from the code, from the results of measurements, and figures in the pages.
+"""Generate pages and parts of pages from the code and from the results of measurements.
 
-    .env.example              out of Settings
-    docs/configuration.md     out of Settings
-    docs/api.md               out of the docstrings of the public names
-    docs/benchmarks.md        out of results/*.json, with the plots in docs/images
-    docs/ingestion.md         the table of the kinds of files, out of rag_chain.ingestion.kinds
-    docs/reliability.md       the tables in it, out of results/faults.json
-    docs/project-index.md     the tables of files in it, out of each file's own first sentence
-    figures in README, docs   out of results/*.json, see docs_figures.py
+    .env.example              from Settings
+    docs/configuration.md     from Settings
+    docs/api.md               from the docstrings of the public names
+    docs/benchmarks.md        from results/*.json, with the plots in docs/images
+    docs/ingestion.md         the table of the kinds of files, from rag_chain.ingestion.kinds
+    docs/reliability.md       its tables, from results/faults.json
+    docs/project-index.md     its tables of files, from the first sentence of each file
+    figures in README, docs   from results/*.json, see docs_figures.py
 
-Run it after a change to any of them; a test finds what is not up to date.
+Run it after a change to any of them; a test finds pages that are not up to date.
 
 Examples:
     python scripts/generate_docs.py
 
-    python scripts/generate_docs.py --check     # writes nothing; exit code 1 names what is not up to date
+    python scripts/generate_docs.py --check     # writes nothing; exit code 1 if a page is not up to date
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Annotated, Any
 
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent))  # for whoever loads this file from elsewhere
+sys.path.insert(0, str(Path(__file__).parent))  # for imports of this file from elsewhere
 
 from docs_api import api
 from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
@@ -45,11 +45,11 @@ NAMED_DEFAULTS = {
     "journal_path": "journal.sqlite3 in the user's state folder",
     "api_keys_path": "api_keys.json in the user's state folder",
 }
-"""Defaults that depend on the machine, in words."""
+"""Descriptions of defaults that depend on the machine."""
 
 
 def default_of(name: str) -> str:
-    """The default of a setting as it would stand in a file, or in words; empty: none."""
+    """Return the default of a setting as written in a .env file, or a description; empty: none."""
     field = Settings.model_fields[name]
     value: Any = field.default
     if name in NAMED_DEFAULTS or value is PydanticUndefined:
@@ -58,8 +58,8 @@ def default_of(name: str) -> str:
 
 
 def env_example() -> str:
-    """`.env.example`: every variable, explained, commented out."""
-    lines = ["# Copy this file to .env and change what you need. What is commented out has its default.", ""]
+    """Return `.env.example`: every variable, explained, commented out."""
+    lines = ["# Copy this file to .env and change what you need. Commented lines show the defaults.", ""]
     for name, field in Settings.model_fields.items():
         value = "" if name in NAMED_DEFAULTS else default_of(name)
         lines += [f"# {field.description}", f"#{field.validation_alias}={value}", ""]
@@ -67,12 +67,12 @@ def env_example() -> str:
 
 
 def configuration() -> str:
-    """`docs/configuration.md`: the same as a table."""
+    """Return `docs/configuration.md`: every setting in a table."""
     lines = [
         "# Configuration",
         "",
         "Every setting is an environment variable. A `.env` file in the working directory is read too; the",
-        "environment wins over it, and arguments of `Settings(...)` win over both.",
+        "environment takes precedence over it, and arguments of `Settings(...)` over both.",
         "",
         "```python",
         "from rag_chain import Settings",
@@ -81,7 +81,7 @@ def configuration() -> str:
         "assert settings.session_ttl == 600",
         "```",
         "",
-        "A value out of its range is refused when the settings are made, with the name of its variable.",
+        "A value out of its range raises an error that names its variable when the settings are created.",
         "",
         "| variable | argument | default | meaning |",
         "| --- | --- | --- | --- |",
@@ -95,14 +95,14 @@ def configuration() -> str:
 
 
 def project_index() -> str:
-    """`docs/project-index.md` with its tables of files as they are now."""
+    """Return `docs/project-index.md` with current tables of files."""
     page = (ROOT / "docs" / "project-index.md").read_text(encoding="utf-8")
     return _FILES.sub(lambda m: f"{m[1]}\n{file_tables()}\n{m[2]}", page)
 
 
 def ingestion() -> str:
-    """`docs/ingestion.md` with its table of the kinds of files."""
-    lines = ["| kind | endings | what is read | what is not | place of a chunk |", "| --- | --- | --- | --- | --- |"]
+    """Return `docs/ingestion.md` with its table of the kinds of files."""
+    lines = ["| kind | suffixes | what is read | what is not | place of a chunk |", "| --- | --- | --- | --- | --- |"]
     for kind in KINDS:
         endings = " ".join(f"`{suffix}`" for suffix in kind.suffixes.split()) or "by language"
         lines.append(f"| {kind.name} | {endings} | {kind.read} | {kind.unread} | {kind.place} |")
@@ -114,7 +114,7 @@ _KINDS = re.compile(r"(<!-- kinds: generated -->)\n.*?(<!-- /kinds -->)", re.DOT
 
 
 def reliability() -> str:
-    """`docs/reliability.md` with the matrix of the last run."""
+    """Return `docs/reliability.md` with the matrix of the latest run."""
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     return _MATRIX.sub(lambda m: f"{m[1]}\n{matrix()}\n{m[2]}", page)
 
@@ -133,15 +133,15 @@ GENERATED = {
 
 
 def pages() -> list[Path]:
-    """The pages written by hand, in which figures may stand."""
+    """Return the handwritten pages, which may have figures."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def stale() -> dict[Path, str]:
-    """What is not up to date, and its text as it should be. Plots are not among them.
+    """Return the files that are not up to date, with their new text; without plots.
 
     Raises:
-        FigureError: a figure names nothing.
+        FigureError: a figure names a value that does not exist.
     """
     found = {}
     for path in pages():
@@ -157,7 +157,7 @@ def stale() -> dict[Path, str]:
 
 
 def stale_plots() -> list[Path]:
-    """The plots that were drawn of other results, or not at all."""
+    """Return the plots that are missing or were drawn from other results."""
     return [
         path
         for name in plots()
@@ -166,9 +166,9 @@ def stale_plots() -> list[Path]:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing, name what is not up to date.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing, list what is not up to date.")] = False,
 ) -> None:
-    """Write what is derived and not up to date, or name it."""
+    """Write or list the generated files that are not up to date."""
     try:
         found = stale()
     except FigureError as error:
@@ -179,7 +179,7 @@ def main(
         for path in [*found, *old_plots]:
             print(f"not up to date: {path.relative_to(ROOT)}", file=sys.stderr)
         raise typer.Exit(1 if found or old_plots else 0)
-    while found:  # the index tells what the pages say of themselves, so it may change once more
+    while found:  # the index has the first sentences of the pages, so it may change once more
         for path, text in found.items():
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)

@@ -1,12 +1,12 @@
-"""Passages, vectors and questions of any number for the benchmark, made anew from a seed and never held whole.
+"""Generate any number of passages, vectors and questions for the benchmark from a seed, without holding them in memory.
 
-**Vectors** are like those of a sentence encoder: the spread falls slowly from component to component, a document
-mixes three of many topics of unlike popularity, and a passage strays from its document by a random amount. The weights
-were set so that 10,000 of them agree with 10,741 all-MiniLM-L6-v2 vectors of encyclopedia passages: half of the
-variance in 40 dimensions (there 45), a cosine of 0.42 with the tenth nearest (0.48), 0.93 of the ten nearest in 8 of
-101 lists (0.93). **Text** follows Zipf's law over 200,000 words, the commonest of them those that the tokenizer knows,
-in its order, so that a question has as many tokens as a person's; a document has words of its own that come back.
-Vectors and text do not know each other: they measure time, memory and recall, not relevance.
+**Vectors** resemble those of a sentence encoder: the variance decreases slowly from component to component, a document
+mixes three of many topics of different popularity, and a passage differs from its document by a random amount. The
+parameters were chosen so that 10,000 of them agree with 10,741 all-MiniLM-L6-v2 vectors of encyclopedia passages: half
+of the variance in 40 dimensions (real: 45), a cosine of 0.42 with the tenth nearest (0.48), 0.93 of the ten nearest in
+8 of 101 lists (0.93). **Text** follows Zipf's law over 200,000 words. The most common words are those of the tokenizer,
+in its order, so that a question has as many tokens as a real one; each document has words of its own that recur.
+Vectors and text are independent: they measure time, memory and recall, not relevance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Question:
-    """A question of a turn, the exchange before it, and the vector that both are near to."""
+    """A question of a turn, the turn before it, and a vector near to both."""
 
     text: str
     earlier: str
@@ -37,7 +37,7 @@ class Question:
 
 
 class Corpus:
-    """``size`` passages of documents of eight, one document after the other."""
+    """``size`` passages, in documents of eight passages each."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -48,20 +48,20 @@ class Corpus:
         self._popularity = np.cumsum(popularity / popularity.sum())
 
     def blocks(self) -> Iterator[tuple[list[str], Vectors]]:
-        """All texts and unit vectors, the same at each call."""
+        """Yield all texts and unit vectors, the same at each call."""
         for start, vectors in zip(range(0, self.size, BLOCK), self.vectors(), strict=True):
             documents = np.arange(start, start + len(vectors)) // PER_DOCUMENT
             yield self._texts(np.random.default_rng([3, start]), documents, WORDS), vectors
 
     def vectors(self) -> Iterator[Vectors]:
-        """The unit vectors alone."""
+        """Yield only the unit vectors."""
         for start in range(0, self.size, BLOCK):
             count = min(BLOCK, self.size - start)
             centres = np.repeat(self._centres(start // BLOCK), PER_DOCUMENT, axis=0)[:count]
             yield self._near(np.random.default_rng([5, start]), centres)
 
     def questions(self, count: int) -> list[Question]:
-        """Questions about documents of the corpus; none is a passage of it."""
+        """Return questions about documents of the corpus; none is a passage of it."""
         random = np.random.default_rng(4)
         documents = random.integers(0, -(-self.size // PER_DOCUMENT), count)
         blocks, places = np.divmod(documents, BLOCK // PER_DOCUMENT)
@@ -73,7 +73,7 @@ class Corpus:
         ]
 
     def _centres(self, block: int) -> Vectors:
-        """The middle of each document of a block."""
+        """Return the centre of each document of a block."""
         random, count = np.random.default_rng([6, block]), BLOCK // PER_DOCUMENT
         share = random.dirichlet(np.ones(3), count).astype(np.float32)
         share /= np.linalg.norm(share, axis=1, keepdims=True)
@@ -97,7 +97,7 @@ class Corpus:
         lengths = np.maximum(random.normal(mean, mean / 5, len(documents)), 5).astype(int)
         numbers = np.searchsorted(frequency, random.random(lengths.sum()))
         own = random.random(len(numbers)) < topical
-        # Twelve words that a document has for its own, by a hash of its number.
+        # Twelve words of its own for each document, by a hash of its number.
         which = np.repeat(documents, lengths)[own] * 12 + random.integers(0, 12, own.sum())
         numbers[own] = 300 + (which * 2_654_435_761 % 2**32) % 20_000
         ends = np.cumsum(lengths)
@@ -107,7 +107,7 @@ class Corpus:
 
 @cache
 def _vocabulary(size: int = 200_000) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
-    """Words, the commonest first, and the cumulative share of each (Zipf-Mandelbrot)."""
+    """Return words, the most common first, and the cumulative share of each (Zipf-Mandelbrot)."""
     random = np.random.default_rng(7)
     numbers = MiniLMEmbeddings()._tokenizer.get_vocab()
     known = [word for word in sorted(numbers, key=numbers.__getitem__) if word.isascii() and word.isalpha()]

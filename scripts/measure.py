@@ -1,13 +1,13 @@
-"""Run the benchmarks and keep their results in results, out of which every figure in the documents is taken.
+"""Run the benchmarks and write their results to results/, the source of every figure in the documents.
 
 Examples:
     python scripts/measure.py                                # all of them; some minutes, on an idle machine
 
-    python scripts/measure.py history demo                   # these only
+    python scripts/measure.py history demo                   # only these
 
     python scripts/measure.py --labelled ~/sets/mtrag-clapnq # retrieval on a labelled set of yours as well
 
-Run scripts/generate_docs.py afterwards. Exit code: 0 all were measured, 1 one failed, 2 for bad usage.
+Run scripts/generate_docs.py afterwards. Exit code: 0 all succeeded, 1 one failed, 2 for bad usage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 SET = "examples/retrieval"
 FILE = "result.json"
-"""Stands for a file of a folder of its own, where a script writes its result in place of printing it."""
+"""Placeholder for a file in a temporary folder, for scripts that write their result instead of printing it."""
 COMMANDS = {
     "history": ["benchmark.py", "history", "--json"],
     "streaming": ["benchmark.py", "streaming", "--json"],
@@ -65,7 +65,7 @@ def main(
         list[Path] | None, typer.Option(help="A folder with corpus.jsonl and queries.jsonl to measure retrieval on.")
     ] = None,
 ) -> None:
-    """Run the measurements and keep their results."""
+    """Run the measurements and write their results."""
     unknown = set(names or ()) - set(COMMANDS)
     if unknown:
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(COMMANDS)}")
@@ -80,12 +80,12 @@ def main(
 
 
 def measure(name: str, command: list[str], hide: str = "") -> bool:
-    """Run one and keep what it printed; whether it worked.
+    """Run one measurement and write its output; return whether it succeeded.
 
     Args:
         name: of the file in ``results/``.
         command: a script and its arguments.
-        hide: left out of the command that is kept: where a set lies on this machine.
+        hide: removed from the recorded command: the path of a set on this machine.
     """
     errors.print(f"{name}: python scripts/{' '.join(command)}", style="dim", soft_wrap=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "REDIS_", "OPENAI_", "AZURE_"))}
@@ -98,8 +98,8 @@ def measure(name: str, command: list[str], hide: str = "") -> bool:
         )  # fmt: skip
         printed = file.read_text(encoding="utf-8") if file.exists() else done.stdout
     if done.returncode:
-        said = done.stderr.strip() or done.stdout.strip()
-        errors.print(Text(f"{name} failed with exit code {done.returncode}: {said[-500:]}", style="red"))
+        output = done.stderr.strip() or done.stdout.strip()
+        errors.print(Text(f"{name} failed with exit code {done.returncode}: {output[-500:]}", style="red"))
         return False
     shown = f"python scripts/{' '.join(command)}"
     found = {
@@ -114,7 +114,7 @@ def measure(name: str, command: list[str], hide: str = "") -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return what the figures depend on."""
     versions = {}
     for name in PACKAGES:
         try:

@@ -1,14 +1,14 @@
-"""Change the code in one small way at a time and run the tests that should notice; print what no test noticed.
+"""Mutation testing: change one place of the code at a time, run its tests, and print changes that no test noticed.
 
-cosmic-ray makes the changes, in a copy of the project. From all of them some are drawn, by a seed, so that a run is
-bounded. Each one runs the tests of its part: about half a minute.
+cosmic-ray makes the changes, in a copy of the project. A random sample of them, determined by a seed, is tested, so
+that the run is bounded. Each one runs the tests of its part: about half a minute.
 
 Examples:
     python scripts/mutants.py rag_chain/chain --count 20
 
-    python scripts/mutants.py rag_chain/sessions/values/window.py --count 0     # all of one file
+    python scripts/mutants.py rag_chain/sessions/values/window.py --count 0     # all changes of one file
 
-Exit code: 0 every change was noticed, 1 some were not, 2 for bad usage.
+Exit code: 0 all changes were noticed, 1 some were not, 2 for bad usage.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TESTS = {
     ],
     "chain": ["tests/unit", "tests/integration/test_grounding.py"],
 }
-"""Folder of the package -> the tests that should notice a change there."""
+"""Folder of the package -> its tests."""
 
 NOT_TESTED = ("tests/unit/test_settings.py", "tests/unit/test_contributing.py", "tests/unit/test_command_line.py")
 CONFIG = """
@@ -54,8 +54,8 @@ name = "local"
 
 def main(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders of rag_chain.")],
-    count: Annotated[int, typer.Option(min=0, help="How many changes are drawn; 0: all.")] = 30,
-    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 1,
+    count: Annotated[int, typer.Option(min=0, help="Number of changes in the sample; 0: all.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 1,
 ) -> None:
     """Make the changes, run the tests and print the survivors."""
     rooms = {room for path in paths for room in TESTS if f"rag_chain/{room}" in f"{path.as_posix()}/"}
@@ -71,7 +71,7 @@ def main(
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what the tests need, so that no change is ever made in the project itself."""
+    """Copy the files that the tests need, so that the project itself is never changed."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -81,7 +81,7 @@ def copy_project(folder: Path) -> None:
 
 
 def run(folder: Path, room: str, paths: list[str], count: int, seed: int) -> int:
-    """Run the drawn changes of one part and return how many no test noticed."""
+    """Run the sampled changes of one part and return the number that no test noticed."""
     tests = " ".join([*TESTS[room], *(f"--ignore={path}" for path in NOT_TESTED)])
     # The copy comes first on the path of `python -m`, before the installed project.
     command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not long' {tests}"
@@ -96,7 +96,7 @@ def run(folder: Path, room: str, paths: list[str], count: int, seed: int) -> int
 
 
 def cosmic_ray(folder: Path, *arguments: str) -> None:
-    """Run one of cosmic-ray's commands; end with its complaint if it fails."""
+    """Run one of cosmic-ray's commands; exit with its output if it fails."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("cosmic-ray")), *arguments], cwd=folder, capture_output=True, text=True
     )
@@ -106,7 +106,7 @@ def cosmic_ray(folder: Path, *arguments: str) -> None:
 
 
 def draw(session: Path, count: int, seed: int) -> int:
-    """Skip all changes but ``count`` random ones and return how many there are."""
+    """Skip all changes except ``count`` random ones and return the total number."""
     from cosmic_ray.work_db import use_db
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
@@ -123,7 +123,7 @@ def draw(session: Path, count: int, seed: int) -> int:
 
 
 def report(session: Path) -> int:
-    """Print the changes that no test noticed and return how many they are."""
+    """Print the changes that no test noticed and return their number."""
     from cosmic_ray.work_db import use_db
     from cosmic_ray.work_item import TestOutcome
 

@@ -1,4 +1,4 @@
-"""A Redis server for a demonstration: the one that REDIS_URL names if it answers, else one out of a wheel."""
+"""A Redis server for a demonstration: the one at REDIS_URL if it answers, else one from a wheel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rag_chain import Settings
 
 @contextmanager
 def redis_server(settings: Settings) -> Iterator[tuple[str, bool]]:
-    """The URL of a server that answers while the block runs, and whether it was started for it."""
+    """Yield the URL of a server that runs during the block, and whether it was started for it."""
     url = settings.redis_url.get_secret_value()
     if url and answers(url):
         yield url, False
@@ -40,7 +40,7 @@ def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nothing uses at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The two applications that ``benchmark.py serve`` compares: the service, and a bare FastAPI route over its chain."""
+"""The two applications that ``benchmark.py serve`` compares: the service, and a bare FastAPI route on its chain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKENS = 5
 
 
 class InstantModel(BaseChatModel):
-    """Answers at once with tokens that are the time of their making, in ns of ``time.monotonic_ns``."""
+    """Answers at once with tokens whose text is the time of their creation, in ns of ``time.monotonic_ns``."""
 
     @property
     def _llm_type(self) -> str:
@@ -61,7 +61,7 @@ class InstantModel(BaseChatModel):
 
 
 def make_chain() -> ConversationChain:
-    """The whole chain of the environment's settings, with the instant model."""
+    """Return the whole chain with the environment's settings and the instant model."""
     return build_chain(Settings(), model=InstantModel())
 
 
@@ -77,7 +77,7 @@ class Turn(BaseModel):
 
 
 def bare() -> FastAPI:
-    """The same chain behind one route, which streams what the chain gives and does nothing else."""
+    """Return an application with one route, which streams the chain's output and does nothing else."""
     chain = make_chain()
 
     @asynccontextmanager

@@ -1,9 +1,9 @@
 """Fit the weights of local:extractive: which sentences answer a question, and whether any does.
 
-The questions are JSON Lines with "id", "question", "title", "sentences" (a passage, cut), "answerable" and, where it is
-true, "answer_sentences" (places of the sentences that answer). All passages make one index; each question is asked of
-it, so that the weights are fitted to what the chain finds. Two logistic regressions are fitted and measured by ten-fold
-cross-validation over the questions. Nothing of the data goes into the project but the weights.
+The questions are JSON Lines with "id", "question", "title", "sentences" (a passage, split), "answerable" and, if it is
+true, "answer_sentences" (places of the sentences that answer). All passages form one index, which each question
+searches, so that the weights are fitted to the chain's real input. Two logistic regressions are fitted and measured by
+ten-fold cross-validation over the questions. Only the weights go into the project, none of the data.
 
 Example:
     python scripts/train_answerer.py questions.jsonl                # measures, and writes answer_weights.py
@@ -36,7 +36,7 @@ L2 = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is measured of one question. ``gold`` says of each unit whether it answers."""
+    """The measurements of one question. ``gold``: whether each unit answers."""
 
     question: str
     kind: QuestionKind
@@ -65,18 +65,18 @@ def fit(x: Floats, y: npt.NDArray[Any], l2: float = L2) -> tuple[Floats, float]:
 
 
 def probability(x: Floats, weights: tuple[Floats, float]) -> Floats:
-    """Return what a logistic regression says of rows of features."""
+    """Return the probabilities of a logistic regression for rows of features."""
     result: Floats = 1 / (1 + np.exp(-(x @ weights[0] + weights[1])))
     return result
 
 
 def auroc(scores: Floats, kind: npt.NDArray[np.bool_]) -> float:
-    """Return the chance that a score of the kind is greater than another one."""
+    """Return the probability that a score of the kind is greater than one of the others."""
     return float((np.sign(scores[kind][:, None] - scores[~kind][None]) + 1).mean() / 2)
 
 
 def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, float], Floats]:
-    """Return both models, and the scores that cross-validation gives the questions."""
+    """Return both models, and the scores of the questions by cross-validation."""
     fold = np.random.default_rng(0).integers(0, FOLDS, len(rows))
     answerable = np.array([row.answerable for row in rows])
 
@@ -88,14 +88,14 @@ def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, floa
         return fit(np.vstack(x), np.concatenate(y))
 
     by_fold = [units_of(f) for f in range(FOLDS)]
-    # What the second model is fitted on comes from units' models that have not seen the question.
+    # The second model is fitted on scores of first models that were not trained on the question.
     p = [probability(row.measured.features, by_fold[fold[i]]) for i, row in enumerate(rows)]
-    told = np.array(
+    evidence = np.array(
         [evidence(r.measured, q, r.kind, r.token_cosines, leans=False) for r, q in zip(rows, p, strict=True)]
     )
     scores = np.zeros(len(rows))
     for f in range(FOLDS):
-        scores[fold == f] = probability(told[fold == f], fit(told[fold != f], answerable[fold != f]))
+        scores[fold == f] = probability(evidence[fold == f], fit(evidence[fold != f], answerable[fold != f]))
     print(f"units: AUROC {auroc(np.concatenate(p), np.concatenate([r.gold for r in rows]).astype(bool)):.3f}")
     print(f"answerable: AUROC {auroc(scores, answerable):.3f}")
     for line in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5):
@@ -103,10 +103,10 @@ def train(rows: Sequence[Row]) -> tuple[tuple[Floats, float], tuple[Floats, floa
             f"  below {line}: {(scores[answerable] < line).mean():.3f} of the answerable, "
             f"{(scores[~answerable] < line).mean():.3f} of the others"
         )
-    return units_of(None), fit(told, answerable), scores
+    return units_of(None), fit(evidence, answerable), scores
 
 
-def write(path: Path, units: tuple[Floats, float], told: tuple[Floats, float]) -> None:
+def write(path: Path, units: tuple[Floats, float], evidence: tuple[Floats, float]) -> None:
     """Write the module that holds the weights."""
 
     def table(names: Sequence[str], weights: tuple[Floats, float]) -> str:
@@ -116,13 +116,13 @@ def write(path: Path, units: tuple[Floats, float], told: tuple[Floats, float]) -
     source = re.sub(r"\nUNITS = .*", "", path.read_text("utf-8"), flags=re.DOTALL)
     source += f"\nUNITS = {table(UNIT_FEATURES, units)}\n"
     source += '"""Logit that a unit is part of an answer; the names are ``UNIT_FEATURES``."""\n'
-    source += f"\nEVIDENCE = {table(EVIDENCE_FEATURES, told)}\n"
+    source += f"\nEVIDENCE = {table(EVIDENCE_FEATURES, evidence)}\n"
     source += '"""Logit that the sources answer the question; the names are ``EVIDENCE_FEATURES``."""\n'
     path.write_text(source, "utf-8")
 
 
 def read(path: Path) -> list[Row]:
-    """Ask all questions of an index of all passages."""
+    """Search an index of all passages for each question, and measure the units."""
     from rag_chain.models.local.minilm import MiniLMEmbeddings
     from rag_chain.models.local.question_kinds import kind_of
     from rag_chain.models.local.selection import measured_units

@@ -1,4 +1,4 @@
-"""The table at the end: what the scenes of this run measured, and nothing else."""
+"""The table at the end: only figures that the scenes of this run measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from before_after.scene import Scene
 
 
 def comparison(scenes: list[Scene]) -> list[dict[str, str]]:
-    """Rows of ``aspect``, ``before``, ``after``; only of what was played."""
+    """Return rows of ``aspect``, ``before``, ``after`` for the scenes that were played."""
     played = {scene.name: scene.figures for scene in scenes}
     rows: list[dict[str, str]] = []
 
@@ -22,8 +22,8 @@ def comparison(scenes: list[Scene]) -> list[dict[str, str]]:
         )
     if figures := played.get("outage"):
         row(
-            "Availability: Redis and then the process killed",
-            "no Redis to lose; a killed process loses all",
+            "Availability: Redis and then the process are killed",
+            "uses no Redis; a killed process loses everything",
             f"{figures['answered_during']:.0f} of {figures['asked_during']:.0f} questions answered meanwhile; "
             f"{figures['in_redis']:.0f} turns in Redis {figures['replay_seconds']:.1f} s after its start",
         )
@@ -36,8 +36,8 @@ def comparison(scenes: list[Scene]) -> list[dict[str, str]]:
     if figures := played.get("writers"):
         row(
             "Scaling: two servers, one session, at once",
-            "two histories that know nothing of each other",
-            f"{figures['turns_in_redis']:.0f} of {figures['turns_asked']:.0f} turns in one list, none torn apart",
+            "two separate histories",
+            f"{figures['turns_in_redis']:.0f} of {figures['turns_asked']:.0f} turns in one list, none interleaved",
         )
     if figures := played.get("expiry"):
         row(
@@ -49,11 +49,11 @@ def comparison(scenes: list[Scene]) -> list[dict[str, str]]:
         row(
             "Memory: where a session lives",
             "in one process",
-            f"{figures['bytes'] / figures['turns'] / 1000:.1f} kB a turn in Redis, answers and citations included",
+            f"{figures['bytes'] / figures['turns'] / 1000:.1f} kB per turn in Redis, including answers and citations",
         )
     if figures := played.get("latency"):
         before, after = (
-            f"{figures[f'session_ms_{mode}']:.2f} ms for the session, {figures[f'total_ms_{mode}']:.0f} ms in all"
+            f"{figures[f'session_ms_{mode}']:.2f} ms for the session, {figures[f'total_ms_{mode}']:.0f} ms in total"
             for mode in ("before", "after")
         )
         row(f"Latency: median of {figures['turns']:.0f} turns", before, after)

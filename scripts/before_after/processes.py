@@ -18,15 +18,15 @@ Mode = Literal["before", "after"]
 
 
 class ProcessError(Exception):
-    """A process of the demonstration ended by itself; the text says what it wrote last."""
+    """A process of the demonstration ended by itself; the message holds its last output."""
 
 
 class ChatProcess:
-    """A running ``chat_process.py``. ``before``: sessions in its memory only; ``after``: in Redis, with a journal.
+    """A running ``chat_process.py``. ``before``: sessions only in its memory; ``after``: in Redis, with a journal.
 
     Args:
-        settings: environment variables over those of the demonstration.
-        log: file for what it writes to stderr.
+        settings: environment variables that override those of the demonstration.
+        log: file for its stderr.
     """
 
     def __init__(self, mode: Mode, settings: dict[str, str], log: Path) -> None:
@@ -48,14 +48,14 @@ class ChatProcess:
         return self._process.pid
 
     def ready(self) -> ChatProcess:
-        """Wait until it answers."""
+        """Wait until it is ready."""
         if not self._ready:
             self._read()
             self._ready = True
         return self
 
     def ask(self, session: str, question: str) -> dict[str, Any]:
-        """One turn, as ``chat_process.py`` gives it."""
+        """Return one turn, as ``chat_process.py`` prints it."""
         self.ready()
         self._input.write(json.dumps({"session": session, "ask": question}) + "\n")
         self._input.flush()
@@ -65,12 +65,12 @@ class ChatProcess:
         return turn
 
     def kill(self) -> None:
-        """``kill -9``: it gets no chance to save anything."""
+        """``kill -9``: it can't save anything."""
         self._process.kill()
         self._end()
 
     def stop(self) -> None:
-        """End of its input, then wait; killed if it takes too long."""
+        """Close its input and wait; kill it if it takes too long."""
         if self._process.poll() is None:
             self._input.close()
             try:
@@ -87,14 +87,14 @@ class ChatProcess:
     def _read(self) -> dict[str, Any]:
         line = self._output.readline()
         if not line:
-            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-            raise ProcessError(f"The {self.mode} process {self.pid} ended by itself: {' '.join(said) or 'no word'}")
+            output = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise ProcessError(f"The {self.mode} process {self.pid} ended by itself: {' '.join(output) or 'no word'}")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
 
 class RedisProcess:
-    """A Redis-compatible server out of a wheel, on a free port; its append-only file outlives ``kill -9``."""
+    """A Redis-compatible server from a wheel, on a free port; its append-only file survives ``kill -9``."""
 
     def __init__(self, folder: Path) -> None:
         options = {"appendonly": "yes"}
@@ -109,7 +109,7 @@ class RedisProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, as it says itself."""
+        """Its process id, as reported by itself."""
         with redis.Redis(port=self.port) as client:
             return int(client.info("server")["process_id"])
 
@@ -122,7 +122,7 @@ class RedisProcess:
         self._server.start()
 
     def stop(self) -> None:
-        """End it, whatever state it is in."""
+        """End it in any state."""
         if self._server.is_running():
             self._server.stop()
         else:

@@ -1,4 +1,4 @@
-"""``--record``: the terminal session as asciinema's format (.cast), as HTML or as SVG."""
+"""``--record``: save the terminal session in asciinema's format (.cast), as HTML or as SVG."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ KINDS = (".cast", ".html", ".svg")
 
 
 class Recording:
-    """A console whose output is shown and kept; ``save`` writes it in the form that the file's ending says.
+    """A console whose output is shown and recorded; ``save`` writes it in the format of the file's suffix.
 
     Args:
-        file: ``None``: nothing is kept.
-        out: where it is shown.
+        file: ``None``: nothing is recorded.
+        out: stream for the output.
         width: columns, ``None``: those of the terminal.
 
     Raises:
-        UsageError: the file's ending names none of the forms.
+        UsageError: the file's suffix is none of the formats.
     """
 
     def __init__(self, file: Path | None, out: TextIO, width: int | None) -> None:
@@ -36,21 +36,21 @@ class Recording:
         self._out = out
         kept = file is not None
         self.console = Console(
-            file=self if kept else out,  # type: ignore[arg-type]  # rich asks for write, flush and isatty
+            file=self if kept else out,  # type: ignore[arg-type]  # rich needs only write, flush and isatty
             record=kept, force_terminal=kept or None, color_system="truecolor" if kept else "auto", width=width,
         )  # fmt: skip
 
     def write(self, text: str) -> int:
-        """Show a piece and keep it with its time."""
+        """Show a piece and record it with its time."""
         self._events.append((time.monotonic() - self._begun, text))
         return self._out.write(text)
 
     def flush(self) -> None:
-        """As of a file."""
+        """Behave as a file."""
         self._out.flush()
 
     def isatty(self) -> bool:
-        """As of a file."""
+        """Behave as a file."""
         return self._out.isatty()
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""What a scene leaves behind: its steps, the proof as read from Redis, what was checked, and figures."""
+"""The result of a scene: its steps, the proof read from Redis, the checks, and figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rag_chain.sessions.values.keys import SessionRef
 
 @dataclass
 class Scene:
-    """One scene as it was played. Figures are numbers measured in this run, by name."""
+    """One played scene. Figures are numbers measured in this run, by name."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Scene:
 
     @property
     def ok(self) -> bool:
-        """Whether all that was claimed held."""
+        """Whether all checks held."""
         return all(held for _, held in self.checks)
 
     def as_json(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Scene:
 
 
 class Reader:
-    """Reads a session straight from Redis with redis-py, past everything that the project does.
+    """Reads a session from Redis with redis-py alone, without this project's code.
 
     ``proof`` collects each command and its reply, shortened for a reader.
     """
@@ -47,58 +47,58 @@ class Reader:
         self.proof: list[tuple[str, str]] = []
 
     def exists(self) -> bool:
-        """Whether any key of the session is there."""
+        """Whether any key of the session exists."""
         keys = (self.ref.messages_key, self.ref.meta_key)
         found = int(self._client.exists(*keys))
         self._note("EXISTS", " ".join(keys), f"{found} of {len(keys)}")
         return found > 0
 
     def count(self) -> int:
-        """Messages in the list."""
+        """Return the number of messages in the list."""
         length = int(self._client.llen(self.ref.messages_key))
         self._note("LLEN", self.ref.messages_key, f"{length} messages")
         return length
 
     def ttl(self) -> float:
-        """Seconds that the session has left."""
+        """Return the remaining time to live in seconds."""
         left = self.left()
         self._note("PTTL", self.ref.messages_key, f"{left:.1f} s left")
         return left
 
     def left(self) -> float:
-        """As ``ttl``, not noted; negative: there is no such key."""
+        """Return the same as ``ttl``, but not in the proof; negative: there is no such key."""
         return int(self._client.pttl(self.ref.messages_key)) / 1000
 
     def bytes(self) -> int:
-        """Memory that the session takes in Redis."""
+        """Return the memory of the session in Redis, in bytes."""
         taken = sum(int(self._client.memory_usage(key) or 0) for key in (self.ref.messages_key, self.ref.meta_key))
         self._note("MEMORY USAGE", f"{self.ref.messages_key} + meta", f"{taken:,} bytes")
         return taken
 
     def turns(self, show: int = 0) -> list[dict[str, str]]:
-        """Every message, oldest first: type, text, turn_id, status. ``show``: how many of the newest to show."""
+        """Return all messages, oldest first: type, text, turn_id, status. ``show``: newest ones to add to the proof."""
         raw = [json.loads(item) for item in self._client.lrange(self.ref.messages_key, 0, -1)]
-        said = []
+        messages = []
         for message in reversed(raw):
             note = message["data"]["additional_kwargs"].get("rag_chain", {})
             text = " ".join(str(message["data"]["content"]).split())
-            said.append(
+            messages.append(
                 {"type": message["type"], "text": text, "turn": note.get("turn_id", ""), "is": note.get("status", "")}
             )
-        for place, one in enumerate(said[-show:] if show else [], len(said) - min(show, len(said)) + 1):
+        for place, one in enumerate(messages[-show:] if show else [], len(messages) - min(show, len(messages)) + 1):
             self.proof.append((f"message {place}", f"turn {one['turn'][:6]}  {one['type']}: {one['text'][:120]}"))
-        return said
+        return messages
 
     def _note(self, command: str, key: str, reply: str) -> None:
         self.proof.append((f"{command} {key}", reply))
 
 
-def whole(said: list[dict[str, str]]) -> bool:
-    """Whether the messages are whole turns one after the other, each once: question, answer, question, answer."""
-    pairs = list(zip(said[::2], said[1::2], strict=False))
+def whole(messages: list[dict[str, str]]) -> bool:
+    """Whether the messages are complete turns in sequence, each once: question, answer, question, answer."""
+    pairs = list(zip(messages[::2], messages[1::2], strict=False))
     ids = [question["turn"] for question, _ in pairs]
     return (
-        len(said) % 2 == 0
+        len(messages) % 2 == 0
         and len(set(ids)) == len(ids)
         and all(
             question["type"] == "human" and answer["type"] == "ai" and question["turn"] == answer["turn"]

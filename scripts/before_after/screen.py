@@ -1,4 +1,4 @@
-"""The demonstration on a terminal: two columns, what was read from Redis, and the table at the end."""
+"""The demonstration on a terminal: two columns, the proof read from Redis, and the table at the end."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ class Screen:
         self.console, self._pause = console, pause
 
     def opening(self, facts: list[tuple[str, str]]) -> None:
-        """What is about to be shown, and with what."""
+        """Show the setup of the demonstration."""
         grid = Table.grid(padding=(0, 2))
         for name, value in facts:
             grid.add_row(Text(name, style="dim"), Text(value))
         self.console.print(Panel(grid, title="Before and after", border_style="cyan", box=box.ROUNDED))
 
     def scene(self, number: int, title: str, about: str) -> None:
-        """The heading of a scene."""
+        """Show the heading of a scene."""
         self.console.print()
         self.console.rule(Text(f"{number}. {title}", style="bold"), style="cyan", align="left")
         self.console.print(Padding(Text(about, style="italic"), (0, 1, 1, 1)))
 
     def columns(self) -> None:
-        """The headings of two columns."""
+        """Show the headings of the two columns."""
         self._columns(
             Text("BEFORE  memory of one process", style="bold red"),
             Text("AFTER  Redis, memory and journal", style="bold green"),
         )
 
     def event(self, text: str) -> None:
-        """Something is done to the processes or the server."""
+        """Show what is done to the processes or the server."""
         self.console.print(Padding(Text(f"⚡ {text}", style="bold yellow"), (0, 0, 1, 1)))
         self._wait()
 
     def turns(self, before: dict[str, Any] | str, after: dict[str, Any] | str) -> None:
-        """A turn in each mode, or in place of one a sentence."""
+        """Show a turn in each mode, or a sentence instead of one."""
         self._columns(self._turn(before), self._turn(after))
         self._wait()
 
     def turn(self, turn: dict[str, Any]) -> None:
-        """A turn of a scene that is about one mode alone."""
+        """Show a turn of a scene with only one mode."""
         self.console.print(Padding(self._turn(turn), (0, 1)))
         self._wait()
 
     def closing(self, scene: Scene) -> None:
-        """The proof and the checks of a scene."""
+        """Show the proof and the checks of a scene."""
         if scene.proof:
             table = Table.grid(padding=(0, 2))
             table.add_column(style="cyan", no_wrap=True, min_width=max(len(command) for command, _ in scene.proof))
@@ -75,7 +75,7 @@ class Screen:
         self._wait()
 
     def comparison(self, rows: list[dict[str, str]]) -> None:
-        """The table at the end."""
+        """Show the table at the end."""
         self.console.print()
         self.console.rule(Text("What was measured in this run", style="bold"), style="cyan", align="left")
         table = Table(box=box.ROUNDED, show_lines=True, border_style="dim", header_style="bold")

@@ -1,4 +1,4 @@
-"""Where scenes are played: the processes, the servers, and the names of the sessions."""
+"""The stage of the scenes: processes, servers, and names of sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stage:
     """Starts processes, hands out idle ones, and ends all of them in ``close``.
 
     Args:
-        redis_url: the server of all scenes; the outage has one of its own, which it may kill.
+        redis_url: the server of all scenes except the outage, which starts a server of its own to kill.
         folder: for logs, journals and servers' files.
     """
 
@@ -35,11 +35,11 @@ class Stage:
         self._sessions: set[tuple[str, str]] = set()
 
     def session(self, name: str) -> str:
-        """A session id that no other run has."""
+        """Return a session id that no other run uses."""
         return f"{name}-{self._run}"
 
     def process(self, mode: Mode, **settings: str) -> ChatProcess:
-        """A chat process that is ready and idle: one that waits, else a new one."""
+        """Return a chat process that is ready and idle: a released one, else a new one."""
         wanted = self._settings(settings)
         for one in self._idle:
             if one.mode == mode and one.settings == wanted:
@@ -48,7 +48,7 @@ class Stage:
         return self._start(mode, wanted).ready()
 
     def prepare(self, *modes: Mode, **settings: str) -> None:
-        """Start processes that ``process`` will hand out, without waiting for them."""
+        """Start processes for ``process`` without waiting for them."""
         wanted = self._settings(settings)
         for mode in modes:
             have = sum(one.mode == mode and one.settings == wanted for one in self._idle)
@@ -57,11 +57,11 @@ class Stage:
                 self._idle.append(self._start(mode, wanted))
 
     def release(self, *processes: ChatProcess) -> None:
-        """Processes that another scene may use."""
+        """Return processes for use by other scenes."""
         self._idle.extend(processes)
 
     def ask(self, scene: Scene, process: ChatProcess, session: str, question: str) -> dict[str, Any]:
-        """A question in one mode, shown."""
+        """Ask a question in one mode and show the turn."""
         turn = process.ask(session, question)
         self.screen.turn(turn)
         scene.steps.append(step(process, turn))
@@ -70,7 +70,7 @@ class Stage:
     def ask_both(
         self, scene: Scene, before: ChatProcess, after: ChatProcess, session: str, question: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The same question in both modes, one after the other, shown side by side."""
+        """Ask the same question in both modes, one after the other, and show the turns side by side."""
         turns = before.ask(session, question), after.ask(session, question)
         self.screen.turns(*turns)
         for process, turn in zip((before, after), turns, strict=True):
@@ -78,12 +78,12 @@ class Stage:
         return turns
 
     def event(self, scene: Scene, text: str) -> None:
-        """Something else than a turn, shown and taken down."""
+        """Show and record an event other than a turn."""
         self.screen.event(text)
         scene.steps.append({"event": text})
 
     def reader(self, session: str, url: str | None = None) -> Reader:
-        """Reads a session of a server, by default the one of all scenes."""
+        """Return a reader for a session of a server, by default the one of all scenes."""
         url = url or self.redis_url
         if url not in self._clients:
             self._clients[url] = redis.Redis.from_url(url, socket_timeout=5)
@@ -91,7 +91,7 @@ class Stage:
         return Reader(self._clients[url], make_ref(PREFIX, session))
 
     def server(self) -> RedisProcess:
-        """A Redis server for one scene."""
+        """Start a Redis server for one scene."""
         one = RedisProcess(self.folder / f"redis-{len(self._servers)}")
         self._servers.append(one)
         return one
@@ -129,6 +129,6 @@ class Stage:
 
 
 def step(process: ChatProcess, turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn for ``--json``."""
+    """Return a turn for ``--json``."""
     keys = ("question", "standalone_question", "answer", "known", "persistence", "milliseconds")
     return {"mode": process.mode, "pid": process.pid, **{key: turn[key] for key in keys}}

@@ -91,7 +91,7 @@ def test_one_scene_on_a_given_server_leaves_nothing_behind(
     assert "3 of 3 checks held" in done.stdout
     header, *events = [json.loads(line) for line in cast.read_text().splitlines()]
     assert header["version"] == 2
-    assert "A second server goes on" in "".join(event[2] for event in events)
+    assert "A second server continues" in "".join(event[2] for event in events)
     assert [event[0] for event in events] == sorted(event[0] for event in events)
     assert not html.exists()
     with redis.Redis.from_url(redis_url) as client:
