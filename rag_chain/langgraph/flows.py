@@ -84,10 +84,11 @@ class SaverFlows:
             parent=parent,
             run_id=check_name(str(whole.get("run_id") or ""), "run_id", place.ref),
             versions={name: dump_version(version) for name, version in versions.items()},
-            body=codec.store(rest, "A checkpoint"),
-            metadata=codec.store(whole, "The metadata"),
+            body=b"",
+            metadata=codec.store(whole, "The metadata", place.name),
             rebuilt=rebuilt_of(whole, place.ref),
         )
+        record = replace(record, body=codec.store(rest, "A checkpoint", record.binding))
         batch, complete = Batch(codec, held, place.namespace), Batch(codec, held, place.namespace, refers=False)
         for channel in new_versions:
             batch.add_channel(channel, values)
@@ -142,7 +143,7 @@ class SaverFlows:
                     WRITES_IDX_MAP.get(channel, index),
                     task_path,
                     channel,
-                    batch.dump_write(channel, value),
+                    batch.dump_write(task_path, channel, value),
                 )
                 for index, (channel, value) in enumerate(writes)
             ]
@@ -186,6 +187,15 @@ class SaverFlows:
         for run_id in [check_run_id(one) for one in run_ids]:
             yield from self._checkpoints.remove_run(self._sessions.prefix, run_id)
             self._held.drop_run(run_id)
+
+    def remove_checkpoint(self, config: RunnableConfig) -> Flow[None]:
+        """See ``SessionSaver.remove_checkpoint``."""
+        place = self.place_of(config)
+        if not place.checkpoint_id:
+            raise UsageError(f"To remove a checkpoint of thread {place.ref}, name its checkpoint_id in the config.")
+        if not (yield from self._checkpoints.remove(place.ref, "one", place.name)):
+            raise CheckpointNotFoundError(f"Thread {place.ref} has no checkpoint {place.checkpoint_id!r} to remove.")
+        self._held.drop(place.ref)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> Flow[None]:
         """See ``SessionSaver.copy_thread``."""
@@ -237,8 +247,8 @@ class SaverFlows:
 
 def _tuple_of(codec: Codec, record: Record, values: dict[str, Any], writes: list[PendingWrite]) -> CheckpointTuple:
     place = record.place
-    rest = codec.load(record.body, "A checkpoint")
-    metadata = codec.load(record.metadata, "The metadata")
+    rest = codec.load(record.body, "A checkpoint", record.binding)
+    metadata = codec.load(record.metadata, "The metadata", place.name)
     if not isinstance(rest, dict) or not isinstance(metadata, dict):
         raise make_hole(place, "it is no checkpoint")
     if not is_known_format(rest.get("v")):
@@ -261,9 +271,4 @@ def _tuple_of(codec: Codec, record: Record, values: dict[str, Any], writes: list
 
 def config_of(place: Place) -> RunnableConfig:
     """Return the config that names a checkpoint."""
-    parts = {
-        "thread_id": place.ref.session_id,
-        "checkpoint_ns": place.namespace,
-        "checkpoint_id": place.checkpoint_id,
-    }
-    return {"configurable": {**parts, "user_id": place.ref.user_id} if place.ref.user_id else parts}
+    return cast(RunnableConfig, place.config)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from langchain_core.messages import BaseMessage
 
+from rag_chain.langgraph.serialising import checksum
 from rag_chain.sessions.values.checkpoints import Holding, Place, Record, Write, sort_writes
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
@@ -31,14 +32,15 @@ Home = tuple[str, str]
 
 
 class Kept:
-    """A message, its content at the time when it was stored, and its bytes."""
+    """A message, its content at the time when it was stored, its bytes, and their checksum."""
 
-    __slots__ = ("content", "message", "raw")
+    __slots__ = ("check", "content", "message", "raw")
 
     def __init__(self, message: BaseMessage, raw: bytes) -> None:
         self.message = message
         self.content = message.content
         self.raw = raw
+        self.check = checksum(raw)
 
 
 @dataclass(slots=True)

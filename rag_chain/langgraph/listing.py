@@ -88,7 +88,9 @@ class Listing:
             return False
         if not self._wanted:
             return True
-        metadata = Codec(self._serde, self._sessions.box(listed.place.ref)).load(listed.metadata, "The metadata")
+        metadata = Codec(self._serde, self._sessions.box(listed.place.ref), listed.place).load(
+            listed.metadata, "The metadata", listed.place.name
+        )
         return all(metadata.get(key) == value for key, value in self._wanted.items())
 
     def _fill(self) -> Flow[bool]:

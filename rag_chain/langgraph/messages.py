@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import PendingWrite
 
 from rag_chain.langgraph.held import HeldList, HeldRecord, HeldThread, Kept, merge_values, merge_writes
-from rag_chain.langgraph.serialising import Codec, has_value
+from rag_chain.langgraph.serialising import Codec, checksum, has_value
 from rag_chain.sessions.values.checkpoints import Found, Place, Record, Stored, Values, make_hole, make_value_field
-from rag_chain.sessions.values.ranges import NEW, Ranges, dump_ranges, iterate, join_ranges, parse_ranges, resolve
+from rag_chain.sessions.values.ranges import (
+    NEW,
+    Ranges,
+    dump_list,
+    is_list,
+    iterate,
+    join_ranges,
+    parse_list,
+    resolve,
+)
 
 MAX_RANGES = 256
 """A list in more pieces is stored anew."""
@@ -61,22 +70,26 @@ class Batch:
         split = self._split(channel, values.get(channel))
         if split is not None:
             self._lists[channel] = split
-            self._named[channel] = _dump_list(split.ranges)
+            self._named[channel] = dump_list(split.ranges, _check_of(split.kept, channel))
         else:
             self._named[channel] = self._codec.store_channel(values, channel)
 
-    def dump_write(self, channel: str, value: Any) -> bytes:
+    def dump_write(self, path: str, channel: str, value: Any) -> bytes:
         """Return the value of a pending write. Of a list that the thread has already, what is new is sent.
+
+        Args:
+            path: of the task.
+            channel: that it writes to.
+            value: what it writes.
 
         Raises:
             UsageError: it can't be serialised, or is too large.
         """
         split = self._split(channel, value) if isinstance(value, list) and len(value) >= SHORT else None
-        return (
-            _dump_list(split.ranges)
-            if split is not None
-            else self._codec.store(value, f"A write to the channel {channel!r}")
-        )
+        place = _place_of_write(path, channel)
+        if split is not None:
+            return dump_list(split.ranges, _check_of(split.kept, place))
+        return self._codec.store(value, f"A write to the channel {channel!r}", place)
 
     def learn(self, record: Record, stored: Stored) -> None:
         """Hold what was stored."""
@@ -160,12 +173,11 @@ def load_values(
         HistoryDataError: a value can't be read.
         StaleError: a part is neither here nor in what was read; read it without telling what is held.
     """
+    codec.place = found.place
     with held.lock:
         held.follow(found.gen)
-        items = {
-            number: Kept(codec.load(stored, "A message"), codec.unpack(stored, "A message"))
-            for number, stored in found.items.items()
-        }
+        raws = {number: codec.unpack(stored, "A message") for number, stored in found.items.items()}
+        items = {number: Kept(codec.load_message(raw), raw) for number, raw in raws.items()}
         lists = _Lists(codec, held, items, found.place)
         if found.record is None:
             if before is None:
@@ -174,7 +186,7 @@ def load_values(
         else:
             new = {
                 channel: lists.parse(
-                    raw, make_value_field(found.place.namespace, channel, found.record.versions[channel])
+                    raw, make_value_field(found.place.namespace, channel, found.record.versions[channel]), channel
                 )
                 for channel, raw in found.values.items()
             }
@@ -186,17 +198,18 @@ def load_values(
             if isinstance(held_value, HeldList):
                 values[channel] = lists.share(held_value, is_new=found.record is not None)
             elif has_value(held_value):
-                values[channel] = codec.load(held_value, f"The channel {channel!r}")
+                values[channel] = codec.load(held_value, f"The channel {channel!r}", channel)
         pending = found.writes
         if found.is_from_memory:
             pending = merge_writes(held.writes_of(found.place), found.writes)
         writes: list[PendingWrite] = []
         for one in pending:
-            parsed = lists.parse(one.value, "")
+            place = _place_of_write(one.path, one.channel)
+            parsed = lists.parse(one.value, "", place)
             if isinstance(parsed, HeldList):
                 value: Any = lists.share(parsed, is_new=True)
             else:
-                value = codec.load(parsed, f"A write to the channel {one.channel!r}")
+                value = codec.load(parsed, f"A write to the channel {one.channel!r}", place)
             writes.append((one.task_id, one.channel, value))
         held.add_writes(found.place, pending)
         held.put(whole, is_newest=is_newest)
@@ -216,12 +229,22 @@ class _Lists:
         self._place = place
         self.have_changed = False
 
-    def parse(self, raw: bytes, field: str) -> bytes | HeldList:
-        """Return a value as it is, or the list that it names."""
-        if not raw.startswith(b"="):
+    def parse(self, raw: bytes, field: str, place: str) -> bytes | HeldList:
+        """Return a value as it is, or the list that it names.
+
+        Args:
+            raw: the value.
+            field: that has it.
+            place: that its checksum covers, besides its messages.
+
+        Raises:
+            HistoryDataError: it was changed.
+            StaleError: a message of it is neither here nor in what was read.
+        """
+        if not is_list(raw):
             return raw
         try:
-            ranges = parse_ranges(raw[1:].decode())
+            ranges, check = parse_list(raw)
         except ValueError:
             raise make_hole(self._place, "a list of messages was changed") from None
         held = self._held.items
@@ -231,6 +254,8 @@ class _Lists:
             if one is None:
                 raise StaleError
             kept.append(one)
+        if check != _check_of(kept, place):
+            raise make_hole(self._place, "a list of messages was changed")
         return HeldList([one.message for one in kept], kept, ranges, field)
 
     def share(self, value: HeldList, *, is_new: bool) -> list[BaseMessage]:
@@ -238,8 +263,7 @@ class _Lists:
         if value.find_changed(self._codec.dump_again, is_whole=is_new):
             dump = self._codec.dump_again
             value.kept = [
-                one if _is_same(one, dump) else Kept(self._codec.load(one.raw, "A message"), one.raw)
-                for one in value.kept
+                one if _is_same(one, dump) else Kept(self._codec.load_message(one.raw), one.raw) for one in value.kept
             ]
             value.messages = [one.message for one in value.kept]
             self.have_changed = True
@@ -250,5 +274,10 @@ def _is_same(kept: Kept, dump: Any) -> bool:
     return kept.message.content is kept.content and (dump is None or dump(kept.message) == kept.raw)
 
 
-def _dump_list(ranges: Ranges) -> bytes:
-    return b"=" + dump_ranges(ranges).encode()
+def _place_of_write(path: str, channel: str) -> str:
+    return f"{path}\n{channel}"
+
+
+def _check_of(kept: Iterable[Kept], place: str) -> bytes:
+    """Return the checksum of a list of messages at a place."""
+    return checksum(place.encode(errors="replace"), *(one.check for one in kept)).hex().encode()

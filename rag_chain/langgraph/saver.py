@@ -176,6 +176,22 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         """Async twin of ``delete_for_runs``."""
         await self.sessions.arun(self._flows.delete_for_runs(run_ids))
 
+    def remove_checkpoint(self, config: RunnableConfig) -> None:
+        """Remove one checkpoint with its writes, such as one that can't be read; the thread goes on without it.
+
+        Args:
+            config: names it: ``thread_id``, ``checkpoint_ns`` and ``checkpoint_id``.
+
+        Raises:
+            CheckpointNotFoundError: the thread does not have it.
+            UsageError: the config names no checkpoint.
+        """
+        self.sessions.run(self._flows.remove_checkpoint(config))
+
+    async def aremove_checkpoint(self, config: RunnableConfig) -> None:
+        """Async twin of ``remove_checkpoint``."""
+        await self.sessions.arun(self._flows.remove_checkpoint(config))
+
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of a thread to another id.
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
 from rag_chain.langgraph.shrinking import expand, shrink
+from rag_chain.sessions.values.checkpoints import Place, advise
 from rag_chain.sessions.values.sealing import Box
 
 MAX_VALUE_BYTES = 16_000_000
@@ -21,8 +24,10 @@ _USUAL = "msgpack"
 """The kind of value that is stored without its name, to save bytes."""
 _KIND = re.compile(r"[!-~]{0,100}")
 """The name of a kind of value."""
+_MARK = b"!"
+"""What a value begins with; behind it are the checksum, and the value with a ``+`` before it, or shrunk."""
 _EMPTY = b"-"
-"""A channel that has no value; every other value begins with ``+``, or was shrunk."""
+"""A channel that has no value."""
 
 
 def check_serialiser(serde: object) -> None:
@@ -52,11 +57,13 @@ class Codec:
     Args:
         serde: LangGraph's serialiser.
         box: encrypts for the thread, and decrypts.
+        place: of the checkpoint whose values are read, for messages.
     """
 
-    def __init__(self, serde: SerializerProtocol, box: Box) -> None:
+    def __init__(self, serde: SerializerProtocol, box: Box, place: Place | None = None) -> None:
         self._serde = serde
         self._box = box
+        self.place = place or Place(box.ref, "")
         self._ref = box.ref
         self.dump_again: Callable[[object], bytes] | None = None
         """Gives the same bytes for the same message; ``None``: the serialiser does not, because it encrypts."""
@@ -93,43 +100,71 @@ class Codec:
             )
         return b"+" + (b"" if kind == _USUAL else kind.encode()) + b"\n" + data
 
-    def store(self, value: object, what: str) -> bytes:
+    def store(self, value: object, what: str, place: str) -> bytes:
         """Return a value as it is stored: as ``dump`` gives it, in fewer bytes.
 
         Raises:
             UsageError: as ``dump``.
         """
-        return self.pack(self.dump(value, what))
+        return self.pack(self.dump(value, what), place)
 
-    def pack(self, raw: bytes) -> bytes:
-        """Return what ``dump`` gave in fewer bytes, encrypted where there is a key.
+    def pack(self, raw: bytes, place: str = "") -> bytes:
+        """Return what ``dump`` gave in fewer bytes with a checksum, encrypted where there is a key.
 
         What the serialiser encrypts can't be shrunk.
-        """
-        return self._box.wrap(raw if self.dump_again is None else shrink(raw), "checkpoint")
 
-    def unpack(self, stored: bytes, what: str) -> bytes:
+        Args:
+            raw: the bytes.
+            place: what the checksum covers besides: bytes that were moved elsewhere are found, too.
+        """
+        packed = raw if self.dump_again is None else shrink(raw)
+        return self._box.wrap(_MARK + checksum(place.encode(), packed) + packed, "checkpoint")
+
+    def unpack(self, stored: bytes, what: str, place: str = "") -> bytes:
         """Return what ``pack`` was given.
 
         Raises:
             HistoryDataError: it is damaged, or does not decrypt.
         """
         stored = self._box.unwrap(stored, "checkpoint", what=what)
+        check, packed = stored[1:5], stored[5:]
         try:
-            return expand(stored, MAX_VALUE_BYTES + 1000)
+            if not stored.startswith(_MARK) or check != checksum(place.encode(errors="replace"), packed):
+                raise ValueError("damaged")
+            return expand(packed, MAX_VALUE_BYTES + 1000)
         except ValueError as error:
             raise HistoryDataError(
-                f"{what} of thread {self._ref} can't be read: its bytes are {error}; go on from an older checkpoint, or"
-                " delete the thread."
+                f"{what} of thread {self._ref} can't be read: its bytes are {error}. {advise(self.place)}"
             ) from error
 
-    def load(self, stored: bytes, what: str) -> Any:
-        """Return the value.
+    def load(self, stored: bytes, what: str, place: str = "") -> Any:
+        """Return the value of what ``store`` gave.
 
         Raises:
             HistoryDataError: it can't be read.
         """
-        raw = self.unpack(stored, what)
+        return self.parse(self.unpack(stored, what, place), what)
+
+    def load_message(self, raw: bytes) -> BaseMessage:
+        """Return the message of what ``dump`` gave.
+
+        Raises:
+            HistoryDataError: it can't be read.
+        """
+        message = self.parse(raw, "A message")
+        if not isinstance(message, BaseMessage):
+            raise HistoryDataError(
+                f"A message of thread {self._ref} is of a class that the serialiser {type(self._serde).__name__} does"
+                " not rebuild; name the class in its allowed_msgpack_modules, and pass it as serde."
+            )
+        return message
+
+    def parse(self, raw: bytes, what: str) -> Any:
+        """Return the value of what ``dump`` gave.
+
+        Raises:
+            HistoryDataError: it can't be read.
+        """
         kind, _, data = raw[1:].partition(b"\n")
         name = kind.decode(errors="replace") or _USUAL
         if name.startswith("pickle"):
@@ -148,7 +183,15 @@ class Codec:
 
     def store_channel(self, values: Mapping[str, Any], channel: str) -> bytes:
         """Return the value of a channel as it is stored; of one that has none, too."""
-        return self.store(values[channel], f"The channel {channel!r}") if channel in values else _EMPTY
+        return self.store(values[channel], f"The channel {channel!r}", channel) if channel in values else _EMPTY
+
+
+def checksum(*parts: bytes) -> bytes:
+    """Return a checksum (CRC-32) of 4 bytes."""
+    check = 0
+    for part in parts:
+        check = zlib.crc32(part, check)
+    return check.to_bytes(4, "big")
 
 
 def has_value(raw: bytes) -> bool:

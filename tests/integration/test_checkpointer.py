@@ -29,6 +29,7 @@ from rag_chain.errors import (
     UsageError,
 )
 from rag_chain.langgraph import SessionSaver
+from rag_chain.langgraph.serialising import Codec
 from rag_chain.langgraph.versions import dump_version, make_next, parse_version
 from rag_chain.sessions import RedisSessionManager
 from rag_chain.settings import Settings
@@ -59,6 +60,11 @@ def saver(saver_of: Opener) -> SessionSaver:
 def keys_of(saver: SessionSaver, thread_id: str = "t1") -> tuple[str, str]:
     ref = saver.sessions.ref(thread_id)
     return f"{ref.meta_key}:checkpoints", f"{ref.meta_key}:order"
+
+
+def packed(saver: SessionSaver, raw: bytes, place: str) -> bytes:
+    """A value as it is stored, with a checksum that is right."""
+    return Codec(saver.serde, saver.sessions.box(saver.sessions.ref("t1"))).pack(raw, place)
 
 
 def checkpoint_of(**values: Any) -> tuple[Any, dict[str, Any]]:
@@ -304,7 +310,8 @@ class TestBadInput:
             put(saver_of(Pickling()), value=1)
         saver = saver_of()
         put(saver, value=1)
-        saver.sessions.redis_client.hset(keys_of(saver)[0], "b\n\nvalue\nf1.5", b"+pickle\n" + pickle.dumps(1))
+        raw = packed(saver, b"+pickle\n" + pickle.dumps(1), "value")
+        saver.sessions.redis_client.hset(keys_of(saver)[0], "b\n\nvalue\nf1.5", raw)
         with pytest.raises(HistoryDataError, match="channel 'value' of thread 't1' is a pickle, which is never loaded"):
             saver_of().get_tuple(thread())
 
@@ -312,13 +319,15 @@ class TestBadInput:
         ("damage", "reason"),
         [
             ({"b\n\nvalue\nf1.5": None}, "the channel 'value' has lost its value"),
-            ({"b\n\nvalue\nf1.5": b"+\n\xc1"}, "can't be read: it was written as 'msgpack'"),
-            ({"b\n\nvalue\nf1.5": b"+other\n1"}, "it was written as 'other'"),
+            ({"b\n\nvalue\nf1.5": b"+\n\x01"}, "its bytes are damaged"),
+            ({"b\n\nvalue\nf1.5": (b"+\n\xc1", "value")}, "can't be read: it was written as 'msgpack'"),
+            ({"b\n\nvalue\nf1.5": (b"+other\n1", "value")}, "it was written as 'other'"),
+            ({"b\n\nvalue\nf1.5": (b"+\n\x01", "another channel")}, "its bytes are damaged"),
             ({"c\n\nID": None}, "the server has lost it"),
             ({"h\n\nID": b'{"f":9,"v":{}}'}, "written by a newer version of rag_chain"),
         ],
     )
-    def test_a_hole(self, saver_of: Opener, damage: dict[str, bytes | None], reason: str) -> None:
+    def test_a_hole(self, saver_of: Opener, damage: dict[str, Any], reason: str) -> None:
         saver = saver_of()
         made = put(saver, value=1)["configurable"]["checkpoint_id"]
         client = saver.sessions.redis_client
@@ -327,7 +336,8 @@ class TestBadInput:
             if value is None:
                 client.hdel(keys_of(saver)[0], name)
             else:
-                client.hset(keys_of(saver)[0], name, value)
+                raw = packed(saver, *value) if isinstance(value, tuple) else value
+                client.hset(keys_of(saver)[0], name, raw)
         with pytest.raises(HistoryDataError, match=reason) as caught:
             saver_of().get_tuple(thread())
         assert "thread 't1'" in str(caught.value)

@@ -44,6 +44,7 @@ class Door:
         self._is_async = is_async
         self._runner = asyncio.Runner()
         self._opened: list[SessionSaver] = []
+        self.is_journal = not settings.redis_url
         self.saver = self.open()
 
     def open(self, serde: Any = None) -> SessionSaver:
@@ -86,6 +87,24 @@ class Door:
             rows += db.execute("SELECT store, key, created, deleted, total, data FROM sessions").fetchall()
         db.close()
         return dict(enumerate(rows))
+
+    def change(self, kind: str, change: Callable[[bytes], bytes | None], which: int = -1) -> None:
+        """Change bytes of the store: a field of the thread in Redis by its kind, or a row of the journal."""
+        client = self.saver.sessions.redis_client if self._settings.redis_url else None
+        if client is not None:
+            key = f"{self.saver.sessions.ref('t1').meta_key}:checkpoints"
+            field = sorted(name for name in client.hkeys(key) if name.startswith(kind.encode()))[which]
+            value = change(client.hget(key, field))
+            client.hdel(key, field) if value is None else client.hset(key, field, value)
+            return
+        with sqlite3.connect(self._settings.journal_path) as db:
+            number, body = db.execute("SELECT id, body FROM entries ORDER BY id").fetchall()[which]
+            value = change(body)
+            if value is None:
+                db.execute("DELETE FROM entries WHERE id = ?", (number,))
+            else:
+                db.execute("UPDATE entries SET body = ? WHERE id = ?", (value, number))
+        db.close()
 
     def close(self) -> None:
         async def close() -> None:
@@ -408,3 +427,199 @@ def test_a_checkpoint_that_never_was(door: Door) -> None:
     for saver in (door.saver, door.open()):
         assert door.call("list", thread(), saver=saver) == listed
     assert ask(answering_graph(door.open()), "b") == ["a", "1: a", "b", "3: b"]
+
+
+def cut(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2]
+
+
+def flip(place: float) -> Callable[[bytes], bytes]:
+    """Change one bit at a place: 0 is the first byte, 1 the last one."""
+
+    def change(raw: bytes) -> bytes:
+        at = int(place * (len(raw) - 1))
+        return raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :]
+
+    return change
+
+
+def talk(door: Door) -> None:
+    """Two turns, with a pending write of a third."""
+    ask(answering_graph(door.saver), "a")
+    ask(answering_graph(door.saver), "b")
+    config = door.saver.get_tuple(thread()).config
+    door.saver.put_writes(
+        config, [("messages", [HumanMessage(f"pending {one}") for one in range(9)]), ("x", 5)], "t", "~p"
+    )
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "gone": lambda raw: None,
+    "cut": cut,
+    **{f"changed at {place}": flip(place) for place in (0, 0.2, 0.5, 0.8, 1)},
+}
+
+
+def check_damaged(door: Door) -> str:
+    """Check that the newest checkpoint can't be read by another process, and nothing changes; what the error says."""
+    before, reader = door.stored(), door.open()
+    calls: list[Read] = [
+        lambda: door.call("get_tuple", thread(), saver=reader),
+        lambda: door.call("list", thread(), saver=reader),
+        lambda: ask(answering_graph(reader), "c"),
+    ]
+    said = ""
+    for call in calls:
+        with pytest.raises(HistoryDataError, match=r"thread 't1'.* delete the thread") as caught:
+            call()
+        said = str(caught.value)
+        assert "\n" not in said
+        assert door.stored() == before
+    return said
+
+
+def check_deleted(door: Door) -> None:
+    """Check that the thread can be deleted, and begun anew."""
+    door.call("delete_thread", "t1", saver=door.open())
+    assert ask(answering_graph(door.open()), "anew") == ["anew", "1: anew"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", ["h\n", "c\n", "m\n", "b\n\nmessages", "w\n", "i\n"])
+@pytest.mark.parametrize("door", ["redis", "redis-async"], indirect=True)
+def test_a_part_of_the_newest_checkpoint_is_damaged(door: Door, kind: str, damage: str) -> None:
+    talk(door)
+    kept = [one.config for one in door.call("list", thread())]
+    door.change(kind, DAMAGES[damage])
+    said = check_damaged(door)
+    # What the error says to do: the thread goes on from the checkpoint before.
+    assert f"saver.remove_checkpoint({kept[0]})" in said
+    reader = door.open()
+    door.call("remove_checkpoint", kept[0], saver=reader)
+    with pytest.raises(CheckpointNotFoundError, match=r"Thread 't1' has no checkpoint .* to remove"):
+        door.call("remove_checkpoint", kept[0], saver=reader)
+    if kind != "i\n":  # which all later checkpoints have
+        assert [one.config for one in door.call("list", thread(), saver=reader)] == kept[1:]
+        assert ask(answering_graph(door.open()), "c")[:3] == ["a", "1: a", "b"]
+    check_deleted(door)
+
+
+@pytest.mark.parametrize("damage", [one for one in DAMAGES if one != "gone"])
+@pytest.mark.parametrize("which", [0, 4, -1])
+@pytest.mark.parametrize("door", ["journal", "journal-async"], indirect=True)
+def test_a_change_in_the_journal_is_damaged(door: Door, which: int, damage: str) -> None:
+    talk(door)
+    ask(answering_graph(door.saver), "other", "t2")
+    door.call("delete_thread", "t2")  # the newest change is the thread's again
+    door.change("", DAMAGES[damage], which)
+    assert "The journal's checkpoints of thread 't1' are damaged" in check_damaged(door)
+    check_deleted(door)
+
+
+class TestAnotherClient:
+    """Another client of the server changes keys of the thread."""
+
+    @pytest.fixture
+    def door(self, redis_server: RedisServer, tmp_path: Path) -> Iterator[Door]:
+        settings = Settings(
+            redis_url=redis_server.url, journal_path=None, key_prefix=f"{tmp_path.name}:", redis_timeout=10
+        )
+        opened = Door(settings, is_async=False)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def keys(self, door: Door) -> tuple[Any, str, str]:
+        meta = door.saver.sessions.ref("t1").meta_key
+        return door.saver.sessions.redis_client, f"{meta}:checkpoints", f"{meta}:order"
+
+    @pytest.mark.parametrize("ranks", [(0, -1), (0, 0), (0, 6), (-1, -1), (-7, -1), (3, -4)], ids=repr)
+    def test_the_order_is_trimmed_or_gone(self, door: Door, keys: Any, ranks: tuple[int, int]) -> None:
+        """Nothing is lost with it: the checkpoints name themselves."""
+        talk(door)
+        client, _, order = keys
+        listed, members, left = door.call("list", thread()), client.zrange(order, 0, -1), client.pttl(order)
+        client.zremrangebyrank(order, *ranks)
+        assert door.call("get_tuple", thread(), saver=door.open()) == listed[0]
+        assert door.call("list", thread(), saver=door.open()) == listed
+        assert client.zrange(order, 0, -1) == members
+        assert 0 < client.pttl(order) <= left
+        client.zremrangebyrank(order, *ranks)
+        assert ask(answering_graph(door.open()), "c")[-2] == "c"
+
+    def test_numbers_are_gone_or_no_numbers(self, door: Door, keys: Any) -> None:
+        """A count that another client has changed costs some space, no message."""
+        client, checkpoints, _ = keys
+        for change in (lambda name: client.hdel(checkpoints, name), lambda name: client.hset(checkpoints, name, "x")):
+            talk(door)
+            said = ask(answering_graph(door.saver), "c")
+            for name in client.hkeys(checkpoints):
+                if name.startswith((b"r\n", b"f\n")) or b"\n" not in name:
+                    change(name)
+            saver = door.open()
+            for text in "def":
+                said = [*said, text, f"{len(said) + 1}: {text}"]
+                assert ask(answering_graph(saver), text) == said
+            assert [one.content for one in answering_graph(door.open()).get_state(thread()).values["messages"]] == said
+            door.call("prune", ["t1"])
+            assert [one.content for one in answering_graph(door.open()).get_state(thread()).values["messages"]] == said
+            door.call("delete_thread", "t1")
+
+    def test_a_damaged_old_checkpoint_does_not_stop_the_thread(self, redis_server: RedisServer, tmp_path: Path) -> None:
+        settings = Settings(
+            redis_url=redis_server.url, journal_path=None, key_prefix=f"{tmp_path.name}:", redis_timeout=10,
+            checkpoints_kept=4,
+        )  # fmt: skip
+        door = Door(settings, is_async=False)
+        try:
+            ask(answering_graph(door.saver), "a")
+            door.change("h\n", cut, which=0)
+            for text in "bcd":
+                assert ask(answering_graph(door.saver), text)[-2] == text
+            assert len(door.call("list", thread(), saver=door.open())) == 4
+        finally:
+            door.close()
+
+    @pytest.mark.parametrize("which", [1, 2], ids=["checkpoints", "order"])
+    def test_a_key_is_of_another_type(self, door: Door, keys: Any, which: int) -> None:
+        talk(door)
+        client = keys[0]
+        client.set(keys[which], "something else")
+        before = door.stored()
+        said = (
+            r"checkpoints of thread 't1' can't be read: another client has put something else .* or delete the thread"
+        )
+        for call in (
+            lambda: door.call("get_tuple", thread(), saver=door.open()),
+            lambda: door.put(values={"value": 2}),
+        ):
+            with pytest.raises(HistoryDataError, match=said):
+                call()
+            assert door.stored() == before
+        door.call("delete_thread", "t1")
+        assert ask(answering_graph(door.open()), "anew") == ["anew", "1: anew"]
+
+    def test_only_one_of_the_keys_is_gone(self, door: Door, keys: Any) -> None:
+        talk(door)
+        client, checkpoints, _ = keys
+        client.delete(checkpoints)
+        with pytest.raises(HistoryDataError, match=r"thread 't1' can't be read: the server has lost it"):
+            door.call("get_tuple", thread(), saver=door.open())
+
+    def test_the_version_of_a_channel_is_of_a_type_that_nobody_has(self, door: Door) -> None:
+        door.put()
+        door.change("h\n", lambda raw: raw.replace(b'"f1.', b'"x1.'))
+        door.change("b\n", lambda raw: raw)
+        with pytest.raises(
+            HistoryDataError, match=r"thread 't1' can't be read: the channel 'value' has lost its value"
+        ):
+            door.call("get_tuple", thread(), saver=door.open())
+
+
+def test_a_message_of_a_class_that_the_serialiser_does_not_rebuild(door: Door) -> None:
+    class OwnMessage(HumanMessage):
+        """Of a caller's own module."""
+
+    door.put(values={"value": [OwnMessage(content="a")]})
+    with pytest.raises(HistoryDataError, match=r"A message of thread 't1' is of a class .* allowed_msgpack_modules"):
+        door.call("get_tuple", thread(), saver=door.open())

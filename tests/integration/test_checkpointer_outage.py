@@ -170,6 +170,26 @@ def test_a_deletion_during_an_outage_wins(saver_of: Opener, own_server: RedisSer
     assert texts(other, "t2") == conversation(1)
 
 
+def test_a_checkpoint_that_is_removed_during_an_outage_stays_removed(saver_of: Opener, own_server: RedisServer) -> None:
+    saver = saver_of()
+    graph = answering_graph(saver)
+    ask(graph, "q0")
+    durable = graph.get_state(thread()).config
+    own_server.stop()
+    ask(graph, "q1")
+    journaled = graph.get_state(thread()).config
+    with pytest.raises(HistoryUnavailableError):
+        saver.remove_checkpoint(durable)
+    saver.remove_checkpoint(journaled)
+    own_server.start()
+    back(saver)
+    kept = [one.config for one in saver_of(journal_path=None).list(thread())]
+    assert journaled not in kept
+    assert durable in kept
+    saver.remove_checkpoint(durable)
+    assert durable not in [one.config for one in saver_of(journal_path=None).list(thread())]
+
+
 def test_what_was_deleted_elsewhere_during_an_outage_stays_deleted(saver_of: Opener, own_server: RedisServer) -> None:
     saver = saver_of()
     graph = answering_graph(saver)

@@ -109,9 +109,9 @@ class Checkpoints:
         """See ``RedisCheckpoints.list_page``."""
         return (yield from self._serve(ref, lambda store: store.list_page(ref, namespace, before, after, limit)))
 
-    def remove(self, ref: SessionRef, what: str) -> Flow[int]:
+    def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
         """See ``RedisCheckpoints.remove``."""
-        return (yield from self._serve(ref, lambda store: store.remove(ref, what)))
+        return (yield from self._serve(ref, lambda store: store.remove(ref, what, which)))
 
     def remove_run(self, prefix: str, run_id: str) -> Flow[int]:
         """See ``RedisCheckpoints.remove_run``."""

@@ -192,16 +192,22 @@ class LocalCheckpoints:
         page = loaded.state.list_all(namespace, before)[start : start + limit]
         return page, b"%d" % (start + len(page))
 
-    def remove(self, ref: SessionRef, what: str, run_id: str = "") -> Flow[int]:
-        """Remove checkpoints; how many of those that are known here. The server is told when it is back."""
+    def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
+        """Remove checkpoints; how many of those that are known here. The server is told when it is back.
+
+        Raises:
+            HistoryUnavailableError: one is to be removed that is not known here.
+        """
 
         def remove(journal: Journal) -> int:
             for _ in range(ATTEMPTS):
                 loaded = self._load(ref, journal)
                 if loaded.state.is_empty and not self._stands_in:
                     return 0
+                if what == "one" and self._stands_in and not loaded.state.names(which):
+                    raise _unknown(ref)
                 count = len(loaded.state.records)
-                body = dump_remove("remove", what, run_id)
+                body = dump_remove("remove", what, which)
                 if self._append(journal, ref, body, loaded, makes_session=not loaded.state.is_empty):
                     return count - len(self._load(ref, journal).state.records)
             raise HistoryWriteError(f"Thread {ref} is changed by too many at once; try again.")

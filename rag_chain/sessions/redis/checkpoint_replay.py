@@ -12,7 +12,7 @@ from rag_chain.sessions.values.checkpoint_ops import Op, apply, parse_op
 from rag_chain.sessions.values.checkpoints import Record, Terms, Values, Write, make_value_field
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.ranges import NEW, iterate, parse_ranges
+from rag_chain.sessions.values.ranges import NEW, is_list, iterate, parse_list
 from rag_chain.sessions.values.thread_state import ThreadState, translate_list
 
 log = logging.getLogger("rag_chain.sessions")
@@ -125,8 +125,8 @@ class ThreadReplay:
         used: dict[int, int] = {}
         refers = False
         for value in raw:
-            if value.startswith(b"="):
-                for number in iterate(parse_ranges(value[1:].decode())):
+            if is_list(value):
+                for number in iterate(parse_list(value)[0]):
                     if number in self._numbers:
                         refers = True
                     elif number not in used:

@@ -123,12 +123,12 @@ class RedisCheckpoints:
         reply = yield from self._call("checkpoint_read", place.ref, args)
         if not reply:
             return None
-        place = Place(place.ref, place.namespace, reply[0].decode())
+        place = Place(place.ref, place.namespace, reply[0].decode(errors="replace"))
         if len(reply) == 1:
-            raise make_hole(place, "the server has lost it")
+            raise make_hole(place, "the server has lost it, or a part of it")
         _, raw_gen, raw_header, body, metadata, raw_values, raw_writes, raw_items = reply
-        gen = raw_gen.decode()
-        values = {raw_values[at].decode(): raw_values[at + 1] for at in range(0, len(raw_values), 2)}
+        gen = raw_gen.decode(errors="replace")
+        values = {raw_values[at].decode(errors="replace"): raw_values[at + 1] for at in range(0, len(raw_values), 2)}
         items = {int(raw_items[at]): raw_items[at + 1] for at in range(0, len(raw_items), 2)}
         record = None
         try:
@@ -162,14 +162,14 @@ class RedisCheckpoints:
         if not reply:
             return [], b""
         found = [
-            Listed(Place(ref, reply[at].decode(), reply[at + 1].decode()), reply[at + 2])
+            Listed(Place(ref, *(part.decode(errors="replace") for part in reply[at : at + 2])), reply[at + 2])
             for at in range(1, len(reply), 3)
         ]
         return found, reply[0]
 
-    def remove(self, ref: SessionRef, what: str, run_id: str = "") -> Flow[int]:
-        """Remove checkpoints; how many. ``what``: ``run``, ``prune`` or ``all``, see the script."""
-        removed: int = yield from self._call("checkpoint_remove", ref, (what, run_id))
+    def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
+        """Remove checkpoints; how many. ``what``: ``one``, ``run``, ``prune`` or ``all``, see the script."""
+        removed: int = yield from self._call("checkpoint_remove", ref, (what, which))
         return removed
 
     def remove_run(self, prefix: str, run_id: str) -> Flow[int]:
@@ -226,6 +226,11 @@ class RedisCheckpoints:
         try:
             return (yield Call(script, keys, args, confirm=script in _CONFIRMED))
         except FOREIGN as error:
+            if "WRONGTYPE" in str(error):
+                raise HistoryDataError(
+                    f"The checkpoints of thread {ref} can't be read: another client has put something else under"
+                    f" {ref.meta_key}:checkpoints or {ref.meta_key}:order; rename that, or delete the thread."
+                ) from error
             raise translate(error, self._address, ref.messages_key) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +24,8 @@ class Op:
         record: what is put.
         values: of it, or what its writes refer to.
         writes: what is written.
-        what: for ``remove``: ``run``, ``prune`` or ``all``.
-        run_id: of the checkpoints that are removed.
+        what: for ``remove``: ``one``, ``run``, ``prune`` or ``all``.
+        run_id: of the checkpoints that are removed, or the name of the one.
         state: the whole thread.
     """
 
@@ -80,8 +81,11 @@ def parse_op(ref: SessionRef, raw: bytes) -> Op:
     """Return a change.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or was changed.
     """
+    check, _, raw = raw.partition(b" ")
+    if check != _check(raw):
+        raise ValueError("damaged")
     line, _, rest = raw.partition(b"\n")
     head = json.loads(line)
     chunks, start = [], 0
@@ -151,4 +155,9 @@ def _refer(values: Values) -> dict[str, Any]:
 
 def _pack(head: dict[str, Any], chunks: Sequence[bytes]) -> bytes:
     line = json.dumps({**head, "s": [len(chunk) for chunk in chunks]}, separators=(",", ":"))
-    return line.encode() + b"\n" + b"".join(chunks)
+    raw = b"\n".join([line.encode(), b"".join(chunks)])
+    return b"%b %b" % (_check(raw), raw)
+
+
+def _check(raw: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(raw)

@@ -34,6 +34,21 @@ class Place:
     namespace: str
     checkpoint_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """Namespace and id, as in the names of fields."""
+        return f"{self.namespace}\n{self.checkpoint_id}"
+
+    @property
+    def config(self) -> dict[str, dict[str, str]]:
+        """The config that names it."""
+        parts = {
+            "thread_id": self.ref.session_id,
+            "checkpoint_ns": self.namespace,
+            "checkpoint_id": self.checkpoint_id,
+        }
+        return {"configurable": {**parts, "user_id": self.ref.user_id} if self.ref.user_id else parts}
+
     def __str__(self) -> str:
         return f"checkpoint {self.checkpoint_id or 'newest'!r} of thread {self.ref}"
 
@@ -42,8 +57,8 @@ class Place:
 class Values:
     """Values to be stored, and what those that list items refer to.
 
-    A value begins with ``+`` (as the serialiser wrote it), ``-`` (there is none) or ``=``: a list of items (messages)
-    by their numbers, where ``+0`` is the first of ``items``. Items are stored once for the whole thread.
+    A value is bytes with a checksum, ``-`` (there is none), or begins with ``=``: a list of items (messages) by their
+    numbers, where ``+0`` is the first of ``items``. Items are stored once for the whole thread.
 
     Args:
         named: values by the name of their channel, or of a write's place.
@@ -78,6 +93,11 @@ class Record:
     body: bytes
     metadata: bytes
     rebuilt: tuple[str, ...] = ()
+
+    @property
+    def binding(self) -> str:
+        """What the checksum of the body covers besides: its name and header."""
+        return f"{self.place.name}\n{self.dump_header()}"
 
     def dump_header(self) -> str:
         """What the scripts read of it, as JSON."""
@@ -195,11 +215,19 @@ def parse_header(raw: bytes) -> dict[str, Any]:
     header = json.loads(raw)
     if not isinstance(header, dict) or header.get("f", FORMAT) != FORMAT or not isinstance(header.get("v"), dict):
         raise ValueError("unknown header")
+    if not all(isinstance(one, str) for one in (header.get("p", ""), header.get("r", ""), *header["v"].values())):
+        raise ValueError("unknown header")
     return {"p": "", "r": ""} | header
 
 
 def parse_write(task_id: bytes, index: bytes, raw: bytes) -> Write:
-    """Return a pending write as it is stored."""
+    """Return a pending write as it is stored.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not raw.startswith(b"w"):
+        raise ValueError("no write")
     path, channel, value = raw.split(b"\n", 2)
     return Write(task_id.decode(), int(index), path[1:].decode(), channel.decode(), value)
 
@@ -237,7 +265,12 @@ def make_value_field(namespace: str, channel: str, version: str) -> str:
 
 def make_hole(place: Place, why: str) -> HistoryDataError:
     """Return the error of a checkpoint of which a part is gone or changed."""
-    return HistoryDataError(
-        f"The {place} can't be read: {why}. Go on from an older checkpoint, which the graph's get_state_history lists,"
-        " or delete the thread."
+    return HistoryDataError(f"The {place} can't be read: {why}. {advise(place)}")
+
+
+def advise(place: Place) -> str:
+    """Return what to do about a checkpoint that can't be read."""
+    return (
+        f"Remove it with saver.remove_checkpoint({place.config}), and the thread goes on from the one before it; or"
+        " delete the thread."
     )

@@ -1,6 +1,9 @@
 """Lists of numbers as ranges: ``0-199,203`` is 0 to 199 and 203.
 
 A number from ``NEW`` on stands for one that is yet to be given, and is written ``+0``, ``+1``, ...
+
+A list of a thread's items (messages) is stored as ``=0-199,203;5f3c2a10``: the numbers of its items, and a checksum of
+what these hold, which stays where the items get other numbers.
 """
 
 from __future__ import annotations
@@ -70,3 +73,25 @@ def iterate(ranges: Ranges) -> Iterator[int]:
     """The numbers of ranges, in the order of the list."""
     for first, last in ranges:
         yield from range(first, last + 1)
+
+
+def is_list(value: bytes) -> bool:
+    """Whether a stored value is a list of items."""
+    return value.startswith(b"=")
+
+
+def parse_list(value: bytes) -> tuple[Ranges, bytes]:
+    """Return the numbers of a list's items, and the checksum.
+
+    Raises:
+        ValueError: it is no list.
+    """
+    numbers, mark, check = value[1:].partition(b";")
+    if not is_list(value) or not mark:
+        raise ValueError("no list of items")
+    return parse_ranges(numbers.decode()), check
+
+
+def dump_list(ranges: Iterable[tuple[int, int]], check: bytes) -> bytes:
+    """Return a list of items as it is stored."""
+    return b"=%b;%b" % (dump_ranges(ranges).encode(), check)

@@ -19,7 +19,7 @@ from rag_chain.sessions.values.checkpoints import (
     sort_writes,
 )
 from rag_chain.sessions.values.keys import SessionRef
-from rag_chain.sessions.values.ranges import dump_ranges, iterate, join_ranges, parse_ranges, resolve
+from rag_chain.sessions.values.ranges import dump_list, is_list, iterate, join_ranges, parse_list, parse_ranges, resolve
 
 Key = tuple[str, str]
 """Namespace and id of a checkpoint."""
@@ -153,10 +153,12 @@ class ThreadState:
         keys.sort(key=lambda key: (key[1], key[0]), reverse=True)
         return [Listed(self.records[key].place, self.records[key].metadata) for key in keys]
 
-    def remove(self, what: str, run_id: str = "") -> int:
-        """Remove checkpoints; how many. ``what``: ``run``, ``prune`` or ``all``."""
-        if what == "run":
-            gone = [key for key, record in self.records.items() if record.run_id == run_id]
+    def remove(self, what: str, which: str = "") -> int:
+        """Remove checkpoints; how many. ``what``: ``one`` of a name, ``run``, ``prune`` or ``all``."""
+        if what == "one":
+            gone = self.names(which)
+        elif what == "run":
+            gone = [key for key, record in self.records.items() if record.run_id == which]
         elif what == "prune":
             floors = {namespace: self._floor(namespace) for namespace, _ in self.records}
             gone = [key for key in self.records if key[1] < floors[key[0]]]
@@ -169,6 +171,10 @@ class ThreadState:
         self.removed.update(gone)
         self._sweep()
         return len(gone)
+
+    def names(self, name: str) -> list[Key]:
+        """The checkpoint of a name, see ``Place.name``, if it is here."""
+        return [key for key, record in self.records.items() if record.place.name == name]
 
     def trim(self, kept: int) -> None:
         """Remove the oldest checkpoints beyond so many, as ``checkpoint_put.lua`` does."""
@@ -243,20 +249,21 @@ class ThreadState:
     @staticmethod
     def _numbers(values: Sequence[bytes]) -> Iterator[int]:
         for value in values:
-            if value.startswith(b"="):
-                yield from iterate(parse_ranges(value[1:].decode()))
+            if is_list(value):
+                yield from iterate(parse_list(value)[0])
 
 
 def translate_list(value: bytes, numbers: Mapping[int, int]) -> bytes:
     """Return a value whose list of items has other numbers."""
-    if not value.startswith(b"="):
+    if not is_list(value):
         return value
-    moved = ((numbers[one], numbers[one]) for one in iterate(parse_ranges(value[1:].decode())))
-    return b"=" + dump_ranges(join_ranges(moved)).encode()
+    ranges, check = parse_list(value)
+    return dump_list(join_ranges((numbers[one], numbers[one]) for one in iterate(ranges)), check)
 
 
 def resolve_value(value: bytes, first: int) -> bytes:
     """Return a value as it is stored: new items by their numbers."""
-    if not value.startswith(b"=") or b"+" not in value:
+    if not is_list(value) or b"+" not in value:
         return value
-    return b"=" + dump_ranges(resolve(parse_ranges(value[1:].decode()), first)).encode()
+    ranges, check = parse_list(value)
+    return dump_list(resolve(ranges, first), check)

@@ -12,8 +12,8 @@ end
 local reply, seen = {redis.call('DUMP', checkpoints), redis.call('DUMP', order)}, {}
 for _, field in ipairs(fields) do
   if string.sub(field, 1, 2) == 'h\n' then
-    local run = cjson.decode(redis.call('HGET', checkpoints, field)).r
-    if run and run ~= '' and not seen[run] then
+    local _, run = parse_header(redis.call('HGET', checkpoints, field))
+    if type(run) == 'string' and run ~= '' and not seen[run] then
       seen[run] = true
       reply[#reply + 1] = run
     end

@@ -81,17 +81,13 @@ for i = start, #ARGV, 2 do
   base = is_new and base or -1
 end
 for channel, version in pairs(versions) do
-  redis.call('HINCRBY', checkpoints, 'r\n' .. ns .. '\n' .. channel .. '\n' .. version, 1)
+  add('r\n' .. ns .. '\n' .. channel .. '\n' .. version, 1)
 end
-if old[1] then
-  release(ns, cjson.decode(old[1]).v)
-else
-  redis.call('HINCRBY', checkpoints, 'count', 1)
-end
+release(ns, parse_header(old[1]) or {})
 redis.call('HSET', checkpoints, 'h\n' .. name, ARGV[5], 'c\n' .. name, ARGV[6], 'm\n' .. name, ARGV[7])
 redis.call('ZADD', order, 0, 'c\n' .. name, 0, 'a\n' .. id .. '\n' .. ns)
 if #rest[1] > 0 and parent ~= '' then
-  local before = cjson.decode(redis.call('HGET', checkpoints, 'f\n' .. ns .. '\n' .. parent) or '{}')
+  local before = parse(redis.call('HGET', checkpoints, 'f\n' .. ns .. '\n' .. parent)) or {}
   local floors = {}
   for _, channel in ipairs(rest[1]) do
     floors[channel] = before[channel] or parent
@@ -101,7 +97,7 @@ end
 
 -- The oldest leave. What runs now stays (it is newer than the newest of the root), and so does the newest checkpoint
 -- of each namespace, with what it is rebuilt from; only a task's own namespace ('node:task') goes as a whole.
-local excess = redis.call('HGET', checkpoints, 'count') - kept
+local excess = count_checkpoints() - kept
 if excess > 0 then
   local root, floors = newest(''), {}
   for _, member in ipairs(members('a\n', excess + 64)) do
@@ -119,5 +115,6 @@ if excess > 0 then
   end
 end
 sweep(64)
+note_members()
 renew(ttl)
 return {1, gen, base, other ~= parent and 1 or 0}

@@ -8,7 +8,7 @@
 -- ARGV[5] id of the checkpoint that it holds whole   ARGV[6] JSON: versions of the channels whose values it holds
 -- ARGV[7] numbers of the items that it holds, in ascending order
 --
--- Reply: {} where there is none; {id} where the thread has lost it; {id, gen, header, checkpoint, metadata,
+-- Reply: {} where there is none; {id} where the thread has lost a part of it; {id, gen, header, checkpoint, metadata,
 --   {channel, value, ...}, {task, index, value, ...}, {number, item, ...}}. Header, checkpoint and metadata are '' where the
 --   reader holds the checkpoint. A value or an item that is lost is missing.
 
@@ -23,7 +23,8 @@ if id == '' then
 end
 local name = ns .. '\n' .. id
 local found = redis.call('HMGET', checkpoints, 'gen', 'h\n' .. name, 'c\n' .. name, 'm\n' .. name)
-if not found[2] or not found[3] or not found[4] then
+local versions = parse_header(found[2])
+if not versions or not found[3] or not found[4] then
   return redis.call('ZSCORE', order, 'c\n' .. name) and {id} or {}
 end
 
@@ -59,9 +60,9 @@ local function send(value)
   end
 end
 
-for channel, version in pairs(cjson.decode(found[2]).v) do
+for channel, version in pairs(versions) do
   if not whole and held[channel] ~= version then
-    local value = redis.call('HGET', checkpoints, 'b\n' .. ns .. '\n' .. channel .. '\n' .. version)
+    local value = redis.call('HGET', checkpoints, 'b\n' .. ns .. '\n' .. channel .. '\n' .. tostring(version))
     if value then
       values[#values + 1], values[#values + 2] = channel, value
       send(value)
@@ -71,11 +72,12 @@ end
 local start = 'w\n' .. name .. '\n'
 for _, write in ipairs(members(start)) do
   local value = redis.call('HGET', checkpoints, write)
-  if value then
-    local task, index = string.match(string.sub(write, #start + 1), '^(.*)\n(-?%d+)$')
-    writes[#writes + 1], writes[#writes + 2], writes[#writes + 3] = task, index, value
-    send(value)
+  local task, index = string.match(string.sub(write, #start + 1), '^(.*)\n(-?%d+)$')
+  if not value or not task then
+    return {id}
   end
+  writes[#writes + 1], writes[#writes + 2], writes[#writes + 3] = task, index, value
+  send(value)
 end
 for number in pairs(sent) do
   local item = redis.call('HGET', checkpoints, 'i\n' .. string.format('%d', number))

@@ -24,5 +24,6 @@ for i = 6 + count, #ARGV, 2 do
   keep(field, ARGV[i + 1], first, tonumber(ARGV[i]) < 0)
   redis.call('ZADD', order, 0, field)
 end
+note_members()
 renew(tonumber(ttl))
 return first

@@ -44,9 +44,9 @@ for _, turn in ipairs(redis.call('SMEMBERS', events)) do
 end
 redis.call('UNLINK', events, KEYS[2] .. ':copy')
 local checkpoints, threads = KEYS[2] .. ':checkpoints', 0
-local gen = redis.call('HGET', checkpoints, 'gen')
-if not gen or tonumber(gen) / 1000 <= at then
-  threads = tonumber(redis.call('HGET', checkpoints, 'count') or 0)
+local gen = tonumber(redis.pcall('HGET', checkpoints, 'gen')) -- nil, too, if another client has put something else there
+if not gen or gen / 1000 <= at then
+  threads = tonumber(redis.pcall('ZLEXCOUNT', KEYS[2] .. ':order', '[a\n', '(a\n\255')) or 0
   redis.call('UNLINK', checkpoints, KEYS[2] .. ':order')
   redis.call('HDEL', KEYS[2], 'checkpoint')
 end
