@@ -1,4 +1,4 @@
-"""The pure LCEL chain: it knows no Redis, no settings and no files."""
+"""The pure LCEL chain, without Redis, settings or files."""
 
 from rag_chain.chain.pipeline import rag_chain
 

@@ -1,4 +1,4 @@
-"""The output of a chain: a dictionary that can be streamed in parts, added up, and displayed in a notebook."""
+"""The output of a chain: a dictionary that streams in parts, adds up, and displays itself in a notebook."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Answer(AddableDict):
     """
 
     def __add__(self, other: dict[str, Any]) -> Answer:
-        """Return both together: the values of a key that both have are added."""
+        """Return the sum of both: values of keys that both have are added."""
         return Answer(super().__add__(AddableDict(other)))
 
     def __str__(self) -> str:

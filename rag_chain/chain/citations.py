@@ -13,7 +13,7 @@ from rag_chain.safe_text import printable
 
 _MARK = re.compile(r"\[([0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*)\]")
 _FENCED = re.compile(r"^(`{3,}).*?^\1", re.MULTILINE | re.DOTALL)
-"""A block of code, in which a number in brackets is an index."""
+"""A code block, in which a number in brackets is an index, not a citation."""
 
 _SNIPPET = 240
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -48,19 +48,19 @@ def marks(answer: str) -> list[int]:
 
 
 def find_marks(answer: str) -> list[tuple[int, int, int]]:
-    """Return number, start and end (characters) of each mark in an answer; ``[1, 2]`` gives two at one place."""
+    """Return number, start and end (characters) of each mark in an answer; ``[1, 2]`` is two marks at one place."""
     plain = _FENCED.sub(lambda block: " " * len(block.group()), answer)
     found = _MARK.finditer(plain)
     return [(int(number), mark.start(), mark.end()) for mark in found for number in mark.group(1).split(",")]
 
 
 def without_marks(text: str) -> str:
-    """Return ``text`` without its marks and the blanks before them."""
+    """Return ``text`` without its marks and the spaces before them."""
     return re.sub(rf"\s*{_MARK.pattern}", "", text).strip()
 
 
 def cite(answer: str, documents: Sequence[Document]) -> tuple[list[Citation], list[int]]:
-    """Return the citations of an answer, and the marks that name no source.
+    """Return the citations of an answer, and the numbers of marks without a source.
 
     Args:
         answer: the answer's text, with ``[n]`` marks.
@@ -119,9 +119,9 @@ def position(document: Document) -> str:
 
 def _mail(metadata: dict[str, Any]) -> list[str]:
     subject, sender, date = (str(metadata.get(name) or "") for name in ("subject", "from", "date"))
-    said = [f'"{subject}"'] if subject else []
-    said += [f"from {sender}"] if sender else []
-    return [*said, *([date[: len("2024-01-31")]] if _DATE.match(date) else [date] if date else [])]
+    parts = [f'"{subject}"'] if subject else []
+    parts += [f"from {sender}"] if sender else []
+    return [*parts, *([date[: len("2024-01-31")]] if _DATE.match(date) else [date] if date else [])]
 
 
 def _range(name: str, first: Any, last: Any) -> str:

@@ -19,14 +19,14 @@ from rag_chain.prompts import ANSWER_PROMPT, render_prompt
 logger = logging.getLogger(__name__)
 
 DEFAULT_CONTEXT_TOKENS = 8192
-"""Context of a model whose profile does not say."""
+"""Context of a model whose profile does not state it."""
 
 _BYTES_PER_TOKEN = 3.5
-"""For the estimate: English text has 4 to 5 bytes a token, code and other scripts less."""
+"""For the estimate: English text has 4 to 5 bytes per token, code and other scripts fewer."""
 
 _MESSAGE_TOKENS = 4
 _BLOCK_TOKENS = 1_600
-"""An image, at most, as Anthropic and OpenAI count one of high detail."""
+"""Upper bound for an image, as Anthropic and OpenAI count one of high detail."""
 
 _SHINGLE = 5
 _REPEATED = 0.8
@@ -46,7 +46,7 @@ class Context:
         cut: ``messages`` and ``sources`` left out to fit the model's context, ``repeats`` left out as near-repeats; if
             there is a summary, ``summary`` is 1 if it was left out.
         messages: the rendered prompt.
-        summary: of what was said before ``history``, or empty.
+        summary: of the conversation before ``history``, or empty.
     """
 
     history: list[BaseMessage]
@@ -57,12 +57,12 @@ class Context:
 
 
 def estimate(text: str) -> int:
-    """Return an estimate of a text's tokens, on the high side."""
+    """Return an estimate of a text's tokens, which is rather too high."""
     return int(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN) + 1
 
 
 def context_limit(model: BaseChatModel, answer_tokens: int) -> int:
-    """Return how many tokens a prompt for ``model`` may have, with room for the answer."""
+    """Return the maximum number of tokens of a prompt for ``model``, with room for the answer."""
     profile = getattr(model, "profile", None) or {}
     return int(profile.get("max_input_tokens") or DEFAULT_CONTEXT_TOKENS) - answer_tokens
 
@@ -79,7 +79,7 @@ def token_counter(model: BaseChatModel) -> Count:
         if not failed:
             try:
                 return model.get_num_tokens(text)
-            except (ImportError, OSError, ValueError) as error:  # tiktoken fetches its tables from the network
+            except (ImportError, OSError, ValueError) as error:  # tiktoken downloads its tables
                 logger.info(
                     "Token counts are estimates: the model's tokenizer can't be used (%s).", type(error).__name__
                 )
@@ -101,19 +101,19 @@ def fit(
     attachments: Sequence[str | dict[str, Any]] = (),
     prompt: ChatPromptTemplate = ANSWER_PROMPT,
 ) -> Context:
-    """Render the prompt with as much of history and sources as ``limit`` tokens hold.
+    """Render the prompt with as much of history and sources as fit into ``limit`` tokens.
 
-    The oldest goes first: the summary, then the oldest messages, then the weakest sources; never the question. A
-    history that is cut begins with a question. Tokens are counted exactly only if an estimate comes near the limit.
+    Dropped in this order: the summary, the oldest messages, the weakest sources; never the question. A history that is
+    cut begins with a question. Tokens are counted exactly only if an estimate comes near the limit.
 
     Args:
-        question: as the user put it.
-        standalone_question: the question that needs no history.
+        question: as the user wrote it.
+        standalone_question: the question, understandable without the history.
         history: oldest first.
         documents: best first.
         limit: tokens.
         count: messages -> tokens.
-        summary: of what was said before ``history``, or empty.
+        summary: of the conversation before ``history``, or empty.
         attachments: content blocks of the question besides its text.
         prompt: takes ``chat_history`` and ``request``.
 
@@ -132,7 +132,7 @@ def fit(
 
     messages = render()
     tokens = _count_tokens(messages, estimate)
-    if tokens * _BYTES_PER_TOKEN > limit and count is not estimate:  # no tokenizer makes more than a token a byte
+    if tokens * _BYTES_PER_TOKEN > limit and count is not estimate:  # a tokenizer makes at most one token per byte
         tokens = _count_tokens(messages, count)
     else:
         count = estimate
@@ -185,7 +185,7 @@ def _count_tokens(messages: Sequence[BaseMessage], count: Count) -> int:
 
 
 def _count_blocks(message: BaseMessage) -> int:
-    """Content blocks other than text."""
+    """Return the number of content blocks other than text."""
     if isinstance(message.content, str):
         return 0
     return sum(isinstance(block, dict) and "text" not in block for block in message.content)

@@ -1,7 +1,7 @@
-"""Finds the sentences of an answer that no source supports, by words and vectors, without a model call.
+"""Find the sentences of an answer that no source supports, by words and vectors, without a model call.
 
-A sentence counts as supported if its words are in the sources, a part of a source is near to it in meaning, and all of
-its numbers are in the sources. On answers that people wrote, the mean of the two measures separates the passages that a
+A sentence counts as supported if its words are in the sources, a part of a source is similar in meaning, and all of its
+numbers are in the sources. On answers that people wrote, the mean of the two measures separates the passages that a
 person used from others of the same articles with an AUROC of 0.94. The threshold accepts 9 in 10 of the former and 1
 in 10 of the latter.
 """
@@ -21,12 +21,12 @@ from rag_chain.models.local.units import units
 from rag_chain.models.local.words import stems
 
 SUPPORTED = 0.6
-"""Least mean of two measures: the share of a sentence's words in the sources, and its greatest cosine with a part."""
+"""Lowest mean of two measures: the share of a sentence's words in the sources, and its greatest cosine with a part."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
-"""Texts -> unit vectors, ``float32[texts, dimension]``, of all-MiniLM-L6-v2, which the threshold is for."""
+"""Texts -> unit vectors, ``float32[texts, dimension]``, of all-MiniLM-L6-v2, for which the threshold was chosen."""
 
 
 def check_sentences(answer: str, documents: Sequence[Document], embed: Embed) -> list[tuple[str, bool]]:
@@ -34,7 +34,7 @@ def check_sentences(answer: str, documents: Sequence[Document], embed: Embed) ->
 
     Args:
         answer: may hold ``[n]`` marks.
-        documents: the sources that the model was given.
+        documents: the sources in the prompt.
         embed: texts -> unit vectors (texts, dimension).
     """
     sentences = [unit.text for unit in units(0, answer)]

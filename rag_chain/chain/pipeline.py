@@ -1,23 +1,23 @@
-"""The pure chain, in LCEL: question and history in, answer with its sources out.
+"""The pure chain, in LCEL: takes question and history, returns an answer with its sources.
 
-It is given its parts and knows no Redis, no settings and no files. Input: ``input`` (str, or a human message, whose
-text is searched for and whose images go to the model), ``chat_history`` (list of messages) and, if there is one,
-``summary`` (str) of what was said before them. Output: an ``Answer`` with
+Its parts are arguments; it uses no Redis, settings or files. Input: ``input`` (str, or a human message, whose text is
+searched for and whose images go to the model), ``chat_history`` (list of messages) and, if there is one, ``summary``
+(str) of the conversation before them. Output: an ``Answer`` with
 
 ===================== ==================================================================================
-standalone_question   str: the question as it can be understood without the history
-context               list of ``Document``: the chunks handed to the model, in the order of their numbers
+standalone_question   str: the question, understandable without the history
+context               list of ``Document``: the chunks in the prompt, in the order of their numbers
 cut                   dict: how many messages, sources and near-repeats were left out
 answer                str
-citations             list of ``Citation``: the sources that the answer names
-unknown_citations     list of int: marks in the answer that name no source
+citations             list of ``Citation``: the sources that the answer cites
+unknown_citations     list of int: marks in the answer without a source
 unsupported           list of str: sentences that no source supports, if they are checked (``RAG_GROUNDING``)
-answerable            float: 0 to 1, how likely it is that the sources answer the question, where it is known
+answerable            float: 0 to 1, how likely the sources answer the question, if it is known
 refused               bool: whether the answer is that the documents do not say
 message               ``AIMessage``: the model's whole message, with its metadata
 ===================== ==================================================================================
 
-A stream gives these in that order: the sources come before the first token of the answer.
+A stream yields these in that order: the sources come before the first token of the answer.
 
 A turn about the conversation itself (a greeting, "what did I just ask?", see ``small_talk``) is answered without a
 search and without sources.
@@ -51,11 +51,11 @@ logger = logging.getLogger(__name__)
 
 
 class Query(Protocol):
-    """What to search for, as far as the chain needs to know it."""
+    """The part of a search query that the chain needs."""
 
     @property
     def standalone(self) -> str:
-        """The question as it can be understood without the history."""
+        """The question, understandable without the history."""
 
 
 class Assembled(Protocol):
@@ -71,7 +71,7 @@ class Assembled(Protocol):
 
     @property
     def cut(self) -> dict[str, int]:
-        """How much was left out."""
+        """The numbers of parts that were left out."""
 
 
 Assemble = Callable[[dict[str, Any]], Assembled]
@@ -95,24 +95,24 @@ def rag_chain(
     writes: bool = True,
     has_documents: Callable[[], bool] = lambda: True,
 ) -> Runnable[dict[str, Any], Answer]:
-    """Join the parts into a chain.
+    """Compose the parts into a chain.
 
     Args:
-        query: ``{"input", "chat_history"}`` -> what to search for.
-        retriever: that -> chunks, best first.
+        query: ``{"input", "chat_history"}`` -> search query.
+        retriever: search query -> chunks, best first.
         model: a chat model.
         assemble: the turn's values and its chunks -> the prompt and its sources.
-        check: says which sentences of the answer the sources support; ``unsupported`` lists the others.
-        strict: leave those out. The answer is then streamed in one piece, after the check.
-        judge: says how likely it is that the chunks answer the question. By default the model says so itself, as
-            ``answer_score`` in its message's ``response_metadata``, or nobody does.
-        refuse_below: if the judge's score is less, the chain says that the documents do not say, without the model.
-        writes: whether the model can write. A turn about the conversation itself is then the model's too, with a
-            prompt of its own; else it gets a fixed sentence.
-        has_documents: whether there is anything to search; without it the chain says so, without the model.
+        check: determines which sentences of the answer the sources support; ``unsupported`` lists the others.
+        strict: leave the unsupported sentences out. The answer is then streamed in one piece, after the check.
+        judge: returns how likely the chunks answer the question. By default the score is the model's own, from
+            ``answer_score`` in its message's ``response_metadata``, if it has one.
+        refuse_below: if the judge's score is lower, the answer is that the documents do not say, without a model call.
+        writes: whether the model can write. Then it also answers turns about the conversation itself, with another
+            prompt; else they get a fixed sentence.
+        has_documents: whether there are documents; without any the answer says so, without a model call.
 
     Raises:
-        InvalidQuestionError: when called: ``input`` is no question.
+        InvalidQuestionError: when called: ``input`` is not a question.
     """
     retrieve = _Assign("found", retriever, of="query") | RunnableLambda(assemble, name="assemble")
     ask = RunnableLambda(
@@ -131,7 +131,7 @@ def rag_chain(
 def _get_prompt(
     refuse_below: float, values: dict[str, Any], *, writes: bool, has_documents: Callable[[], bool]
 ) -> PromptValue | AIMessage:
-    """Return the prompt for the model, or the message that is the answer without it."""
+    """Return the prompt for the model, or a message that is the answer without a model call."""
     reply: Reply | None = values.get("reply")
     if reply is not None:
         if writes and reply.kind not in FIXED_KINDS:
@@ -143,7 +143,7 @@ def _get_prompt(
         text = sentence("no_documents", language_of(values["input"]))
         return AIMessage(text, response_metadata={"finish_reason": "stop", "refused": True})
     score = values.get("answerable")
-    leans = values["query"].standalone != values["input"]  # such a question says too little to be judged
+    leans = values["query"].standalone != values["input"]  # a leaning question has too few words to be judged
     if score is not None and score < refuse_below and not leans:
         metadata = {"finish_reason": "stop", "refused": True, "answer_score": round(score, 4)}
         titles = [title_of(document) for document in context.documents]
@@ -152,7 +152,7 @@ def _get_prompt(
 
 
 def _split_input(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace a question that is no plain text by its text and its other content blocks; find a reply to it."""
+    """Replace a question that is not plain text by its text and other content blocks; add a fixed reply, if any."""
     question = values.get("input")
     if isinstance(question, str):
         return {**values, "reply": reply_to(question, values.get("chat_history", []), values.get("summary", ""))}
@@ -164,7 +164,7 @@ def _split_input(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class _TakeQuestion(Runnable[dict[str, Any], dict[str, Any]]):
-    """The first stage: the question's text for the search, and its images for the model."""
+    """The first stage: extracts the question's text for the search, and its images for the model."""
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         return _split_input(input)
@@ -193,8 +193,8 @@ class _Assign(Runnable[dict[str, Any], dict[str, Any]]):
     A turn of empty stages on a busy machine takes 2.1 ms, streamed 3.4 ms; with thread pools 8.7 ms and 17.5 ms.
 
     Args:
-        of: the key whose value ``runnable`` gets in place of all values.
-        streams: pass on what ``runnable`` gives chunk by chunk.
+        of: the key whose value ``runnable`` gets instead of all values.
+        streams: pass on the chunks of ``runnable`` one by one.
     """
 
     def __init__(self, key: str, runnable: Runnable[Any, Any], *, of: str | None = None, streams: bool = False) -> None:
@@ -244,7 +244,7 @@ class _Collector:
     """Turns the chain's chunks into those of an answer, for the sync and the async loop.
 
     Args:
-        strict: hold the text back until it is checked.
+        strict: hold back the text until it is checked.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -256,7 +256,7 @@ class _Collector:
         self.needs_check = True
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Answer]:
-        if chunk.get("reply") is not None:  # it is no claim about documents
+        if chunk.get("reply") is not None:  # not a claim about documents
             self.needs_check = self._strict = False
         if "query" in chunk:
             yield Answer(standalone_question=chunk["query"].standalone)
@@ -266,7 +266,7 @@ class _Collector:
         self._score = chunk.get("answerable", self._score)
         if "message" in chunk:
             message: BaseMessage = chunk["message"]
-            # A model that does not stream gives one whole message, which can't be added to.
+            # A model that does not stream returns one whole message, to which nothing can be added.
             self._message = message if self._message is None else self._message + message  # type: ignore[assignment]
             self.text += message.text
             if message.text and not self._strict:
@@ -287,10 +287,10 @@ class _Collector:
             logger.warning("The answer cites sources that do not exist: %s of %d.", unknown, len(self.context))
         unsupported = [without_marks(sentence) for sentence, is_supported in checked or [] if not is_supported]
         support: dict[str, Any] = {} if checked is None else {"unsupported": unsupported}
-        said = message.response_metadata
-        score = self._score if self._score is not None else said.get("answer_score")
+        metadata = message.response_metadata
+        score = self._score if self._score is not None else metadata.get("answer_score")
         judged: dict[str, Any] = {} if score is None else {"answerable": round(float(score), 4)}
-        refused = bool(said.get("refused", is_refusal(self.text)))
+        refused = bool(metadata.get("refused", is_refusal(self.text)))
         yield Answer(
             citations=citations, unknown_citations=unknown, **support, **judged, refused=refused, message=message
         )
@@ -299,8 +299,8 @@ class _Collector:
 class _Citing(Runnable[dict[str, Any], Answer]):
     """The last stage: turns the model's messages into the answer and its citations.
 
-    Not a ``RunnableGenerator``: if its stream is closed, LangChain still reads its input to the end, which would be
-    the rest of the model's answer.
+    Not a ``RunnableGenerator``: if its stream is closed, LangChain still reads its input to the end, which is the rest
+    of the model's answer.
     """
 
     def __init__(self, check: CheckSentences | None, *, strict: bool) -> None:

@@ -1,4 +1,4 @@
-"""A question in the forms that callers give it: a text, a human message, or LangChain's content blocks."""
+"""Convert the forms of a question: a text, a human message, or LangChain's content blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Blocks = list[str | dict[str, Any]]
 
 
 def to_message(question: object) -> HumanMessage | None:
-    """Return a question as a human message; ``None`` if it is none.
+    """Return a question as a human message; ``None`` if it is not a question.
 
     Args:
         question: a text, a ``HumanMessage``, a list of content blocks, or a list with one ``HumanMessage``.
@@ -27,7 +27,7 @@ def to_message(question: object) -> HumanMessage | None:
 
 
 def split_question(question: BaseMessage) -> tuple[str, Blocks]:
-    """Return the text of a question, one line a text block, and its other blocks, such as images."""
+    """Return the text of a question, one line per text block, and its other blocks, such as images."""
     if isinstance(question.content, str):
         return question.content, []
     texts: list[str] = []

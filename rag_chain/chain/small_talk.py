@@ -1,6 +1,6 @@
 """Turns about the conversation itself: greetings, thanks, "what did I just ask?". They need no documents.
 
-A pattern must match the whole message, so that no question about documents is taken for one of these.
+A pattern must match the whole message, so that no question about documents is mistaken for small talk.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Reply:
     Args:
         kind: ``greeting``, ``thanks``, ``farewell``, ``agreement``, ``who``, ``last_question``, ``repeat`` or
             ``summary``.
-        text: what is said where no model writes.
+        text: the reply if the model can't write.
     """
 
     kind: str
@@ -123,7 +123,7 @@ def reply_to(question: str, history: Sequence[BaseMessage], summary: str = "") -
     Args:
         question: the user's message.
         history: oldest message first.
-        summary: of what was said before ``history``, or empty.
+        summary: of the conversation before ``history``, or empty.
     """
     kind = kind_of_turn(question)
     if kind is None:

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 Judge = Callable[[str, str, list[Document]], float]
-"""Question, standalone question and chunks -> how likely it is that they answer it, 0 to 1."""
+"""Question, standalone question and chunks -> how likely the chunks answer the question, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class NoContext:
 
 
 def plain_query(values: dict[str, Any]) -> PlainQuery:
-    """Return the query of a turn that searches for nothing."""
+    """Return the query of a turn without a search."""
     return PlainQuery(values["input"])
 
 
@@ -45,13 +45,13 @@ def no_context(values: dict[str, Any]) -> NoContext:
 
 
 class UnlessReply(Runnable[dict[str, Any], Any]):
-    """A stage that a turn about the conversation itself does not need; it then gives ``instead``."""
+    """A stage that is skipped in a turn about the conversation itself; its output is then ``instead``."""
 
     def __init__(self, runnable: Runnable[Any, Any], instead: Callable[[dict[str, Any]], Any]) -> None:
         self._runnable, self._instead = runnable, instead
 
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Return the stage's output, or what stands for it."""
+        """Return the stage's output, or its replacement."""
         return self._runnable.invoke(input, config) if input.get("reply") is None else self._instead(input)
 
     async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ class UnlessReply(Runnable[dict[str, Any], Any]):
 
 
 class Judging(Runnable[dict[str, Any], float | None]):
-    """The judge's score; ``None`` where there is no judge or nothing to judge."""
+    """The judge's score; ``None`` if there is no judge or nothing to judge."""
 
     def __init__(self, judge: Judge | None) -> None:
         self._judge = judge
@@ -75,12 +75,12 @@ class Judging(Runnable[dict[str, Any], float | None]):
         return self._judge(input["input"], input["query"].standalone, input["context"].documents)
 
     async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> float | None:
-        """See ``invoke``; the judge computes in a thread."""
+        """See ``invoke``; the judge runs in a thread."""
         return await asyncio.to_thread(self.invoke, input, config) if self._applies(input) else None
 
 
 class AskUnlessFixed(Runnable[Any, BaseMessage]):
-    """The model, or the message that is the answer already."""
+    """Calls the model, unless its input is already the answer."""
 
     def __init__(self, model: Runnable[Any, BaseMessage]) -> None:
         self._model = model

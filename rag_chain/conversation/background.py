@@ -20,7 +20,7 @@ AT_ONCE = 4
 WAITING = 100
 
 Wanted = Callable[[], bool]
-"""Whether the result is still wanted; false after ``close`` has stopped waiting for it."""
+"""Returns whether the result is still wanted; false after ``close`` has stopped waiting for it."""
 
 
 class Background:
@@ -39,7 +39,7 @@ class Background:
     def submit(self, key: str, work: Callable[[Wanted], None]) -> bool:
         """Run work in a thread, in a copy of the caller's context; return whether there was room. It must not raise."""
         if self._pid != os.getpid():
-            self._reset()  # a forked process does not have its parent's threads
+            self._reset()  # a forked process has none of its parent's threads
         with self._lock:
             if len(self._waiting) >= WAITING or self._is_busy(key):
                 return False
@@ -70,7 +70,7 @@ class Background:
         return True
 
     def close(self, seconds: float) -> None:
-        """Wait so long for the threads; what is not done then is no longer wanted."""
+        """Wait for the threads, at most so many seconds; unfinished work is no longer wanted."""
         deadline = time.monotonic() + seconds
         with self._lock:
             threads = list(self._threads)
@@ -85,7 +85,7 @@ class Background:
             self._waiting.clear()
 
     async def aclose(self, seconds: float) -> None:
-        """Wait so long for the threads and the tasks of the running event loop; what is not done then is cancelled."""
+        """Wait for threads and the tasks of the running event loop, at most so many seconds; then cancel the tasks."""
         threads = asyncio.create_task(asyncio.to_thread(self.close, seconds))
         _, tasks = self._loops.pop(asyncio.get_running_loop(), (None, set[asyncio.Task[None]]()))
         if tasks:

@@ -1,8 +1,8 @@
-"""What of a session's history a call may read.
+"""Which messages of a session's history a call may read.
 
-An answer is stored with the access tags with which its sources were found, and with those of the earlier answers that
-the chain was shown, because it may repeat them. A call is shown an answer only if it has all of these tags. What the
-user asked is always shown. Summaries leave such answers out, so that everyone may read them.
+An answer is stored with the access tags of its sources and of the earlier answers in its prompt, because it may repeat
+them. A call sees an answer only if it has all of these tags. The user's questions are always visible. Summaries leave
+restricted answers out, so that everyone may read them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rag_chain.access import ACCESS, read_tags, tags_of
 from rag_chain.sessions.values.codec import note_of, with_note
 
 HIDDEN = "[This answer used documents that this call may not read.]"
-"""Stands for an answer."""
+"""Replaces an answer."""
 
 
 def access_of(config: Mapping[str, Any]) -> frozenset[str]:
@@ -36,7 +36,7 @@ def tags_needed(message: BaseMessage) -> frozenset[str]:
 
 
 def hide(messages: Sequence[BaseMessage], access: Collection[str]) -> list[BaseMessage]:
-    """Return ``messages`` with ``HIDDEN`` in place of each that a call with these tags may not read."""
+    """Return ``messages``, with ``HIDDEN`` instead of each that a call with these tags may not read."""
     return [message if tags_needed(message) <= set(access) else _hidden(message) for message in messages]
 
 
@@ -45,7 +45,7 @@ class Readers:
 
     Args:
         access: of the call.
-        shown: the history that the chain is shown.
+        shown: the history that the chain gets.
     """
 
     def __init__(self, access: frozenset[str], shown: Iterable[BaseMessage]) -> None:
@@ -53,13 +53,13 @@ class Readers:
         self._tags = set[str]().union(*map(tags_needed, shown))
 
     def add_sources(self, documents: Iterable[Document]) -> None:
-        """Take the sources of the answer."""
+        """Add the sources of the answer."""
         for document in documents:
             self._tags |= self._access.intersection(tags_of(document.metadata))
 
     @property
     def note(self) -> dict[str, Any]:
-        """What is stored with the answer; empty if everyone may read it."""
+        """Return the values to store with the answer; empty if everyone may read it."""
         return {ACCESS: sorted(self._tags)} if self._tags else {}
 
 

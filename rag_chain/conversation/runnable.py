@@ -1,8 +1,8 @@
 """``ConversationChain``: a pure chain with memory, as LangChain's ``RunnableWithMessageHistory``.
 
-The one module that names ``RunnableWithMessageHistory``, deprecated since langchain-core 1.3.3 (removal in 2.0). Only
-its interface is used. Its own pipeline saves in a callback, whose errors LangChain logs and drops, deserialises the
-run's whole input again, and stores nothing of a stream that is closed early.
+This is the only module that names ``RunnableWithMessageHistory``, deprecated since langchain-core 1.3.3 (removal in
+2.0). Only its interface is used. Its own pipeline saves in a callback, whose errors LangChain logs and drops,
+deserialises the whole input of the run again, and stores nothing of a stream that is closed early.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ Values = dict[str, Any]
 class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  # as in the parent
     """A chain whose turns are stored: begin (history and pending question), run the chain, commit.
 
-    The input is ``{"input": question}``. The question is a text, a human message or a list of content blocks; the chain
-    gets the text of a plain one and the message of any other, and ``chat_history``. The output is the chain's with
+    The input is ``{"input": question}``. The question is a text, a human message or a list of content blocks. The chain
+    gets ``chat_history`` and the question, as text if it is plain text, else as a message. The output is the chain's,
+    with
 
     ================= ==================================================================================
     ``turn_id``       str: the caller's, or a new one
     ``persistence``   ``durable``, ``journaled`` or ``volatile``
-    ``outcome``       ``saved``; ``repeated``: the turn has an earlier answer, which stays, and this one was not
+    ``outcome``       ``saved``; ``repeated``: the turn already had an answer, which stays, and this one was not
                       stored; ``deleted``: the session was deleted meanwhile, and nothing was stored
     ``left_out``      list of str: parts of the answer that could not be stored; missing if there are none
     ``history``       how much of the session was known: ``whole``, ``partial`` or ``lost``
@@ -46,18 +47,19 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
                       all model calls of the turn) and ``cost`` (US dollars): each if it is known
     ================= ==================================================================================
 
-    A stream gives these as its last chunk. Ids come from ``config["configurable"]``: ``session_id``, and optional
-    ``user_id`` and ``turn_id``. With ``instead_of``, the id of a turn, the new turn takes its place, and the
-    place of what came after it, once it is answered; with the same question the former answers stay in its note.
+    A stream yields these as its last chunk. Ids come from ``config["configurable"]``: ``session_id``, and optionally
+    ``user_id`` and ``turn_id``. With ``instead_of``, the id of a turn, the new turn replaces that turn and all later
+    ones, once it is answered; if the question is the same, the former answers stay in its note.
 
     If a stream is closed before its end or a turn's task is cancelled, the turn is stored as ``interrupted`` with the
-    part of the answer that was given. If the chain raises, it is stored as ``failed`` with the error's class name.
+    answer so far. If the chain raises, it is stored as ``failed`` with the error's class name.
 
     Args:
-        chain: takes ``input`` and ``chat_history``. It gives ``answer``; ``message`` (the whole ``AIMessage``) and
-            ``citations`` are stored too if it gives them.
+        chain: takes ``input`` and ``chat_history``, and returns ``answer``; ``message`` (the whole ``AIMessage``) and
+            ``citations`` are stored too if it returns them.
         sessions: where turns are stored, from ``open_sessions``.
-        summaries: makes summaries of what left the window; the chain then also gets ``summary`` (str) if there is one.
+        summaries: makes summaries of messages that left the window; then the chain also gets ``summary`` (str), if
+            there is one.
         config: of every run: tags and metadata for traces. The ids of session, user and turn are added.
         check: called with the text of each question before its turn begins, so that a question that can't be
             answered is refused and leaves no failed turn.
@@ -65,8 +67,8 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
     Raises:
         UsageError: there is no ``session_id``, an id can't be used, the input holds no question, or ``check`` refuses.
-        HistoryWriteError: the turn could be stored nowhere; its ``output`` holds what the chain gave.
-        TurnNotFoundError: there is no turn ``instead_of``.
+        HistoryWriteError: the turn could not be stored anywhere; its ``output`` holds the chain's output.
+        TurnNotFoundError: there is no turn with the id in ``instead_of``.
         HistoryError: the store refused, see its subclasses.
     """
 
@@ -91,7 +93,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
         ) -> SessionHistory:
             return SessionHistory(sessions, sessions.ref(session_id, user_id))
 
-        # Past the parent's constructor, which would build a pipeline of its own only for it to be replaced.
+        # Skips the parent's constructor, which would build a pipeline that is not used.
         super(RunnableWithMessageHistory, self).__init__(
             bound=TurnRunner(chain, sessions, summaries, check, check_call),
             config=config,
@@ -108,14 +110,14 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     async def astream_without_memory(
         self, question: BaseMessage, history: Sequence[BaseMessage], config: RunnableConfig | None = None
     ) -> AsyncGenerator[Values]:
-        """Answer a question after messages that the caller keeps. Nothing is read from a session, nothing is stored.
+        """Answer a question after messages that the caller stores. No session is read or written.
 
         The last part has ``milliseconds`` and, as far as they are known, ``usage``, ``cost``, ``model`` and
         ``finish_reason``.
 
         Args:
             question: a human message.
-            history: what was said before it, oldest first.
+            history: the conversation before it, oldest first.
             config: of the run.
 
         Raises:
@@ -156,7 +158,7 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
 
     @property
     def OutputType(self) -> type[Values]:  # type: ignore[override]  # noqa: N802 - LangChain's name
-        """Return the type of what the chain returns: a dictionary."""
+        """Return the type of the chain's output: a dictionary."""
         return dict[str, Any]
 
     def _merge_configs(self, *configs: RunnableConfig | None) -> RunnableConfig:
@@ -171,9 +173,9 @@ class ConversationChain(RunnableWithMessageHistory):  # type: ignore[no-redef]  
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
-        """Async twin of ``stream``."""
+        """Async version of ``stream``."""
         stream = self.bound.astream(input, self._merge_configs(config), **{**self.kwargs, **kwargs})
-        # So that closing this generator closes the inner one at once, not when it is collected.
+        # Closing this generator must close the inner one at once, not when it is garbage collected.
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -1,4 +1,4 @@
-"""Runs a piece of our own work as a named run, so that tracers and ``astream_events`` show it."""
+"""Run a function as a named run, so that tracers and ``astream_events`` show it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Step(Runnable[Any, Any]):
         self.name = name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Raise: a step is run with its work, see ``run``."""
+        """Raise NotImplementedError: use ``run``."""
         raise NotImplementedError("a step is run with its work")
 
     def run(self, work: Callable[[Any], T], value: Any, config: RunnableConfig) -> T:
@@ -41,7 +41,7 @@ class Search(Runnable[Any, list[Document]]):
     """A search as a retriever run, which tracers show with its documents.
 
     Args:
-        search: from a query, whose ``standalone`` (str) is shown as what was searched for, to documents.
+        search: query -> documents; traces show the query's ``standalone`` (str).
         asearch: the same, awaited.
     """
 
@@ -52,7 +52,7 @@ class Search(Runnable[Any, list[Document]]):
         self._search, self._asearch = search, asearch
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """Return the documents that were found."""
+        """Return the found documents."""
         config = config or {}
         run = get_callback_manager_for_config(config).on_retriever_start(None, input.standalone, name=self.name)
         try:

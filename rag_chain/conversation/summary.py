@@ -1,8 +1,8 @@
 """The summary of the messages that left a session's window, made by the chat model after a turn.
 
-Progressive, as in LangChain's ``ConversationSummaryBufferMemory`` (``langchain_classic/memory/summary_buffer.py``): the
-model folds the next messages into the summary so far. Unlike there, it is made in the background, the store keeps it
-with the session, and the messages themselves stay.
+It is progressive, as in LangChain's ``ConversationSummaryBufferMemory``
+(``langchain_classic/memory/summary_buffer.py``): the model folds the next messages into the summary so far. Unlike
+there, this happens in the background, the summary is stored with the session, and the messages themselves stay.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ NO_STREAM_TAG = "nostream"
 """LangGraph's tag for model calls whose tokens are not shown to the user."""
 
 SUMMARY_CHARACTERS = 2_000
-"""Most characters of a summary. The 150 words that the prompt asks for have about half as many."""
+"""Maximum characters of a summary. The 150 words that the prompt asks for have about half as many."""
 
 MESSAGE_CHARACTERS = 4_000
-"""Characters of each message that are read; the beginning of a long message says what it is about."""
+"""Characters of each message that are read; the beginning of a long message shows its subject."""
 
 FOLDED_TOKENS = 3_000
-"""Most tokens of messages in one call, and at most half of the model's context, because an estimate may be wrong."""
+"""Maximum tokens of messages in one call; also at most half of the model's context, as an estimate may be wrong."""
 
 CLOSE_SECONDS = 5.0
 """Seconds that closing waits for running summaries."""
 
 log = logging.getLogger(__name__)
 
-# Without the callbacks of the turn, which are in the context. (``with_config`` would add them again.)
+# Without the turn's callbacks, which are in the context. (``with_config`` would add them again.)
 _CONFIG: RunnableConfig = {"callbacks": [], "run_name": RUN_NAME, "tags": [NO_STREAM_TAG]}
 
 
@@ -67,10 +67,10 @@ class HistorySummaries:
     """Renews the summaries of sessions after their turns. Failures are logged, and a later turn tries again.
 
     Args:
-        sessions: where they are kept.
-        model: a chat model. Its call does not stream. It is a trace of its own with the name ``summarize_history``,
-            outside of the turn's callbacks.
-        limit: tokens that a prompt for the model may have.
+        sessions: where they are stored.
+        model: a chat model. Its calls do not stream. Each is a separate trace with the name ``summarize_history``,
+            without the turn's callbacks.
+        limit: maximum tokens of a prompt for the model.
     """
 
     def __init__(self, sessions: Sessions, model: Runnable[LanguageModelInput, BaseMessage], limit: int) -> None:
@@ -80,13 +80,13 @@ class HistorySummaries:
         self._background = Background(RUN_NAME)
 
     def after(self, turn: Turn, saved: Saved) -> None:
-        """Renew the summary of the turn's session in the background if it is due. No I/O here."""
+        """Renew the summary of the turn's session in the background if it is due. Does no I/O itself."""
         if is_due(self._sessions.engine, self._sessions.limits, turn, saved):
             ref = turn.ref
             self._background.submit(ref.messages_key, lambda wanted: self._renew(ref, wanted))
 
     def aafter(self, turn: Turn, saved: Saved) -> None:
-        """See ``after``; by a task of the running event loop."""
+        """See ``after``; runs in a task of the running event loop."""
         if is_due(self._sessions.engine, self._sessions.limits, turn, saved):
             ref = turn.ref
             self._background.asubmit(ref.messages_key, lambda: self._arenew(ref))
@@ -151,7 +151,7 @@ def _line(message: BaseMessage | None, most: int) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """Return ``text`` without what UTF-8 has no form for, cut between words to at most ``most`` characters."""
+    """Return ``text`` without lone surrogates, cut between words to at most ``most`` characters."""
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= most:
         return text
@@ -159,5 +159,5 @@ def shorten(text: str, most: int) -> str:
 
 
 def _report(ref: SessionRef, error: Exception) -> None:
-    # The class alone: a provider's message may hold what was said, or a key.
+    # Only the class: its message may hold text of the conversation, or a key.
     log.warning("The summary of session %s failed (%s); a later turn tries again.", ref, type(error).__name__)

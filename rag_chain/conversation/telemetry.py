@@ -1,8 +1,8 @@
 """OpenTelemetry of a turn: one span, and measurements of its status, stages and tokens.
 
-Only the package opentelemetry-api is used; without it nothing is done, and without an SDK its calls do nothing. Names
-follow OpenTelemetry's GenAI semantic conventions where these have one. No text of a question, an answer or an error is
-recorded, and no user.
+Only the package opentelemetry-api is used; without it nothing is recorded, and without an SDK its calls do nothing.
+Names follow OpenTelemetry's GenAI semantic conventions where these define one. No text of a question, an answer or an
+error is recorded, and no user.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PROVIDERS = {
     "mistral": "mistral_ai",
     "xai": "x_ai",
 }
-"""LangChain's name of a provider -> the name in the conventions, where these differ."""
+"""LangChain's name of a provider -> the name in the conventions, if it differs."""
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def observe(output: TurnOutput, *, in_session: bool = True) -> Iterator[None]:
 
     Args:
         output: of the turn; read when the block ends.
-        in_session: whether the turn is stored. Its block must then run in a context of its own, in which the span
-            becomes the current one.
+        in_session: whether the turn is stored. Then the block must run in its own context, in which the span becomes
+            the current one.
     """
     telemetry = _open()
     if telemetry is None:
@@ -61,9 +61,9 @@ def observe(output: TurnOutput, *, in_session: bool = True) -> Iterator[None]:
 
 
 def flush(milliseconds: int) -> None:
-    """Let the SDK export what it holds, for ``milliseconds`` each of spans and metrics at most.
+    """Let the SDK export buffered spans and metrics, for at most ``milliseconds`` each.
 
-    A server that a signal ends needs it: the SDK's own export at exit does not run then.
+    A server that is ended by a signal needs this: the SDK's export at exit does not run then.
     """
     try:
         from opentelemetry import metrics, trace
@@ -117,7 +117,7 @@ class Telemetry:
             output: of the turn.
             status: ``complete``, ``interrupted`` or ``failed``.
             error: class of the exception that ended the turn.
-            unstored: what is recorded as ``persistence`` of a turn that was not stored.
+            unstored: value of ``persistence`` for a turn that was not stored.
         """
         persistence = output.saved.persistence if output.saved is not None else unstored
         self._turns.add(1, {"rag_chain.status": status, "rag_chain.persistence": persistence})
@@ -163,7 +163,7 @@ def _describe_turn(output: TurnOutput, measures: dict[str, Any]) -> dict[str, An
 
 @lru_cache(1)
 def _open() -> Telemetry | None:
-    """Return what records; ``None`` without the package."""
+    """Return the recorder; ``None`` without the package."""
     try:
         return Telemetry()
     except ImportError:

@@ -1,4 +1,4 @@
-"""Milliseconds by stage of a turn, taken from LangChain's own callbacks."""
+"""Milliseconds by stage of a turn, measured with LangChain's callbacks."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ class StageTimer(BaseCallbackHandler):
         self._running: dict[UUID, tuple[str, float]] = {}
 
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """A stage begins."""
+        """Start the time of a stage."""
         name = kwargs.get("name")
         if name in STAGES:
             self._running[run_id] = (name, time.perf_counter())
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """A stage ends."""
+        """Stop the time of a stage."""
         if run_id in self._running:
             name, begun = self._running.pop(run_id)
             now = time.perf_counter()
-            self.milliseconds.pop("total", None)  # to stand last
+            self.milliseconds.pop("total", None)  # to be the last key
             self.milliseconds[name] = round((now - begun) * 1000, 3)
             self.milliseconds["total"] = round((now - self._begun) * 1000, 3)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A stage fails."""
+        """Stop the time of a stage that failed."""
         self.on_chain_end(None, run_id=run_id)
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        """A model streams. While an earlier stage runs, it is not the one that answers: it rewrites the question."""
+        """Take the time of the answer's first token; in an earlier stage the model only rewrites the question."""
         if any(name in _BEFORE_THE_ANSWER for name, _ in self._running.values()):
             return
         if token and "first_token" not in self.milliseconds:

@@ -1,4 +1,4 @@
-"""The end of a turn, however it comes: shared by the chain and the agents."""
+"""The end of a turn, successful or not; shared by the chain and the agents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def run_to_its_end(work: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -> T:
-    """Return ``await work``; it runs in a task of its own, so that a cancelled caller does not cancel it.
+    """Return ``await work``, run in a separate task, so that a cancelled caller does not cancel it.
 
     Args:
         running: holds the task while it runs.
@@ -39,10 +39,10 @@ def describe_end(error: BaseException) -> Values:
 
 
 def log_left_out(turn: Turn, saved: Saved) -> None:
-    """Log what could not be stored of an answer."""
+    """Log the parts of an answer that could not be stored."""
     if saved.left_out:
         parts = ", ".join(saved.left_out)
-        log.warning("Of the answer of turn %s in session %s was not stored: %s.", turn.turn_id, turn.ref, parts)
+        log.warning("Parts of the answer of turn %s in session %s were not stored: %s.", turn.turn_id, turn.ref, parts)
 
 
 def report_lost(turn: Turn, lost: RagChainError, error: BaseException) -> None:

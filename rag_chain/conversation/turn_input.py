@@ -36,7 +36,7 @@ SPECS = [
     ),
     ConfigurableFieldSpec(
         id="instead_of", annotation=str | None, name="Instead of", default=None, is_shared=True,
-        description="the id of the turn whose place this one takes, and that of what came after it; optional",
+        description="the id of a turn that this one replaces, together with all later turns; optional",
     ),
     ConfigurableFieldSpec(
         id="filter", annotation=dict[str, Any] | None, name="Filter", default=None, is_shared=True,
@@ -44,14 +44,14 @@ SPECS = [
     ),
     ConfigurableFieldSpec(
         id="access", annotation=list[str] | None, name="Access", default=None, is_shared=True,
-        description="access tags of the caller; without any, only documents that are open to all are read",
+        description="access tags of the caller; without any, only documents that are open to all are found",
     ),
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """A call's session, question and, if the caller chose them, turn id and the turn whose place it takes."""
+    """A call's session and question and, if given, its turn id and the turn that it replaces."""
 
     ref: SessionRef
     turn_id: object
@@ -94,11 +94,11 @@ def check_question(question: BaseMessage, check: CheckQuestion | None) -> None:
     """Raise InvalidQuestionError if a question is empty, or if ``check`` refuses it."""
     text, others = split_question(question)
     if not text.strip() and not others:
-        raise InvalidQuestionError("The question is empty; ask one.")
+        raise InvalidQuestionError("The question is empty: type one.")
     if check is not None:
         check(text)
 
 
 def for_chain(question: BaseMessage) -> object:
-    """Return what the chain gets of a question: its text if it is plain text, else the message."""
+    """Return the chain's input for a question: its text if it is plain text, else the message."""
     return question.content if isinstance(question.content, str) else question

@@ -23,13 +23,13 @@ class TurnOutput:
         self._message: BaseMessage | None = None
         self._citations: list[Any] = []
         self.readers: Readers | None = None
-        """Collects who may read the answer, once the history is known."""
+        """Collects the access tags of the answer, once the history is read."""
         self.turn: Turn | None = None
-        """The turn, once it began."""
+        """The turn, once it has begun."""
         self.saved: Saved | None = None
-        """What became of it, once it was committed."""
+        """The result of the commit, once it is committed."""
         self.status: Status | None = None
-        """With which it was committed."""
+        """The status with which it was committed."""
         self._measures: dict[str, Any] | None = None
         self._timer = StageTimer()
         self._meter = UsageMeter()
@@ -37,17 +37,17 @@ class TurnOutput:
     def measure(self, config: RunnableConfig) -> None:
         """Measure the stages and the model calls that run under ``config``."""
         manager = config["callbacks"]
-        if isinstance(manager, BaseCallbackManager):  # it is one inside a run
+        if isinstance(manager, BaseCallbackManager):  # inside a run it is a manager
             for handler in self.handlers:
                 manager.add_handler(handler)
 
     @property
     def handlers(self) -> list[BaseCallbackHandler]:
-        """What measures the stages and the model calls, for a run that is to be measured from its start."""
+        """The callbacks that measure the stages and the model calls, for a run that is measured from its start."""
         return [self._timer, self._meter]
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take ``answer`` (a text or a message), ``message``, ``citations`` and ``context`` of a chunk, if there."""
+        """Add ``answer`` (a text or a message), ``message``, ``citations`` and ``context`` of a chunk, if present."""
         answer, message = chunk.get("answer"), chunk.get("message")
         if isinstance(answer, str):
             self._texts.append(answer)
@@ -55,7 +55,7 @@ class TurnOutput:
             message = answer
         if isinstance(message, BaseMessage):
             is_next = isinstance(message, BaseMessageChunk) and isinstance(self._message, type(message))
-            # Only chunks add up to a message.
+            # Only message chunks can be added.
             self._message = cast("BaseMessage", self._message + message) if is_next else message  # type: ignore[operator]
         if self.readers is not None:
             self.readers.add_sources(chunk.get("context") or ())
@@ -86,7 +86,7 @@ class TurnOutput:
 
     @property
     def measures(self) -> dict[str, Any]:
-        """``milliseconds``, and what is known of usage (see ``UsageMeter.report``), for the caller."""
+        """``milliseconds`` and usage (see ``UsageMeter.report``), for the caller."""
         if self._measures is not None:
             return self._measures
         measures = {"milliseconds": self._timer.milliseconds, **self._meter.report(self.answer)}
@@ -96,7 +96,7 @@ class TurnOutput:
 
 
 def _as_ai_message(message: BaseMessage) -> BaseMessage:
-    """Return an answer as the class that every reader of a session takes for one."""
+    """Return an answer as ``AIMessage``, the class that readers of a session expect."""
     message = without_chunks(message)
     if isinstance(message, AIMessage) and message.type == "ai":
         return message

@@ -1,4 +1,4 @@
-"""``TurnRunner``: begins a turn, runs the chain and commits the turn, however the chain ends."""
+"""``TurnRunner``: begins a turn, runs the chain and commits the turn, also if the chain fails or is cancelled."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TurnRunner(Runnable[Values, Values]):
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:
-        """Async twin of ``invoke``."""
+        """Async version of ``invoke``."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def stream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Values]:
@@ -68,7 +68,7 @@ class TurnRunner(Runnable[Values, Values]):
         stream = cast("Generator[Values]", self._transform_stream_with_config(iter([input]), turn, config, **kwargs))
         with closing(stream) as chunks:
             try:
-                # "yield from" would close LangChain's stream first, which ends the run and does not close ours.
+                # "yield from" would close LangChain's stream first, which ends the run without closing ours.
                 for chunk in chunks:  # noqa: UP028
                     yield chunk
             finally:
@@ -78,7 +78,7 @@ class TurnRunner(Runnable[Values, Values]):
     async def astream(
         self, input: Values, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Values]:
-        """Async twin of ``stream``."""
+        """Async version of ``stream``."""
         output = TurnOutput()
         opened: list[AsyncGenerator[Values]] = []
 
@@ -98,8 +98,8 @@ class TurnRunner(Runnable[Values, Values]):
         async with aclosing(cast("AsyncGenerator[Values]", stream)) as chunks:
             try:
                 async for chunk in chunks:
-                    # Not in _astream: LangChain reads that in a task of its own, and a chunk that arrives while the
-                    # reader's task is being cancelled never gets here.
+                    # Not in _astream: LangChain reads that in a separate task, and a chunk that arrives while the
+                    # reader's task is being cancelled never arrives here.
                     output.add(chunk)
                     yield chunk
             finally:
@@ -273,7 +273,7 @@ def _chain_input(value: Values, turn: Turn, config: RunnableConfig, output: Turn
 def _trace_turn(turn: Turn, config: RunnableConfig) -> None:
     """Add the turn's id to the metadata of the runs from now on."""
     manager = config["callbacks"]
-    if isinstance(manager, BaseCallbackManager):  # it is one inside a run
+    if isinstance(manager, BaseCallbackManager):  # inside a run it is a manager
         manager.add_metadata({"turn_id": turn.turn_id})
 
 
@@ -282,12 +282,12 @@ def _with_status(config: RunnableConfig, status: Status) -> RunnableConfig:
 
 
 def _as_addable(output: Values) -> AddableDict:
-    """Return the output as a dictionary that adds up; of the chain's own class if that does."""
+    """Return the output as a dictionary whose chunks can be added, of the chain's own class if that is one."""
     return output if isinstance(output, AddableDict) else AddableDict(output)
 
 
 def _report(turn: Turn, saved: Saved, output: TurnOutput) -> AddableDict:
-    """Return what the caller is told of the turn."""
+    """Return the values about the turn for the caller."""
     left_out = {"left_out": list(saved.left_out)} if saved.left_out else {}
     return AddableDict(
         turn_id=turn.turn_id,

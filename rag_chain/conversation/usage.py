@@ -1,11 +1,11 @@
-"""Tokens and cost of a turn, as reported and never guessed.
+"""Tokens and cost of a turn, as reported by the provider, never guessed.
 
-Tokens are those of all model calls of the turn, including the one that rewrites the question. If a call reported none,
-or was cut off before it could, the turn has none.
+Tokens are the sum over all model calls of the turn, including the one that rewrites the question. If a call did not
+report its tokens, or was cut off before, the turn has no figure.
 
 Cost is in US dollars: the charge that the provider reports (OpenRouter does), or, for OpenAI and Azure themselves, the
-list price of the tokens by langchain-community's table. Otherwise there is none: for a model that the table lacks, a
-tier with other prices, or another server that speaks OpenAI's protocol.
+list price of the tokens by langchain-community's table. Otherwise there is no figure: for a model that the table lacks,
+a tier with other prices, or another server with OpenAI's protocol.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ class UsageMeter(BaseCallbackHandler):
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        """A call begins."""
+        """Note the provider and the model of a call that begins."""
         metadata = kwargs.get("metadata") or {}
         self.requested = (metadata.get("ls_provider"), metadata.get("ls_model_name"))
         self._listed[run_id] = _has_list_price(serialized or {}, metadata)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """A call ends."""
+        """Add the usage of a call that ended."""
         generation = response.generations[0][0] if response.generations and response.generations[0] else None
         message = generation.message if isinstance(generation, ChatGeneration) else None
         listed = self._listed.pop(run_id, False)
         self._calls.append((_tokens(message), _cost(message, listed=listed)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A call fails. A refused call used nothing; what a call used that was cut off is unknown."""
+        """Note a failed call: a refused call used no tokens; the usage of a call that was cut off is unknown."""
         self._listed.pop(run_id, None)
         response = kwargs.get("response")
-        # LangChain puts a refusal's body there too, as a message that is no chunk.
-        said = (one for some in response.generations for one in some) if isinstance(response, LLMResult) else ()
-        if any(isinstance(one, ChatGenerationChunk) for one in said):
+        # LangChain puts a refusal's body there too, as a message that is not a chunk.
+        generations = (one for some in response.generations for one in some) if isinstance(response, LLMResult) else ()
+        if any(isinstance(one, ChatGenerationChunk) for one in generations):
             self._calls.append((None, None))
 
     def report(self, message: BaseMessage | None) -> dict[str, Any]:
-        """Return what is known of ``usage`` (by ``TOKENS``), ``cost`` (US dollars), ``model`` and ``finish_reason``.
+        """Return ``usage`` (by ``TOKENS``), ``cost`` (US dollars), ``model`` and ``finish_reason``, each if known.
 
         Args:
             message: the answer.
@@ -100,7 +100,7 @@ def _cost(message: BaseMessage | None, *, listed: bool) -> float | None:
 
 
 def _charged(metadata: dict[str, Any]) -> float | None:
-    """Return the charge that the provider reports, where langchain-openrouter or langchain-openai put it."""
+    """Return the charge that the provider reports, from the metadata of langchain-openrouter or langchain-openai."""
     usage = metadata.get("token_usage")
     for value in (metadata.get("cost"), usage.get("cost") if isinstance(usage, dict) else None):
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
@@ -109,9 +109,9 @@ def _charged(metadata: dict[str, Any]) -> float | None:
 
 
 def _has_list_price(serialized: dict[str, Any], metadata: dict[str, Any]) -> bool:
-    """Whether a call goes to OpenAI or Azure themselves, and not to another server that speaks their protocol."""
+    """Whether a call goes to OpenAI or Azure themselves, not to another server with their protocol."""
     provider = metadata.get("ls_provider")
-    # LangChain's client reads another address from here.
+    # LangChain's client also reads the address from this variable.
     address = (serialized.get("kwargs") or {}).get("openai_api_base") or os.environ.get("OPENAI_BASE_URL")
     host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
     return provider == "azure" or (provider == "openai" and (host == "api.openai.com" or host.endswith(".openai.com")))

@@ -92,16 +92,16 @@ class AnsweredQuestion:
         question, found = self.question, {}
         if not question.answerable:
             return {"refused_unanswerable": float(self.refused)}
-        said = "" if self.refused else self.answer
+        text = "" if self.refused else self.answer
         if question.gold:
-            found["gold"] = gold_share(said, question.gold)
+            found["gold"] = gold_share(text, question.gold)
         if question.answer_sentences:
-            scores = sentence_scores(said, question.answer_sentences)
+            scores = sentence_scores(text, question.answer_sentences)
             found |= zip(("sentence_precision", "sentence_recall", "sentence_f1"), scores, strict=True)
         if question.reference and not self.refused:
-            found["rouge_l"] = rouge_l(said, question.reference)
-            found["token_f1"] = token_f1(said, question.reference)
-            found["found_share"] = found_share(said, [document.page_content for document in self.context])
+            found["rouge_l"] = rouge_l(text, question.reference)
+            found["token_f1"] = token_f1(text, question.reference)
+            found["found_share"] = found_share(text, [document.page_content for document in self.context])
         return {**found, "refused": float(self.refused)}
 
 

@@ -41,11 +41,11 @@ def as_own_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def _split(said: Any) -> tuple[list[Any], Any]:
+def _split(value: Any) -> tuple[list[Any], Any]:
     """Split messages into those before the last question and its text; other values are the question."""
-    if not isinstance(said, list):
-        return [], said
-    messages = [{**m, "role": m.get("role") or m.get("type")} if isinstance(m, dict) else m for m in said]
+    if not isinstance(value, list):
+        return [], value
+    messages = [{**m, "role": m.get("role") or m.get("type")} if isinstance(m, dict) else m for m in value]
     while messages and isinstance(messages[-1], dict) and messages[-1]["role"] not in ("human", "user"):
         messages.pop()
     question = messages.pop() if messages else None

@@ -63,8 +63,8 @@ def gold_share(answer: str, gold: Sequence[str]) -> float:
     Raises:
         ZeroDivisionError: there is no gold string.
     """
-    said = words(answer)
-    return sum(_holds(said, words(text)) for text in gold) / len(gold)
+    answer_words = words(answer)
+    return sum(_holds(answer_words, words(text)) for text in gold) / len(gold)
 
 
 def sentence_scores(answer: str, gold: Sequence[str]) -> tuple[float, float, float]:

@@ -258,16 +258,16 @@ def _fate(turn: _Turn, gone: Iterable[_Gone]) -> str:
 
 def _judge_missing(session: str, found: Stored, missing: list[tuple[_Turn, str]], verdict: Verdict) -> None:
     """Judge missing turns; a stack that counts lost messages has reported that many of them."""
-    told = (found.lost + 1) // 2
+    reported = (found.lost + 1) // 2
     for turn, fate in missing:
-        is_told = turn.claim == "volatile" and turn.died
-        if not is_told and fate == "destroyed" and told > 0:
-            told, is_told = told - 1, True
-        if is_told:
+        is_reported = turn.claim == "volatile" and turn.died
+        if not is_reported and fate == "destroyed" and reported > 0:
+            reported, is_reported = reported - 1, True
+        if is_reported:
             verdict.told_lost += 1
         else:
             verdict.find("lost", f"{turn.name}, reported {turn.claim}{', destroyed' if fate == 'destroyed' else ''}")
-        if fate == "kept" and not is_told:
+        if fate == "kept" and not is_reported:
             verdict.find("falsely_reported", f"{turn.name}, reported {turn.claim}, is nowhere")
 
 

@@ -156,7 +156,7 @@ class Crew:
         self._send(do="run", command=list(command))
         done = self._wait_for("done")
         if not done["done"]:
-            raise CrewError(f"{' '.join(command)}: {done['said'].strip()}")
+            raise CrewError(f"{' '.join(command)}: {done['stderr'].strip()}")
 
     def _send(self, **order: Any) -> None:
         if self._process.stdin is None:

@@ -61,7 +61,7 @@ def serve(order: dict[str, Any]) -> None:
         fork(lambda: read(order))
     else:
         done = subprocess.run(order["command"], capture_output=True, text=True, check=False)
-        answer(done=done.returncode == 0, said=done.stderr[-300:])
+        answer(done=done.returncode == 0, stderr=done.stderr[-300:])
 
 
 def read(order: dict[str, Any]) -> None:
