@@ -17,7 +17,8 @@ from rag_chain.sessions.management.records import (
     SessionStats,
 )
 from rag_chain.sessions.management.totals import UsageTotals
-from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.opening import open_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.turns import Persistence, Saved, Status, Turn
 from rag_chain.settings import Settings
 

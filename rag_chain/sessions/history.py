@@ -14,7 +14,8 @@ from typing import Any
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.sessions import Sessions, direct_sessions
+from rag_chain.sessions.opening import direct_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.codec import messages_of
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Saved

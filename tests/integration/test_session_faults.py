@@ -453,7 +453,7 @@ def test_no_session_is_shown_empty_because_of_an_outage(own_server: RedisServer,
 def test_a_turn_that_can_be_kept_nowhere_raises(
     own_server: RedisServer, process: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_chain.sessions.sessions.SPARE_BYTES", 300_000)
+    monkeypatch.setattr("rag_chain.sessions.opening.SPARE_BYTES", 300_000)
     sessions = process(journal_path=None)
     own_server.kill()
     chain = echo_chain(sessions)

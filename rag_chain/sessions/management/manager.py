@@ -21,7 +21,8 @@ from rag_chain.sessions.management.records import (
     SessionStats,
 )
 from rag_chain.sessions.management.search import SearchFlows
-from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.opening import open_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.turns import JournalStore, Saved
 from rag_chain.settings import Settings
 
