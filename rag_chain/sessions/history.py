@@ -67,7 +67,7 @@ class SessionHistory(BaseChatMessageHistory):
         """Append all of the messages or none, in one round trip.
 
         Raises:
-            UsageError: a message is too large, holds a value that JSON has no form for, or is of a class that LangChain
+            UsageError: a message is too large, holds a value that JSON can't represent, or is of a class that LangChain
                 can't read back.
             HistoryWriteError: they could not be stored anywhere.
         """

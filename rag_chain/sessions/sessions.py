@@ -88,7 +88,7 @@ class Sessions:
         return self.run(self.engine.begin(ref, question, turn_id))
 
     async def abegin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Turn:
-        """Async twin of ``begin``."""
+        """Async version of ``begin``."""
         return await self.arun(self.engine.begin(ref, question, turn_id))
 
     def begin_in_place(
@@ -100,7 +100,7 @@ class Sessions:
     async def abegin_in_place(
         self, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
     ) -> Turn:
-        """Async twin of ``begin_in_place``."""
+        """Async version of ``begin_in_place``."""
         return await self.arun(edits.begin_in_place(self.engine, ref, replaced, question, turn_id))
 
     def commit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
@@ -108,7 +108,7 @@ class Sessions:
         return self.run(self.engine.commit(turn, answer, status, **note))
 
     async def acommit(self, turn: Turn, answer: BaseMessage | None, status: Status, **note: Any) -> Saved:
-        """Async twin of ``commit``."""
+        """Async version of ``commit``."""
         return await self.arun(self.engine.commit(turn, answer, status, **note))
 
     def read(self, ref: SessionRef) -> SessionWindow:
@@ -116,7 +116,7 @@ class Sessions:
         return self.run(self.engine.read(ref))
 
     async def aread(self, ref: SessionRef) -> SessionWindow:
-        """Async twin of ``read``."""
+        """Async version of ``read``."""
         return await self.arun(self.engine.read(ref))
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
@@ -124,7 +124,7 @@ class Sessions:
         return self.run(self.engine.append(ref, messages))
 
     async def aappend(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Saved:
-        """Async twin of ``append``."""
+        """Async version of ``append``."""
         return await self.arun(self.engine.append(ref, messages))
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
@@ -132,7 +132,7 @@ class Sessions:
         return self.run(self.engine.delete(ref, keep_session=keep_session))
 
     async def adelete(self, ref: SessionRef, *, keep_session: bool = False) -> bool:
-        """Async twin of ``delete``."""
+        """Async version of ``delete``."""
         return await self.arun(self.engine.delete(ref, keep_session=keep_session))
 
     def erase(self, ref: SessionRef) -> Removed:
@@ -140,7 +140,7 @@ class Sessions:
         return self.run(self.engine.erasure.erase(ref))
 
     async def aerase(self, ref: SessionRef) -> Removed:
-        """Async twin of ``erase``."""
+        """Async version of ``erase``."""
         return await self.arun(self.engine.erasure.erase(ref))
 
     def erase_user(self, user_id: str) -> dict[SessionRef, Removed]:
@@ -148,7 +148,7 @@ class Sessions:
         return self.run(self.engine.erasure.erase_user(self.prefix, user_id))
 
     async def aerase_user(self, user_id: str) -> dict[SessionRef, Removed]:
-        """Async twin of ``erase_user``."""
+        """Async version of ``erase_user``."""
         return await self.arun(self.engine.erasure.erase_user(self.prefix, user_id))
 
     def find_question(self, ref: SessionRef, turn_id: object = None) -> tuple[str, BaseMessage]:
@@ -156,7 +156,7 @@ class Sessions:
         return self.run(edits.find_question(self.engine, ref, turn_id))
 
     async def afind_question(self, ref: SessionRef, turn_id: object = None) -> tuple[str, BaseMessage]:
-        """Async twin of ``find_question``."""
+        """Async version of ``find_question``."""
         return await self.arun(edits.find_question(self.engine, ref, turn_id))
 
     def delete_turn(self, ref: SessionRef, turn_id: object = None) -> Saved:
@@ -164,7 +164,7 @@ class Sessions:
         return self.run(edits.delete_turn(self.engine, ref, turn_id))
 
     async def adelete_turn(self, ref: SessionRef, turn_id: object = None) -> Saved:
-        """Async twin of ``delete_turn``."""
+        """Async version of ``delete_turn``."""
         return await self.arun(edits.delete_turn(self.engine, ref, turn_id))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
@@ -172,7 +172,7 @@ class Sessions:
         return self.run(self.engine.inspect(ref, offset, count))
 
     async def ainspect(self, ref: SessionRef, offset: int = 0, count: int = 0) -> SessionState:
-        """Async twin of ``inspect``."""
+        """Async version of ``inspect``."""
         return await self.arun(self.engine.inspect(ref, offset, count))
 
     def close(self) -> None:

@@ -496,7 +496,7 @@ def plain_server() -> Iterator[int]:
 
 
 def test_a_server_without_tls(process: Open, plain_server: int) -> None:
-    with pytest.raises(HistoryAuthError, match="does not speak TLS"):
+    with pytest.raises(HistoryAuthError, match="does not use TLS"):
         say(process(redis_url=f"rediss://127.0.0.1:{plain_server}/0"), "1")
 
 
