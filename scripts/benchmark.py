@@ -12,7 +12,6 @@ Examples:
     python scripts/benchmark.py langgraph --turns 20     # a turn of a graph with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
-    python scripts/benchmark.py ingest --passages 10000   # ingestion with the engines local and ray; extra: ray
     python scripts/benchmark.py serve --clients 200       # the service and a bare FastAPI route; some minutes
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
@@ -25,7 +24,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_history import history
-from benchmark_ingest import ingest_files
 from benchmark_langgraph import langgraph
 from benchmark_load import load
 from benchmark_retrieval import retrieval
@@ -44,7 +42,6 @@ def main() -> None:
 
 
 app.command()(history)
-app.command("ingest")(ingest_files)
 app.command()(langgraph)
 app.command()(load)
 app.command()(retrieval)

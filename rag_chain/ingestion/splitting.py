@@ -26,7 +26,7 @@ from rag_chain.ingestion.markup.sections import SEPARATOR, Block, Section
 from rag_chain.ingestion.reading import LINES, MARKUP, RECORD, TABLES
 from rag_chain.ingestion.spans import cut, header_of
 
-VERSION = 5
+VERSION = 6
 """Increase it when the same file and settings give other chunks than before: then all files are split again."""
 
 _SECTIONS = {

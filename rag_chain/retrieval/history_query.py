@@ -28,6 +28,7 @@ from rag_chain.follow_ups import asks_for_more
 from rag_chain.retrieval.analysis import is_stop_word
 from rag_chain.retrieval.leaning import leans_on_history
 from rag_chain.retrieval.selection import EVERYTHING, Selection
+from rag_chain.separable_verbs import with_whole_verb
 
 MAX_QUESTION = 10_000
 """Characters of a question. A longer text is a document."""
@@ -170,7 +171,8 @@ def history_query(
     """
     if asks_for_more(question):
         question, history = _question_before(question, history)
-    terms = list(islice(dict.fromkeys(analyze(question)), MAX_STEMS))
+    asked = with_whole_verb(question) if language == "de" else question
+    terms = list(islice(dict.fromkeys(analyze(asked)), MAX_STEMS))
     leans = leans_on_history(question, language)
     fillers = {term for word in _WORD.findall(question) if is_stop_word(word, language) for term in analyze(word)}
     fillers |= {term for word in _FRAME for term in analyze(word)}

@@ -102,6 +102,9 @@ _SIGNS = {
     ),
 }
 
+_NAMED_OWNER = re.compile(r"((?<=[^.?!]\s)[A-Z]\w+\b.*?)\b(?:its|their|his|her)\b")
+"""A name and a possessive behind it, which means the name: "Which port does Exchange use for its web access?"."""
+
 LANGUAGES = ("en", *_SIGNS)
 """ISO 639-1 codes of the languages whose signs are known."""
 
@@ -118,5 +121,7 @@ def leans_on_history(question: str, language: str = "en") -> bool:
     few = sum(map(len, words)) <= FEW_CHARACTERS if language in _UNSPACED else len(words) <= FEW_WORDS
     if few or all(is_stop_word(word, language) for word in words):
         return True
+    if language == "en":
+        text = _NAMED_OWNER.sub(r"\1", text)
     signs = _ENGLISH if language == "en" else _SIGNS.get(language)
     return signs is not None and bool(signs.refers.search(text) or signs.carries_on.match(text))

@@ -2,8 +2,10 @@
 
 import pytest
 
+from rag_chain.chain.citations import marks
 from rag_chain.models.local.answerer import Answerer
 from rag_chain.models.local.extractive import quoted
+from rag_chain.models.local.markup import without_number
 from rag_chain.models.local.question_kinds import asks_alike
 from rag_chain.models.local.units import units
 from rag_chain.models.local.words import stems
@@ -231,3 +233,82 @@ def test_a_row_that_only_names_a_thing_is_not_what_it_is(answer):
     )
     assert answer("What is a kettle?", text) == "A kettle boils water. [1]"
     assert "what starts it" in answer("What is the switch?", text)
+
+
+@pytest.mark.parametrize("number", ["3.2.5. ", "A.3 ", "Chapter 7. ", "7. ", ""])
+def test_numbers_of_sections_are_no_words_of_headings(answer, number):
+    text = (
+        f"## {number}Retiring\n\nIf you leave, do these steps:\n\n- Orphan your packages.\n- Write a message.\n\n"
+        "## 9. Problems\n\nIn case you run into problems with how to retire, contact the front desk.\n"
+    )
+    assert answer("How do I retire?", text).splitlines() == [
+        "If you leave, do these steps: [1]",
+        "- Orphan your packages. [1]",
+        "- Write a message. [1]",
+    ]
+
+
+def test_a_number_that_says_something_stays():
+    assert without_number("3 ways to pay") == "3 ways to pay"
+    assert without_number("1.24.0") == "1.24.0"
+    assert without_number("2024 in numbers") == "2024 in numbers"
+    assert without_number("第3章 付款") == "付款"
+
+
+def test_what_to_do_is_told_from_the_beginning_of_its_section(answerer):
+    sources = [
+        Source(1, "a.md > Returning a book", "It is free of charge. Returning a book late costs one euro a day."),
+        Source(2, "a.md > Returning a book", "Returning a book\n\nPut it into the box at the door. Close the lid."),
+    ]
+    selected = answerer.select("How do I return a book?", "How do I return a book?", sources)
+    assert quoted("How do I return a book?", selected) == ("Put it into the box at the door. [2] Close the lid. [2]")
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        "This document describes how pumps are maintained.",
+        "In this chapter we look at pumps and how they are maintained.",
+        "Proceed with the section on maintaining pumps.",
+        "How pumps are maintained is described in the next chapter.",
+        "[ 82] See how pumps are maintained.",
+    ],
+)
+def test_sentences_about_the_text_are_not_quoted(answer, idle):
+    text = f"{idle} Pumps get new oil every month."
+    assert answer("How are pumps maintained?", text) == "Pumps get new oil every month. [1]"
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "lintian dissects packages and reports errors.",
+        "The lintian program displays errors of packages.",
+        "The Debian lintian(1) tool provides a list of errors.",
+    ],
+)
+def test_a_compound_is_not_the_thing_in_its_name(answer, definition):
+    text = f"## lintian-brush\n\nlintian-brush contains scripts that mend errors.\n\n## lintian\n\n{definition}\n"
+    assert answer("What is lintian?", text) == f"{definition} [1]"
+
+
+def test_the_following_commands_are_quoted_with_their_sentence(answer):
+    text = "The following commands make a key. This needs root.\n\n```\n# makekey -n 1\n```\n\nKeys are secret.\n"
+    assert "This needs root. [1]\n```\n# makekey -n 1\n```\n[1]" in answer("How do I make a key?", text)
+
+
+def test_code_with_a_fence_in_it_stays_code(answer):
+    text = "To write a block, type:\n\n````\n```\nx[2]\n```\n````\n"
+    text_of_answer = answer("How do I write a block?", text)
+    assert "````\n```\nx[2]\n```\n````\n[1]" in text_of_answer
+    assert marks(text_of_answer) == [1]
+
+
+def test_what_is_counted_must_be_named(answerer):
+    text = "## Speed\n\nThe press prints 80 sheets a minute. It weighs 300 kilos."
+    sources = [Source(1, "press.md > Speed", text)]
+    asked = {
+        q: answerer.select(q, q, sources).score
+        for q in ("How many sheets does it print?", "How many colours does it print?")
+    }
+    assert asked["How many colours does it print?"] < 0.5 * asked["How many sheets does it print?"]

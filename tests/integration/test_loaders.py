@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+from html import escape
 from pathlib import Path
 
 import docx
@@ -181,11 +182,30 @@ def test_html_sections(tmp_path: Path) -> None:
         '<pre class="screen">\nls -l\n</pre>',
         "<pre><code>ls -l\n</code></pre>",
         '<div class="highlight-console"><div class="highlight"><pre><span></span>ls <b>-l</b>\n</pre></div></div>',
+        "<pre>\nls -l\n</pre>",
     ],
 )
 def test_code_of_a_page_stands_between_fences(tmp_path: Path, code: str) -> None:
     (document,) = load(written(tmp_path, "a.html", f"<p>Run</p>{code}<p>now.</p>"))
     assert document.page_content == "Run\n\n```\nls -l\n```\n\nnow."
+
+
+@pytest.mark.parametrize(
+    ("text", "is_code"),
+    [
+        ("$ make all", True),
+        ("/etc/hosts:\n  10.0.0.1 here", True),
+        ("a = 1\nb = 2\nand more", True),
+        ("<ul>\n  <li>one", True),
+        ("NAME\n     cat - joins files\n\nDESCRIPTION\n     cat(1) reads files.", False),
+        ("O Rose thou art sick.\nThe invisible worm,\nThat flies in the night;", False),
+        ("", False),
+    ],
+)
+def test_preformatted_text_without_a_mark_is_code_by_its_signs(tmp_path: Path, text: str, is_code: bool) -> None:
+    (document,) = load(written(tmp_path, "a.html", f"<p>Run</p><pre>\n{escape(text)}\n</pre><p>now.</p>"))
+    assert ("```" in document.page_content) == is_code
+    assert text in document.page_content
 
 
 def test_pieces_of_long_code_of_a_page_have_its_fence(tmp_path: Path) -> None:
@@ -209,6 +229,11 @@ def test_a_table_of_contents_is_no_text_of_a_page(tmp_path: Path) -> None:
     contents_ = '<div class="toc"><ul><li><a href="#x">8.4. How?</a></li></ul></div>'
     (document,) = load(written(tmp_path, "a.html", f"<p>one</p>{contents_}<p>two</p>"))
     assert document.page_content == "one\n\ntwo"
+    links = "".join(f'<li><a href="#{n}">Step {n}</a></li>' for n in range(3))
+    (document,) = load(written(tmp_path, "c.html", f"<p>one</p><ul>{links}</ul><p>two</p>"))
+    assert document.page_content == "one\n\ntwo"
+    (document,) = load(written(tmp_path, "d.html", f"<p>one</p><ul>{links}<li>or not</li></ul><p>two</p>"))
+    assert "- Step 2\n- or not" in document.page_content
     (alone,) = load(written(tmp_path, "b.html", contents_))
     assert alone.page_content == "- 8.4. How?"
 

@@ -34,9 +34,18 @@ _CODE_CLASSES = {
 }  # fmt: skip
 """Classes by which DocBook, Sphinx, docutils, Texinfo, Pandoc and highlighters mark a ``pre`` that is code."""
 _CODE_PREFIXES = ("language-", "lang-", "highlight-", "brush:")
+_CODE_BEGIN = re.compile(r"[$#%>] \S|[~/.]?(?:/[\w.-]+)+:$")
+"""A prompt, or the name of the file that follows."""
+_CODE_LINE = re.compile(
+    r"\w ?[=:]?= ?\S|[{}|\\]$|;$|^[$#%>] \S|\s--?\w|\$\w|\w\([^()]*\)$|^[~/.]?(?:/[\w.-]+)+:?$|^</?\w"
+)
+_CODE_SHARE = 0.4
+"""Share of the lines of a ``pre`` without a mark that look like code or commands, from which it is taken for code."""
 _CONTENTS_CLASSES = {
     "breadcrumb", "breadcrumbs", "navfooter", "navheader", "table-of-contents", "toc", "toctree-wrapper",
 }  # fmt: skip
+_FEWEST_LINKS = 3
+"""Links of a list that is taken for a table of contents."""
 _CONTENTS_TAGS = {"aside", "div", "dl", "ol", "section", "table", "ul"}
 _DIGITS = frozenset("+-−0123456789")
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -151,11 +160,22 @@ def _is_hidden(tag: str, element: Any, styles: Styles) -> bool:
 def _is_menu(tag: str, element: Any) -> bool:
     if tag == "nav" or element.get("role") in ("navigation", "menu", "menubar", "doc-toc"):
         return True
+    if tag in ("ol", "ul") and _only_links_within(element):
+        return True
     return tag in _CONTENTS_TAGS and not _CONTENTS_CLASSES.isdisjoint(_classes(element))
 
 
+def _only_links_within(items: Any) -> bool:
+    """Whether a list has nothing but links to other places of its page, as a table of contents without a class."""
+    links = [link for link in items.iter("{*}a") if link.get("href", "").startswith("#")]
+    if len(links) < _FEWEST_LINKS:
+        return False
+    linked = "".join("".join(link.itertext()) for link in links)
+    return sum(map(str.isalpha, "".join(items.itertext()))) == sum(map(str.isalpha, linked))
+
+
 def _is_code(element: Any) -> bool:
-    """Whether a ``pre`` is marked as code: by its class, by the class of its parent, or as ``<pre><code>``."""
+    """Whether a ``pre`` is code: by its class or its parent's, as ``<pre><code>``, or by the signs in its lines."""
     parent = element.getparent()
     around = [] if parent is None else _classes(parent)
     names = [*_classes(element), *around]
@@ -163,7 +183,11 @@ def _is_code(element: Any) -> bool:
         return True
     children = [child for child in element if isinstance(child.tag, str)]
     is_whole = len(children) == 1 and not (element.text or "").strip() and not (children[0].tail or "").strip()
-    return is_whole and _local_name(children[0]) in ("code", "kbd", "samp")
+    if is_whole and _local_name(children[0]) in ("code", "kbd", "samp"):
+        return True
+    lines = [line.strip() for line in "".join(element.itertext()).splitlines() if line.strip()]
+    signs = sum(_CODE_LINE.search(line) is not None for line in lines)
+    return bool(lines) and (_CODE_BEGIN.match(lines[0]) is not None or signs >= _CODE_SHARE * len(lines))
 
 
 def _classes(element: Any) -> list[str]:

@@ -17,6 +17,7 @@ from rag_chain.models.local.selection import Encoder, Selection, select
 from rag_chain.models.local.units import Unit, units
 from rag_chain.models.local.words import Weights
 from rag_chain.prompts import Source, title_of
+from rag_chain.separable_verbs import with_whole_verb
 
 _READ = 500
 """Characters of a source that are read to detect its language."""
@@ -52,6 +53,8 @@ class Answerer:
             if more := read_on(found, said):
                 return Selection(Chosen(more, more[0]), 1.0, list(titles), QuestionKind("fact"))
             found = without_said(found, said)
+        if language_of(question) == "de":
+            question, standalone = with_whole_verb(question), with_whole_verb(standalone)
         weights = self._weights() if self._weights else None
         encoder = self._encoder_for(question, sources)
         return select(question, standalone, found, titles, encoder, weights, said)

@@ -27,6 +27,7 @@ ANSWERS_FROM = 0.5
 
 _MARK_LIKE = re.compile(r"\[(?=\s*\d{1,3}(?:\s*,\s*\d{1,3})*\s*\])")
 _WORD = re.compile(r"\s*\S+|\s+$")
+_BACKQUOTES = re.compile(r"`{3,}")
 _TERM = re.compile(r"[^.!?。]{1,80}: ")
 """The beginning of an item that is a term with its text."""
 _LEAST_WORDS = 2
@@ -146,7 +147,8 @@ def quoted(question: str, selected: Selection) -> str:
         if before is not None:
             text += " " if goes_on else "\n"
         if unit.kind == "code":
-            text += f"```\n{unit.text}\n```\n[{unit.number}]"
+            fence = "`" * max(3, 1 + max(map(len, _BACKQUOTES.findall(unit.text)), default=0))
+            text += f"{fence}\n{unit.text}\n{fence}\n[{unit.number}]"
         else:
             bullet = f"{unit.bullet} " if unit.bullet and len(selected.chosen.units) > 1 else ""
             text += f"{bullet}{_MARK_LIKE.sub('[ ', unit.text)} [{unit.number}]"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rag_chain.models.local.markup import without_number
 from rag_chain.models.local.question_kinds import QuestionKind, asks_alike
 from rag_chain.models.local.units import Unit
 from rag_chain.models.local.words import Weights, stems, weight_of
@@ -155,7 +156,8 @@ def measure(
         [len(each) < 3 for each in words],
     ]).astype(np.float64)  # fmt: skip
     paths = {
-        number: [set(stems(part, language)) for part in title.split(" > ")[1:-1]] for number, title in titles.items()
+        number: [set(stems(without_number(part), language)) for part in title.split(" > ")[1:-1]]
+        for number, title in titles.items()
     }
     headed = np.array(
         [

@@ -37,6 +37,16 @@ _LINK_OF_CODE = re.compile(
     r"(?:\[[^\[\]]*\](?!\()|\([^()\s]*(?:\([^()]*\))?[^()]*\))"
 )
 """A code span, in which nothing is markup, or a link whose text has one."""
+_NUMBER_OF_SECTION = re.compile(
+    r"\W*(?:(?:Chapter|Section|Part|Appendix|Kapitel|Abschnitt|Teil|Anhang)\s+)?"
+    r"(?:\d{1,3}(?:(?:\.\d{1,3})+\.?|\.)|[A-Z](?:\.\d{1,3})+\.?)\s+(?=.*[^\W\d_])"
+    r"|第[\d一二三四五六七八九十百]+[章节篇]\s*(?=\w)"
+)
+
+
+def without_number(heading: str) -> str:
+    """Return a heading without the number of its section: ``"3.2. Lending"`` -> ``"Lending"``."""
+    return _NUMBER_OF_SECTION.sub("", heading, count=1) if _NUMBER_OF_SECTION.match(heading) else heading
 
 
 def without_markup(text: str) -> str:

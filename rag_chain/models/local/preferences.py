@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,12 @@ _NO_FACT = 3.0
 _COUNTS = 5.0
 """A unit that counts what "How many ...?" asks for."""
 _COUNTED = re.compile(r"\bhow many\b|\bwie ?viele\b|\bcombien de\b|\bcu[aá]nt[ao]s\b|多少|几[个种位]", re.I)
+_COUNTED_NOUN = re.compile(
+    r"\b(?:how (?:many|much)|wie ?viele?|combien de|cu[aá]nt[ao]s?) "
+    r"(?!(?:does|do|did|time|times|money|longer|more|will|would|should|could|have|must|cost|kostet|kosten|Zeit|Geld|Mal)\b)"
+    r"([^\W\d_]{4,})",
+    re.I,
+)
 _AMOUNT = re.compile(r"\d[\d.,'\u202f]*\+?((?:\s+[^\s\d.;:]+){1,3}|[^\s\d]{1,6})")
 _EMPTY = 1.0
 """Loss of a sentence that adds hardly a word to the question."""
@@ -41,7 +47,7 @@ _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:(?:is|are|was|were)"
     r"(?=\s+(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
     r"|means?|refers?|provides?|allows?|represents?"
-    r"|describes?|defines?|contains?"
+    r"|describes?|defines?|contains?|specifies|controls|determines|displays|enables"
     r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
     re.I,
 )
@@ -50,6 +56,7 @@ _TO_DO = re.compile(
     r"(?:,|\s+(?:you|use|call|run|add|set|pass|execute|type|enter|choose|select|open|install|put|edit|create|define|write)\b)"
 )
 _IS_A = re.compile(r"\W*(?:The |An? )?[\w`*.+-]+(?: [\w`*.+-]+)?\W* (?:is|are) (?:an?|the)\b", re.I)
+_COMPOUND = re.compile(r"\w+(?:-\w+)+")
 _ACTION = re.compile(r"\bhow (?:do|can|should|would|could|must|to)\s+(?:(?:i|you|we|one|they)\s+)?(\w+)", re.I)
 _PURPOSE = re.compile(
     r"(?:The|An?|Its?)\s+(?:\w+\s+)?(?:concept|idea|purpose|point|goal|role|job|aim|task)s?\s+(?:of|behind)\s+"
@@ -135,11 +142,24 @@ def _counts(unit: Unit, asked: set[str]) -> bool:
     return any(asked & _begins(found[1]) for found in _AMOUNT.finditer(unit.text))
 
 
+def lacks_counted(question: str, texts: Iterable[str]) -> bool:
+    """Whether a question asks how much or how many there is of something that no text names."""
+    found = _COUNTED_NOUN.search(question)
+    asked = _begins(found[1]) if found else set()
+    return bool(asked) and not any(asked & _begins(text) for text in texts)
+
+
 def _begins(text: str) -> set[str]:
     """Return the first letters of the words, which inflected forms share; of CJK, the pairs of characters."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     pairs = {text[i : i + 2] for i in range(len(text) - 1) if not text[i : i + 2].isascii()}
     return {word[:5] for word in words if len(word) > 3 and word.isascii()} | pairs
+
+
+def _names_a_compound(text: str, terms: set[str]) -> bool:
+    """Whether a text names something that has a term in its name only: ``git-commit`` is not ``git``."""
+    compounds = [set(stems(name)) for name in _COMPOUND.findall(text)]
+    return any(words & terms and words - terms for words in compounds)
 
 
 def _defines(unit: Unit, terms: set[str]) -> bool:
@@ -148,8 +168,11 @@ def _defines(unit: Unit, terms: set[str]) -> bool:
         return False
     if (named := _PURPOSE.match(unit.text)) and terms <= set(stems(named[1])):
         return True
-    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–-]|是|指)", unit.text[:120]):
+    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–]|-(?!\w)|是|指)", unit.text[:120]):
         start = unit.text[: end.start()]
         if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
-            return bool(_COPULA.match(unit.text[end.start() :]))
+            if _names_a_compound(start, terms):
+                return False
+            if _COPULA.match(unit.text[end.start() :]):
+                return True
     return False

@@ -185,8 +185,9 @@ def _sentences_around(
     whole: list[int] = []
     for i in sorted(picked):
         whole.append(i)
-        if leads(found, i):
-            whole += [j for j in _block_below(found, i) if j not in picked]
+        end = _end_of_block(found, i) if _CATAPHOR.search(found[i].text) else i
+        if leads(found, end):
+            whole += [*range(i + 1, end + 1), *_block_below(found, end)]
     return [*whole, *_steps_below(found, whole, is_wanted=kind.name in ("how_to", "list"))]
 
 
@@ -208,9 +209,8 @@ def _steps_below(found: Sequence[Unit], places: Sequence[int], *, is_wanted: boo
     Unless the question wants them, only if a quoted sentence announces them: "These are optional. They are used if
     found."
     """
-    last = end = max(places)
-    while end + 1 < len(found) and _share_a_block(found[last], found[end + 1]):
-        end += 1
+    last = max(places)
+    end = _end_of_block(found, last)
     if end == last or not leads(found, end) or not (is_wanted or _CATAPHOR.search(found[last].text)):
         return []
     return [end, *_block_below(found, end)]
@@ -222,7 +222,7 @@ def leads(found: Sequence[Unit], place: int) -> bool:
     after = found[place + 1] if place + 1 < len(found) else None
     if unit.introduces:
         return True
-    is_list = after is not None and after.number == unit.number and after.kind in ("item", "row")
+    is_list = after is not None and after.number == unit.number and after.kind in ("code", "item", "row")
     if not is_list or unit.kind != "sentence":
         return False
     return _CATAPHOR.search(found[_announcement(found, place)].text) is not None
@@ -317,6 +317,13 @@ def _begin_of_block(found: Sequence[Unit], place: int) -> int:
     """Return the first unit of the paragraph, list, table or code at ``place``."""
     while place and _share_a_block(found[place], found[place - 1]):
         place -= 1
+    return place
+
+
+def _end_of_block(found: Sequence[Unit], place: int) -> int:
+    """Return the last unit of the paragraph, list, table or code at ``place``."""
+    while place + 1 < len(found) and _share_a_block(found[place], found[place + 1]):
+        place += 1
     return place
 
 

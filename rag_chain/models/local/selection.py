@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
-from rag_chain.models.local.preferences import preferences
+from rag_chain.models.local.preferences import lacks_counted, preferences
 from rag_chain.models.local.question_kinds import QuestionKind, is_asked_alike, kind_of
 from rag_chain.models.local.quotes import Chosen, leads_nowhere, overview, quotes
 from rag_chain.models.local.units import Unit
@@ -25,12 +25,30 @@ Floats = npt.NDArray[np.float64]
 _MOST_EMBEDDED = 30
 _LONGEST_EMBEDDED = 400
 _POINTER = re.compile(
-    r"\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click (?:here|on|the)\b"
+    r"(?:\[ ?\d+\])?\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click (?:here|on|the)\b"
+    r"|(?:proceed|continue) with (?:the )?(?:section|chapter|next|instructions?)"
+    r"|(?:go|skip|jump) to (?:the )?(?:section|chapter|next)"
     r"|for (?:more|further|additional|complete|full|details)"
     r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
-    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)",
+    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)"
+    r"|[^.,;]{1,60}\b(?:is|are|was|were|has been|have been) (?:also )?(?:described|explained|discussed|documented"
+    r"|covered|listed|shown|introduced) (?:in (?:more )?detail )?(?:above|below|here|later|elsewhere|earlier"
+    r"|in the (?:next|previous|following|section|chapter))\b",
     re.I,
 )
+"""A sentence that sends its reader elsewhere."""
+_ABOUT_ITSELF = re.compile(
+    r"\W*(?:In )?this (?:document|section|chapter|page|guide|manual|article|tutorial|appendix|part|howto|book|file),?"
+    r" (?:we |you |also |briefly |then |only )*(?:describes?|presents?|explains?|shows?|covers?|introduces?"
+    r"|discuss(?:es)?|gives?|provides?|lists?|outlines?|summari[sz]es?|learn|look at|will|is about|is intended|deals"
+    r"|attempts|aims)\b"
+    r"|\W*In the examples? (?:below|above)\b"
+    r"|\W*As (?:described|explained|mentioned|noted|discussed) (?:above|below|earlier)\W*$"
+    r"|\W*(?:Dieses (?:Dokument|Kapitel|Handbuch)|Dieser Abschnitt|Diese Seite) (?:beschreibt|erklärt|zeigt|behandelt"
+    r"|gibt|stellt|führt)\b|\W*本(?:文档|文|章|节|手册|页)(?:将|会)?(?:介绍|描述|说明|讲述|解释)",
+    re.I,
+)
+"""A sentence about the text itself, which says nothing of its subject."""
 _PRIOR = float(np.log(3))
 # The weights were fitted on data in which half of the questions have no answer. Among real questions to one's own
 # documents, three in four are assumed to have one.
@@ -39,10 +57,13 @@ _HEADED_SCORE = 1.5
 """Added to the score, in logits, if a heading says what is asked."""
 _BY_HEADING = 0.8
 """Share of the question's words that a unit counts as having if its heading has exactly these words."""
-_UNSEEN_SCORE, _UNFIT_SCORE = 3.0, 0.7
-"""Losses of the score: words that no document has, and a best unit without the kind of value that is asked for."""
+_UNSEEN_SCORE, _UNFIT_SCORE, _UNCOUNTED_SCORE = 3.0, 0.7, 2.5
+"""Losses of the score: words that no document has, a best unit without the kind of value that is asked for, and sources
+without the thing to count."""
 _NAMED = 0.75
 """How well a heading must name the question for the whole section to be the answer."""
+_TOLD_FROM_ITS_BEGINNING = 0.6
+"""How well a heading must name what someone wants to do for its section to be quoted from its beginning."""
 _SAME, _SAME_BACK = 0.85, 0.6
 """Shares of two questions' words, by weight and by number, that each must have of the other to be the same question."""
 _LEADS_PASSED_OVER = 2
@@ -158,6 +179,8 @@ def select(
         # A text with headings is a manual or similar: questions use its terms, and a term that it lacks is not covered.
         # A passage of an encyclopedia may be asked about in other words.
         logit += _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
+        near = [unit for unit in found if unit.number == found[top].number]
+        logit -= _UNCOUNTED_SCORE * lacks_counted(question, [f"{unit.context} {unit.text}" for unit in near])
         logit -= _UNFIT_SCORE * (kind.has_cue and not leans and not measured.fits[kept.index(top)])
     score = float(_sigmoid(np.array(logit)))
     if language != DEFAULT and not encoder.is_multilingual:
@@ -167,8 +190,24 @@ def select(
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
     is_named = bool(measured.headed[kept.index(top)] >= _NAMED)
     is_same = _is_same(question, found[top], measured.terms, language)
+    if kind.name == "how_to" and not kind.wants_code and measured.headed[kept.index(top)] >= _TOLD_FROM_ITS_BEGINNING:
+        begin = _begin_of_section(found, titles, top)
+        is_same, top = is_same or begin is not None, top if begin is None else begin
     chosen = quotes(kind, found, preferred, own, top, is_named=is_named, is_same=is_same)
     return Selection(chosen, score, closest, kind)
+
+
+def _begin_of_section(found: Sequence[Unit], titles: Mapping[int, str], place: int) -> int | None:
+    """The first unit below the heading of a unit, where a source has it; else None."""
+    unit = found[place]
+    return next(
+        (
+            i
+            for i, one in enumerate(found)
+            if one.begins_section and (titles.get(one.number), one.context) == (titles.get(unit.number), unit.context)
+        ),
+        None,
+    )
 
 
 def _is_same(question: str, unit: Unit, terms: Mapping[str, float], language: str) -> bool:
@@ -267,7 +306,7 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
 
 def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
     """Whether a unit can't answer: it asks, points elsewhere, is cut, or adds no word, unless it introduces a list."""
-    if unit.is_question or unit.is_fragment or _POINTER.match(unit.text):
+    if unit.is_question or unit.is_fragment or _POINTER.match(unit.text) or _ABOUT_ITSELF.match(unit.text):
         return True
     if unit.kind in ("code", "row"):
         return False

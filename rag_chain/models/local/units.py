@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from rag_chain.models.local.blocks import Block, blocks
-from rag_chain.models.local.markup import without_markup
+from rag_chain.models.local.markup import without_markup, without_number
 from rag_chain.models.local.programs import code_blocks
 from rag_chain.models.local.sentence_ends import sentences
 from rag_chain.safe_text import printable
@@ -38,6 +38,7 @@ class Unit:
         bullet: the mark of a list item: ``"-"``, ``"2."`` and so on.
         is_fragment: whether its beginning is in the previous chunk, or above the code before it.
         leads_to_code: whether code follows it, and it does not end as a sentence: "To list them, execute the command".
+        begins_section: whether the source begins with the heading, and this is what it says first below it.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Unit:
     bullet: str = ""
     is_fragment: bool = False
     leads_to_code: bool = False
+    begins_section: bool = False
 
     @property
     def is_question(self) -> bool:
@@ -74,10 +76,12 @@ def units(
         is_code: whether it is a program, whose comments and docstrings are its only sentences.
     """
     found: list[Unit] = []
-    context, question = heading, ""
+    context, question = without_number(heading), ""
+    is_below_heading = False
     for block in code_blocks(printable(text)) if is_code else blocks(printable(text)):
         if block.kind == "heading" or (not found and _is_any(block, (heading, *above))):
-            context, question = without_markup(block.text) or heading, ""
+            context, question = without_number(without_markup(block.text) or heading), ""
+            is_below_heading = not found
             continue
         label = ""
         for place, (piece, begun) in enumerate(_pieces(block)):
@@ -92,7 +96,10 @@ def units(
             is_fragment = block.kind == "sentence" and (goes_on or is_cut)
             if block.kind == "code" and found and found[-1].kind == "sentence" and found[-1].text[-1].isalnum():
                 found[-1] = replace(found[-1], leads_to_code=True)
-            found.append(Unit(number, _cut(piece), about, block.kind, block.group, bullet, is_fragment))
+            begins = is_below_heading and not found
+            found.append(
+                Unit(number, _cut(piece), about, block.kind, block.group, bullet, is_fragment, begins_section=begins)
+            )
             if found[-1].is_question:
                 question = found[-1].text
         if block.kind == "sentence" and found and not found[-1].is_question:

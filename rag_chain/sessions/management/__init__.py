@@ -1,1 +1,1 @@
-"""Management of sessions: list, show, count, export, import, delete."""
+"""Sessions as people and programs look after them: list, show, count, export, import, delete."""

@@ -1,4 +1,4 @@
-"""Erase sessions with a receipt; shared by sync and async methods."""
+"""Erasing sessions with a receipt, once for sync and async."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 200
 
 
 class ErasureFlows:
-    """The flows of the manager's erasing methods."""
+    """What the manager's erasing methods do."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._prefix = sessions.prefix
@@ -74,6 +74,6 @@ class ErasureFlows:
                 break
             before = (page[-1][1], page[-1][0])
         found = [first.session_id]
-        for name in found:  # grows during the loop
+        for name in found:  # grows
             found += [copy for copy, origin in origins.items() if origin == name and copy not in found]
         return [make_ref(self._prefix, session_id, first.user_id) for session_id in found[1:]]

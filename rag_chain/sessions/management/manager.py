@@ -1,6 +1,6 @@
 """``RedisSessionManager``: create, list, read, export and delete sessions by id.
 
-Each method has an async version with an ``a`` before its name; both drive one flow of ``flows.py``.
+Each method has an async twin with an ``a`` before its name; both drive one flow of ``flows.py``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from rag_chain.sessions.management.records import (
     SessionStats,
 )
 from rag_chain.sessions.management.search import SearchFlows
-from rag_chain.sessions.opening import open_sessions
-from rag_chain.sessions.sessions import Sessions
+from rag_chain.sessions.sessions import Sessions, open_sessions
 from rag_chain.sessions.values.turns import JournalStore, Saved
 from rag_chain.settings import Settings
 
@@ -51,17 +50,17 @@ class RedisSessionManager(FeedbackMethods):
         Args:
             session_id: default: a new random id.
             user_id: the session's user; ``None``: a session without a user.
-            metadata: stored with the session; must be JSON values.
+            metadata: stored with the session; must have a form in JSON.
 
         Raises:
-            UsageError: the session exists, or the metadata can't be written as JSON.
+            UsageError: the session exists, or the metadata has no form in JSON.
         """
         return self._sessions.run(self._flows.create(session_id, user_id, metadata))
 
     async def acreate_session(
         self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
     ) -> str:
-        """Async version of ``create_session``."""
+        """Async twin of ``create_session``."""
         return await self._sessions.arun(self._flows.create(session_id, user_id, metadata))
 
     def get_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
@@ -74,7 +73,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.get(session_id, user_id))
 
     async def aget_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
-        """Async version of ``get_session``."""
+        """Async twin of ``get_session``."""
         return await self._sessions.arun(self._flows.get(session_id, user_id))
 
     def add_message(
@@ -92,7 +91,7 @@ class RedisSessionManager(FeedbackMethods):
             role: ``user``, ``assistant`` or ``system``.
             content: text, or content blocks as in LangChain's messages.
             user_id: the session's user.
-            metadata: stored with the message; must be JSON values.
+            metadata: stored with the message; must have a form in JSON.
 
         Raises:
             UsageError: the role is unknown, or the content can't be stored.
@@ -108,7 +107,7 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ConversationMessage:
-        """Async version of ``add_message``."""
+        """Async twin of ``add_message``."""
         return await self._sessions.arun(self._flows.add(session_id, user_id, role, content, metadata))
 
     def get_conversation_history(
@@ -117,15 +116,15 @@ class RedisSessionManager(FeedbackMethods):
         """Return messages, oldest first.
 
         Args:
-            limit: maximum number of messages, the newest ones; ``None``: all.
-            offset: number of newest messages to skip.
+            limit: at most so many messages, the newest; ``None``: all.
+            offset: leave out so many of the newest messages.
         """
         return self._sessions.run(self._flows.history(session_id, user_id, limit, offset))
 
     async def aget_conversation_history(
         self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
     ) -> list[ConversationMessage]:
-        """Async version of ``get_conversation_history``."""
+        """Async twin of ``get_conversation_history``."""
         return await self._sessions.arun(self._flows.history(session_id, user_id, limit, offset))
 
     def format_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
@@ -133,7 +132,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.context(session_id, user_id, limit))
 
     async def aformat_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
-        """Async version of ``format_history_as_context``."""
+        """Async twin of ``format_history_as_context``."""
         return await self._sessions.arun(self._flows.context(session_id, user_id, limit))
 
     def get_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
@@ -145,7 +144,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.stats(session_id, user_id))
 
     async def aget_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
-        """Async version of ``get_session_stats``."""
+        """Async twin of ``get_session_stats``."""
         return await self._sessions.arun(self._flows.stats(session_id, user_id))
 
     def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
@@ -167,7 +166,7 @@ class RedisSessionManager(FeedbackMethods):
     async def alist_sessions(
         self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20
     ) -> SessionPage:
-        """Async version of ``list_sessions``."""
+        """Async twin of ``list_sessions``."""
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
 
     def list_journal(self) -> list[JournalStore]:
@@ -175,7 +174,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._sessions.engine.list_journal())
 
     async def alist_journal(self) -> list[JournalStore]:
-        """Async version of ``list_journal``."""
+        """Async twin of ``list_journal``."""
         return await self._sessions.arun(self._sessions.engine.list_journal())
 
     def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -183,7 +182,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.exists(session_id, user_id))
 
     async def asession_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async version of ``session_exists``."""
+        """Async twin of ``session_exists``."""
         return await self._sessions.arun(self._flows.exists(session_id, user_id))
 
     def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
@@ -195,7 +194,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
 
     async def aextend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
-        """Async version of ``extend_session``."""
+        """Async twin of ``extend_session``."""
         return await self._sessions.arun(self._flows.extend(session_id, user_id, seconds))
 
     def clear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -203,15 +202,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=True))
 
     async def aclear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async version of ``clear_session``."""
+        """Async twin of ``clear_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=True))
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Delete a session from Redis, memory and journal; return whether it existed."""
+        """Delete a session from Redis, memory and journal, and return whether it existed."""
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=False))
 
     async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async version of ``delete_session``."""
+        """Async twin of ``delete_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
 
     def erase_session(self, session_id: str, *, user_id: str | None = None, branches: bool = False) -> ErasureReceipt:
@@ -227,19 +226,19 @@ class RedisSessionManager(FeedbackMethods):
     async def aerase_session(
         self, session_id: str, *, user_id: str | None = None, branches: bool = False
     ) -> ErasureReceipt:
-        """Async version of ``erase_session``."""
+        """Async twin of ``erase_session``."""
         return await self._sessions.arun(self._erasure.erase_session(session_id, user_id, branches=branches))
 
     def erase_user(self, user_id: str) -> ErasureReceipt:
         """Delete all sessions of a user from Redis, memory and journal, and return what was removed, and from where.
 
-        This scans every key of Redis, in short calls. While Redis is away the sessions known here are deleted at once,
-        the others when it is back. Earlier changes in journals of other machines are dropped at their replay.
+        This passes over every key of Redis, in short calls. While Redis is away the sessions known here are deleted at
+        once, the others when it is back. What journals of other machines hold from before is dropped in their replay.
         """
         return self._sessions.run(self._erasure.erase_user(user_id))
 
     async def aerase_user(self, user_id: str) -> ErasureReceipt:
-        """Async version of ``erase_user``."""
+        """Async twin of ``erase_user``."""
         return await self._sessions.arun(self._erasure.erase_user(user_id))
 
     def list_user_sessions(self, user_id: str) -> list[str]:
@@ -247,15 +246,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._erasure.list_user(user_id))
 
     async def alist_user_sessions(self, user_id: str) -> list[str]:
-        """Async version of ``list_user_sessions``."""
+        """Async twin of ``list_user_sessions``."""
         return await self._sessions.arun(self._erasure.list_user(user_id))
 
     def search_messages(
         self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
     ) -> SearchResult:
-        """Return the messages of a user's sessions that contain every word of the query, in any letter case.
+        """Return the messages of a user's sessions that hold every word of the query, in any case of letters.
 
-        It renews no session. While Redis is away it searches only what this machine knows.
+        No session is renewed by it. While Redis is away it searches what this machine knows.
 
         Args:
             query: words or parts of words, 1,000 characters at most.
@@ -268,11 +267,11 @@ class RedisSessionManager(FeedbackMethods):
     async def asearch_messages(
         self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
     ) -> SearchResult:
-        """Async version of ``search_messages``."""
+        """Async twin of ``search_messages``."""
         return await self._sessions.arun(self._search.search(query, user_id, limit, max_sessions))
 
     def replay_journal(self) -> ReplayReport:
-        """Replay the changes in this machine's journal to Redis now.
+        """Bring to Redis now what this machine's journal keeps for it.
 
         Raises:
             HistoryUnavailableError: Redis is away.
@@ -281,15 +280,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.replay())
 
     async def areplay_journal(self) -> ReplayReport:
-        """Async version of ``replay_journal``."""
+        """Async twin of ``replay_journal``."""
         return await self._sessions.arun(self._flows.replay())
 
     def delete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
-        """Delete one turn from a session, once, from all stores. Later turns stay.
+        """Delete one turn from a session, once, wherever it is kept. What came after it stays.
 
         Returns:
-            How the deletion was stored (``persistence``); ``outcome`` is ``saved``, or ``repeated`` if the turn was
-            deleted before.
+            How the deletion was stored (``persistence``), and as ``outcome`` ``saved``, or ``repeated`` if the turn
+            was deleted before.
 
         Raises:
             HistoryUnavailableError: Redis is away, and the turn is not known on this machine.
@@ -299,7 +298,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.delete_turn(self._sessions.ref(session_id, user_id), turn_id)
 
     async def adelete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
-        """Async version of ``delete_turn``."""
+        """Async twin of ``delete_turn``."""
         return await self._sessions.adelete_turn(self._sessions.ref(session_id, user_id), turn_id)
 
     def edit_turn(
@@ -312,16 +311,16 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         keep_as: str | None = None,
     ) -> Saved:
-        """Replace a turn by another question and answer; later turns are removed.
+        """Put another question and its answer in place of a turn; what came after that turn goes.
 
-        To let the chain answer the question, call it with ``instead_of`` in the run's ``configurable``.
+        To have the chain answer the question, ask it with ``instead_of`` in the run's ``configurable``.
 
         Args:
             turn_id: of the turn to replace.
             question: the new question.
             answer: its answer.
-            keep_as: id of a new session for a copy of the unchanged session (see ``branch``). The copy is deleted again
-                if the turn can't be replaced.
+            keep_as: id of a new session, which gets a copy of the session as it was (see ``branch``). It is deleted
+                again if the turn can't be replaced.
 
         Raises:
             HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``; with ``keep_as`` also as
@@ -339,11 +338,11 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         keep_as: str | None = None,
     ) -> Saved:
-        """Async version of ``edit_turn``."""
+        """Async twin of ``edit_turn``."""
         return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, question, answer, keep_as))
 
     def regenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
-        """Replace the answer of a turn; later turns are removed.
+        """Put another answer to the question of a turn in its place; what came after that turn goes.
 
         The former answer stays as a version, in ``former`` of the message's note.
 
@@ -353,7 +352,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, None, answer))
 
     async def aregenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
-        """Async version of ``regenerate``."""
+        """Async twin of ``regenerate``."""
         return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, None, answer))
 
     def branch(
@@ -361,7 +360,7 @@ class RedisSessionManager(FeedbackMethods):
     ) -> SessionInfo:
         """Copy a session up to a turn into a new session.
 
-        The metadata of the new session are those of the first, with ``branch_of`` and ``branch_at`` added.
+        The metadata of the new one has ``branch_of`` and ``branch_at`` beside those of the first.
 
         Args:
             session_id: of the session to copy.
@@ -370,17 +369,17 @@ class RedisSessionManager(FeedbackMethods):
             user_id: the user of both.
 
         Raises:
-            HistoryUnavailableError: Redis is away, and this machine may not know the whole session.
+            HistoryUnavailableError: Redis is away, so that this machine may not know the whole session.
             SessionExpiredError, SessionNotFoundError: as ``get_session``.
             TurnNotFoundError: there is no such turn.
-            UsageError: the session ``new_id`` exists.
+            UsageError: there is a session ``new_id``.
         """
         return self._sessions.run(self._flows.branch(session_id, user_id, at_turn, new_id))
 
     async def abranch(
         self, session_id: str, at_turn: str | None = None, *, new_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
-        """Async version of ``branch``."""
+        """Async twin of ``branch``."""
         return await self._sessions.arun(self._flows.branch(session_id, user_id, at_turn, new_id))
 
     def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
@@ -392,7 +391,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.export(session_id, user_id))
 
     async def aexport_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
-        """Async version of ``export_session``."""
+        """Async twin of ``export_session``."""
         return await self._sessions.arun(self._flows.export(session_id, user_id))
 
     def import_session(
@@ -408,13 +407,13 @@ class RedisSessionManager(FeedbackMethods):
     async def aimport_session(
         self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
-        """Async version of ``import_session``."""
+        """Async twin of ``import_session``."""
         return await self._sessions.arun(self._flows.load(lines, session_id, user_id))
 
     def close(self) -> None:
-        """Stop using the connections and the journal; the last user of equal settings closes them."""
+        """End this use of the connections and the journal; the last use of the same settings closes them."""
         self._sessions.close()
 
     async def aclose(self) -> None:
-        """Async version of ``close``."""
+        """Async twin of ``close``."""
         await self._sessions.aclose()

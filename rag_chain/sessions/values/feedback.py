@@ -1,4 +1,4 @@
-"""A user's feedback on a turn, and its stored form."""
+"""Feedback: what a user said of a turn, and how it is stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Thumb = Literal["up", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A user's feedback on a turn.
+    """What a user said of a turn.
 
     Args:
         thumb: ``up``, ``down`` or ``None``.
@@ -30,16 +30,16 @@ class Feedback:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it is empty, and so removes earlier feedback."""
+        """Whether it takes back what was said before."""
         return self.thumb is None and not self.text
 
     def dump(self) -> bytes:
-        """Return its stored form: "ms JSON" on one line, or "ms " if it is empty."""
+        """Return it as it is stored, "ms JSON" on one line, or "ms " if it says nothing."""
         body = b"" if self.says_nothing else orjson.dumps({"thumb": self.thumb, "text": self.text})
         return b"%d %b" % (self.at, body)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as a dictionary."""
+        """Return it as messages show it."""
         return {"thumb": self.thumb, "text": self.text, "at": self.at}
 
 
@@ -61,7 +61,7 @@ def make_feedback(thumb: object, text: object, at: int) -> Feedback:
 
 
 def load_feedback(raw: bytes) -> Feedback | None:
-    """Return the feedback that ``Feedback.dump`` wrote; ``None`` if it is empty, or not feedback."""
+    """Return what ``Feedback.dump`` wrote; ``None`` if it says nothing, or is no feedback."""
     at, _, body = raw.partition(b" ")
     try:
         found = orjson.loads(body)
