@@ -13,6 +13,7 @@ Examples:
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
     python scripts/benchmark.py serve --clients 200       # the service and a bare FastAPI route; some minutes
+    python scripts/benchmark.py capacity                  # cost of sessions, turns and passages; five minutes
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from benchmark_capacity import capacity
 from benchmark_history import history
 from benchmark_langgraph import langgraph
 from benchmark_load import load
@@ -41,6 +43,7 @@ def main() -> None:
     """Measure the promises of this package about its speed."""
 
 
+app.command()(capacity)
 app.command()(history)
 app.command()(langgraph)
 app.command()(load)

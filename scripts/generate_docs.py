@@ -6,6 +6,7 @@
     docs/benchmarks.md        from results/*.json, with the plots in docs/images
     docs/ingestion.md         the table of the kinds of files, from rag_chain.ingestion.kinds
     docs/reliability.md       its tables, from results/faults.json
+    docs/deployment.md        its tables of sizes, from results/capacity.json and results/retrieval.json
     docs/project-index.md     its tables of files, from the first sentence of each file
     figures in README, docs   from results/*.json, see docs_figures.py
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for imports of this file from 
 
 from docs_api import api
 from docs_benchmarks import IMAGES, benchmarks, mark, plots, write_plots
+from docs_capacity import growth, sizes
 from docs_figures import FIGURE, FigureError, filled
 from docs_project_index import file_tables
 from docs_reliability import matrix
@@ -119,6 +121,15 @@ def reliability() -> str:
     return _MATRIX.sub(lambda m: f"{m[1]}\n{matrix()}\n{m[2]}", page)
 
 
+def deployment() -> str:
+    """`docs/deployment.md` with its sizes as they were measured."""
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    page = _SIZES.sub(lambda m: f"{m[1]}\n{sizes()}\n{m[2]}", page)
+    return _GROWTH.sub(lambda m: f"{m[1]}\n{growth()}\n{m[2]}", page)
+
+
+_SIZES = re.compile(r"(<!-- sizes: generated -->)\n.*?(<!-- /sizes -->)", re.DOTALL)
+_GROWTH = re.compile(r"(<!-- growth: generated -->)\n.*?(<!-- /growth -->)", re.DOTALL)
 _MATRIX = re.compile(r"(<!-- matrix: generated -->)\n.*?(<!-- /matrix -->)", re.DOTALL)
 _FILES = re.compile(r"(<!-- files: generated -->)\n.*?(<!-- /files -->)", re.DOTALL)
 GENERATED = {
@@ -128,6 +139,7 @@ GENERATED = {
     "docs/benchmarks.md": benchmarks,
     "docs/ingestion.md": ingestion,
     "docs/reliability.md": reliability,
+    "docs/deployment.md": deployment,
     "docs/project-index.md": project_index,
 }
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "history": ["benchmark.py", "history", "--json"],
     "streaming": ["benchmark.py", "streaming", "--json"],
     "sessions": ["benchmark.py", "sessions", "--json"],
+    "capacity": ["benchmark.py", "capacity", "--json"],
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,hybrid,fusion,rewrite", "--json"],

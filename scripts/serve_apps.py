@@ -21,6 +21,11 @@ from rag_chain.conversation import ConversationChain
 from rag_chain.serve.app import create_app
 
 TOKENS = 5
+ANSWER = " ".join(
+    f"Sentence {number} of an answer says in some twenty words what the pages have, and names its source by a mark [1]."
+    for number in range(1, 11)
+)
+"""Some 1,100 characters."""
 
 
 class InstantModel(BaseChatModel):
@@ -60,9 +65,37 @@ class InstantModel(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content=f"{time.monotonic_ns()} "))
 
 
+class ProviderModel(InstantModel):
+    """Answers at once with the words of an answer of an ordinary length, each of them a token."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(ANSWER))])
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for word in ANSWER.split():
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{word} "))
+
+
 def make_chain() -> ConversationChain:
     """Return the whole chain with the environment's settings and the instant model."""
     return build_chain(Settings(), model=InstantModel())
+
+
+def provider() -> FastAPI:
+    """The service with answers of an ordinary length."""
+    return create_app(Settings(), chain=build_chain(Settings(), model=ProviderModel()))
 
 
 def ours() -> FastAPI:

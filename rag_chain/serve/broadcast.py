@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import orjson
 
@@ -42,7 +42,7 @@ class Broadcast:
     def __init__(self, run: Run, events: AsyncGenerator[Event], access: Sequence[str] = ()) -> None:
         self._run, self._source, self.access = run, events, tuple(access)
         self._events: list[Event] = []
-        self._is_over = False
+        self._over = asyncio.Event()
         self._changed = asyncio.Event()
 
     async def read(self, turn_id: str, after: int = 0, *, stops: bool = False) -> AsyncGenerator[Event]:
@@ -60,7 +60,7 @@ class Broadcast:
                 while number < len(self._events):
                     number += 1
                     yield {**self._events[number - 1], "id": f"{turn_id}:{number}"}
-                if self._is_over:
+                if self._over.is_set():
                     return
                 await changed.wait()
         finally:
@@ -76,15 +76,15 @@ class Broadcast:
                     self._events.append(event)
                     self._wake()
         finally:
-            self._is_over = True
+            self._over.set()
             self._wake()
         await saving
 
     async def _save(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
-        saved, is_last = 0, False
+        saved = 0
         needed = {_ACCESS: self.access} if self.access else {}
-        while not is_last:
-            changed, is_last, count = self._changed, self._is_over, len(self._events)
+        while True:
+            changed, is_last, count = self._changed, self._over.is_set(), len(self._events)
             if not sessions.engine.alone and sessions.engine.knows_all_sessions():
                 plain = [orjson.dumps({**event, **needed}) for event in self._events[saved:count]]
                 texts = [sessions.box(ref).wrap(one, "event", turn_id.encode()) for one in plain]
@@ -93,7 +93,12 @@ class Broadcast:
                 saved = count if taken else saved
                 if taken == _STOP:
                     self.stop()
-            if not is_last and self._changed is changed:
+            if is_last:
+                return
+            # Readers of other servers poll no more often, so a call for each token would serve nobody.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), POLL_SECONDS)
+            if self._changed is changed:
                 try:
                     await asyncio.wait_for(changed.wait(), LEASE_SECONDS / 3)
                 except TimeoutError:
@@ -101,7 +106,7 @@ class Broadcast:
 
     def stop(self) -> None:
         """End the turn, unless it is over; it is then stored as ``interrupted``."""
-        if not self._is_over:
+        if not self._over.is_set():
             self._run.task.cancel()
 
     def _wake(self) -> None:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,9 +34,14 @@ from deployment import (
     read_dockerfile,
     read_env_file,
 )
+from langchain_core.messages import AIMessage, HumanMessage
 from servers import binary, free_port
 from serving import QUESTION, events
 from talking import until
+
+from rag_chain import Settings, ingest, open_index
+from rag_chain.factory import refresh_index
+from rag_chain.sessions import SessionHistory, Sessions
 
 BUILD, RUNTIME = read_dockerfile()
 PASSWORD = "d00d" * 16
@@ -325,11 +330,79 @@ IN_THE_BASE = re.compile(
 
 def missing_libraries(folder: Path) -> set[str]:
     """Return the libraries that files below a folder need, and neither the folder nor the base image has."""
+    files = [path for path in folder.rglob("*.so*") if path.is_file()]
     needed: set[str] = set()
-    for path in folder.rglob("*.so*"):
+    for path in files:
         listed = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
         for line in listed.splitlines():
-            name, _, found = line.strip().partition(" => ")
-            if str(folder) not in found and not name.startswith("/"):
+            name, arrow, found = line.strip().partition(" => ")
+            if (arrow or " (0x" in name) and str(folder) not in found and not name.startswith("/"):
                 needed.add(name.split()[0])
-    return {name for name in needed if not IN_THE_BASE.fullmatch(name)}
+    # A wheel loads its own libraries before those that need them.
+    own = {path.name for path in files}
+    return {name for name in needed - own if not IN_THE_BASE.fullmatch(name)}
+
+
+def test_a_dump_is_restored_with_the_append_only_file_on(processes: Callable[..., Sessions], tmp_path: Path) -> None:
+    """The steps of docs/deployment.md: a dump, an empty disk, a start without the file, and the file again."""
+    store = Store(tmp_path / "redis", SERVICES["redis"]["command"][0].replace("$$", "$"))
+    given = {"redis_url": store.url, "journal_path": None, "redis_timeout": 10}
+    store.start()
+    writer = processes(**given)
+    for number in range(5):
+        turn = writer.begin(writer.ref("s1"), HumanMessage(f"q{number}"))
+        writer.commit(turn, AIMessage("a"), "complete")
+    with redis.Redis(port=store.port, password=PASSWORD) as client:
+        client.save()
+    assert store.stop() == 0
+    data = store.folder / "data"
+    (data / "dump.rdb").replace(tmp_path / "backup.rdb")
+    shutil.rmtree(data)
+
+    data.mkdir()
+    shutil.copy(tmp_path / "backup.rdb", data / "dump.rdb")
+    usual = store.script
+    store.script = usual.strip() + " --appendonly no"
+    store.start()
+    with redis.Redis(port=store.port, password=PASSWORD) as client:
+        client.config_set("appendonly", "yes")
+        until(lambda: is_written(client), "the append-only file", 60)
+    assert store.stop() == 0
+    (data / "dump.rdb").unlink()
+    store.script = usual
+    store.start()
+    reader = processes(**given)
+    messages = SessionHistory(reader, reader.ref("s1")).all_messages()
+    assert [one.content for one in messages] == [part for number in range(5) for part in (f"q{number}", "a")]
+    assert store.stop() == 0
+
+
+def is_written(client: Any) -> bool:
+    facts = client.info("persistence")
+    return not facts["aof_rewrite_in_progress"] and not facts["aof_rewrite_scheduled"] and facts["aof_enabled"] == 1
+
+
+def test_a_served_index_is_replaced_by_a_copy(tmp_path: Path) -> None:
+    """The order of docs/deployment.md: new generations first, then ``current``, then the old ones go."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    settings = Settings(index_dir=here, embedding_model="local:minilm", _env_file=None)
+    (tmp_path / "sessions.md").write_text("# Sessions\n\nA session is kept for one hour after its last use.\n")
+    ingest([tmp_path / "sessions.md"], settings, progress=False)
+    shutil.copytree(here, there)
+    index = open_index(settings.model_copy(update={"index_dir": there}))
+    (tmp_path / "vault.md").write_text("# Vault\n\nThe vault's door opens with the word heliotrope.\n")
+    ingest([tmp_path / "vault.md"], settings, progress=False)
+
+    names = {path.name for path in here.iterdir()} - {"current", "write.lock"}
+    old = {path.name for path in there.iterdir()} - names - {"current", "write.lock"}
+    for name in names:
+        shutil.copytree(here / name, there / name, dirs_exist_ok=True)
+    refresh_index(index)
+    assert len(index) == 1, "a generation that is not named yet changes nothing"
+    shutil.copy(here / "current", there / "new")
+    (there / "new").replace(there / "current")
+    for name in old:
+        shutil.rmtree(there / name)
+    refresh_index(index)
+    assert len(index) == 2
+    assert "heliotrope" in index.as_retriever().invoke("the vault's door")[0].page_content

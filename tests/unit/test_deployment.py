@@ -405,3 +405,35 @@ def test_every_file_of_the_folder_is_read_here() -> None:
     assert {path.name for path in KUBERNETES.iterdir()} - {"secret.yaml"} == {*MANIFESTS, "kustomization.yaml"}
     assert COMPOSE["volumes"].keys() == {"state", "redis", "milvus"}
     assert yaml.safe_load(COMPOSE["configs"]["etcd"]["content"])
+
+
+# The page
+
+PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"rag-chain ((?:sessions|serve|keys|ingest|chat)[^`\n#';]*)", PAGE)
+
+
+@pytest.mark.parametrize("command", sorted({one.strip() for one in SHOWN}))
+def test_every_command_of_the_page_exists(command: str) -> None:
+    words = shlex.split(command.rstrip(")"))
+    assert parse([*words, *(["PATH"] if words[0] == "ingest" else [])])
+
+
+def test_what_compose_runs_on_the_page_exists() -> None:
+    found = re.findall(r"compose --file deploy/compose\.yaml (?:run --rm(?: --no-deps)?|exec|cp) ([\w.:/]+)", PAGE)
+    assert {one.partition(":")[0] for one in found} == {"service", "ingest", "redis"} <= set(SERVICES)
+
+
+def test_every_file_and_object_of_the_page_exists() -> None:
+    for name in re.findall(r"\b((?:deploy|tests|notebooks)/[\w/.-]*\w)", PAGE):
+        assert (ROOT / name).exists() or (ROOT / f"{name}.example").exists() or name.endswith("secret.yaml"), name
+    for name in MANIFESTS:
+        assert f"`{name}`" in PAGE
+    for kind, name in re.findall(r"\b(statefulset|cronjob)/([\w-]+)", PAGE):
+        assert find_object({"statefulset": "StatefulSet", "cronjob": "CronJob"}[kind], name)
+
+
+def test_the_page_names_the_variables_as_they_are() -> None:
+    named = set(re.findall(r"`((?:RAG|REDIS|OPENAI)_[A-Z_]+)", PAGE))
+    assert len(named) > 15
+    assert named <= set(VARIABLES) | OF_REDIS
