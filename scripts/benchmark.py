@@ -12,6 +12,7 @@ Examples:
     python scripts/benchmark.py langgraph --turns 20     # a turn of a graph with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
+    python scripts/benchmark.py ingest --passages 10000   # ingestion with the engines local and ray; extra: ray
     python scripts/benchmark.py serve --clients 200       # the service and a bare FastAPI route; some minutes
     python scripts/benchmark.py capacity                  # cost of sessions, turns and passages; five minutes
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_capacity import capacity
 from benchmark_history import history
+from benchmark_ingest import ingest_files
 from benchmark_langgraph import langgraph
 from benchmark_load import load
 from benchmark_retrieval import retrieval
@@ -45,6 +47,7 @@ def main() -> None:
 
 app.command()(capacity)
 app.command()(history)
+app.command("ingest")(ingest_files)
 app.command()(langgraph)
 app.command()(load)
 app.command()(retrieval)

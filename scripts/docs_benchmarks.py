@@ -185,6 +185,44 @@ def _streaming() -> list[str]:
     return [*lines, "", *_source("streaming")]
 
 
+def _ingest() -> list[str]:
+    found = result("ingest")["result"]
+    engines = found["engines"]
+    used = {name: 1000 * one["cpu_seconds"] / one["report"]["chunks"] for name, one in engines.items()}
+    same = "the same ids, texts and order" if found["same_passages"] else "DIFFERENT passages"
+    return [
+        "## Ingestion on one process and on Ray",
+        "",
+        f"{found['passages']:,} generated passages in {found['files']:,} files, embedded by `local:minilm`: by the",
+        f"local engine on all cores of a machine, then by a Ray runtime of {found['workers']} workers on the same",
+        "machine. So this is the overhead of Ray, not the gain of more machines. Where other programs run, compare",
+        "the processor time, which is of all processes of an ingestion. The load is the number of processes that",
+        "wanted a core, before and after.",
+        "",
+        _header(
+            ["engine", "processor, ms a passage", "passages a second", "load", "start of Ray, s", "driver's memory, MB"]
+        ),
+        _rule(6),
+        *(
+            _row(
+                [
+                    name,
+                    f"{used[name]:.1f}",
+                    f"{one['per_second']:.0f}",
+                    " to ".join(f"{load:.0f}" for load in one["load"]),
+                    f"{one['start_seconds']:.1f}",
+                    f"{one['memory_mb']:,}",
+                ]
+            )
+            for name, one in engines.items()
+        ),
+        "",
+        f"Both indexes have {same}; no component of a vector differs by more than {found['vector_difference']:.0e}.",
+        "",
+        *_source("ingest"),
+    ]
+
+
 def _evaluate() -> list[str]:
     about = [
         "A small set of conversations about this project's own documentation, in `examples/retrieval`. It is an",
@@ -278,6 +316,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "history": _history,
     "streaming": _streaming,
     "retrieval": _retrieval,
+    "ingest": _ingest,
     "evaluate": _evaluate,
     "demo": _demo,
 }

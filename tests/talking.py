@@ -13,7 +13,7 @@ from langchain_core.runnables import AddableDict, RunnableConfig, RunnableGenera
 
 from rag_chain.conversation import ConversationChain
 from rag_chain.sessions import SessionHistory, Sessions
-from rag_chain.sessions.sessions import _compose
+from rag_chain.sessions.opening import _compose
 from rag_chain.settings import Settings
 
 with warnings.catch_warnings():

@@ -159,7 +159,7 @@ class HybridSearch:
         return list(documents[: self.k])
 
     async def arerank(self, documents: Sequence[Document], question: str) -> list[Document]:
-        """Async twin of ``rerank``."""
+        """Async version of ``rerank``."""
         if self.reranker and documents:
             try:
                 documents = _with_ids(await self.reranker.acompress_documents(documents, question), documents)

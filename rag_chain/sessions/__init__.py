@@ -17,20 +17,21 @@ from rag_chain.sessions.management.records import (
     SessionStats,
 )
 from rag_chain.sessions.management.totals import UsageTotals
-from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.opening import open_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.turns import Persistence, Saved, Status, Turn
 from rag_chain.settings import Settings
 
 
 class HistoryFactory(Protocol):
-    """What ``open_history`` gives."""
+    """The function that ``open_history`` returns."""
 
     def __call__(self, session_id: str, user_id: str | None = None) -> SessionHistory:
         """Open the history of a session."""
 
 
 def open_history(settings: Settings) -> HistoryFactory:
-    """A function from ids to a session's LangChain history. No I/O happens before its first use.
+    """Return a function from ids to a session's LangChain history. No I/O happens before the history's first use.
 
     Raises:
         ConfigurationError: REDIS_URL or RAG_KEY_PREFIX can't be used.

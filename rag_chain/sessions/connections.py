@@ -1,7 +1,7 @@
-"""The connections of all users of the same settings in one process, and the one count of who uses them.
+"""The connections that all users of the same settings share in one process, with a count of the users.
 
-A user is a ``Sessions`` that was not closed, or a flow that runs. When the last one is gone the connections are closed;
-the next flow opens what it needs. So no user can close what another one uses.
+A user is a ``Sessions`` that is not closed, or a running flow. When the last one is gone, the connections are closed;
+the next flow opens new ones. So no user can close connections that another one uses.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Connections:
     """Runs flows over a server's clients.
 
     Args:
-        clients: never asked for a client where there is no server.
-        are_owned: whether they are closed when nobody uses them.
+        clients: of the server; never used if there is no server.
+        are_owned: whether to close them when there are no users.
     """
 
     def __init__(self, clients: Clients, *, are_owned: bool) -> None:
@@ -44,7 +44,7 @@ class Connections:
         return self._clients.count_calls()
 
     def at_end(self, end: Callable[[], None]) -> None:
-        """Call ``end`` whenever the last use is over. What it ends must be able to start again."""
+        """Call ``end`` whenever the last user is gone. What it stops must be able to start again."""
         self._end = end
 
     def add_user(self, user: object) -> None:
@@ -74,7 +74,7 @@ class Connections:
             return run(flow, self._clients.sync_client)
         finally:
             with self._lock:
-                self._flows = max(0, self._flows - 1)  # 0 already in a process forked within the flow
+                self._flows = max(0, self._flows - 1)  # already 0 in a process that was forked within the flow
                 detached = self._detach_if_unused()
             self._close(detached)
 
@@ -96,7 +96,7 @@ class Connections:
         self._flows = 0
 
     def _detach_if_unused(self) -> Detached | None:
-        """The clients to close. A new user gets new ones, even while these are being closed."""
+        """Return the clients to close, if there is no user. A new user gets new ones, even while these are closing."""
         if self._flows or self._users or not self._are_owned:
             return None
         return self._clients.detach()

@@ -1,8 +1,8 @@
-"""LangChain's chat message history over the session engine.
+"""LangChain's chat message history on top of the session engine.
 
-The one module that names ``BaseChatMessageHistory``, deprecated since langchain-core 1.6.4 (removal in 2.0), and
-langchain-community's Redis history, whose package says at import that it is no longer maintained. The first
-warns only where it is instantiated itself; the second warning is silenced here.
+This is the only module that names ``BaseChatMessageHistory``, deprecated since langchain-core 1.6.4 (removal in 2.0),
+and langchain-community's Redis history, whose package warns at import that it is no longer maintained. The first warns
+only if it is instantiated itself; the second warning is silenced here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from rag_chain.sessions.sessions import Sessions, direct_sessions
+from rag_chain.sessions.opening import direct_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.codec import messages_of
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import Saved
@@ -51,7 +52,7 @@ class SessionHistory(BaseChatMessageHistory):
         return messages_of((await self._sessions.aread(self.ref)).items)
 
     def shown(self) -> list[BaseMessage]:
-        """Return what the chain is shown before the next question, see ``values/window.py``."""
+        """Return the history that the chain gets with the next question, see ``values/window.py``."""
         return shown_of(self._sessions.read(self.ref).items)
 
     async def ashown(self) -> list[BaseMessage]:
@@ -66,9 +67,9 @@ class SessionHistory(BaseChatMessageHistory):
         """Append all of the messages or none, in one round trip.
 
         Raises:
-            UsageError: a message is too large, holds a value that JSON has no form for, or is of a class that LangChain
+            UsageError: a message is too large, holds a value that JSON can't represent, or is of a class that LangChain
                 can't read back.
-            HistoryWriteError: they could be stored nowhere.
+            HistoryWriteError: they could not be stored anywhere.
         """
         if messages:
             self._sessions.append(self.ref, messages)
@@ -108,7 +109,7 @@ class SessionHistory(BaseChatMessageHistory):
 
     @property
     def sessions(self) -> Sessions:
-        """What serves the session."""
+        """The ``Sessions`` of the session."""
         return self._sessions
 
     def delete_turn(self, turn_id: str | None = None) -> Saved:
@@ -131,16 +132,16 @@ class SessionHistory(BaseChatMessageHistory):
 class RedisChatMessageHistory(SessionHistory, _StockRedisHistory):
     """A session in Redis, readable and writable by langchain-community's class of the same name.
 
-    ``open_history`` gives histories that outlive an outage of Redis. Made directly, with the stock class's
-    arguments, its errors go to the caller. No I/O happens before the first call.
+    ``open_history`` returns histories that survive an outage of Redis. If it is created directly, with the stock
+    class's arguments, errors of Redis go to the caller. No I/O happens before the first call.
 
     Args:
         url: as ``REDIS_URL``.
-        ttl: seconds that the session is kept after its last use, ``None``: for ever.
-        user_id: whose session it is.
-        window: how many messages ``messages`` gives.
+        ttl: seconds that the session is kept after its last use, ``None``: forever.
+        user_id: the session's user.
+        window: number of messages in ``messages``.
         client: a redis-py client, sync or async, instead of the one that all histories of the URL share.
-        sessions: what serves it, instead of all of the above.
+        sessions: from ``open_sessions``, instead of all of the above.
 
     Raises:
         InvalidIdError: an id can't be used.

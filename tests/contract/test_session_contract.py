@@ -833,7 +833,7 @@ async def test_a_turn_that_can_not_be_taken_back_is_a_clear_error(store: Store) 
         with pytest.raises(SessionBusyError, match="being answered"):
             await store.call(manager, method, "s1", "running", *args)
     await store.call(sessions, "commit", begun, AIMessage("then"), "complete")
-    with pytest.raises(UsageError, match="its own place"):
+    with pytest.raises(UsageError, match="can't replace itself"):
         await store.call(sessions, "begin_in_place", sessions.ref("s1"), ids[0], HumanMessage("q"), ids[0])
     assert await texts(store, sessions) == ["q1", "a1", "q2", "a2", "q3", "a3", "now", "then"]
 

@@ -332,7 +332,7 @@ class TestSerialisers:
 
 
 THREAD_IDS: dict[str, tuple[Any, str]] = {
-    "empty": ("", "thread_id is empty; give each one an id"),
+    "empty": ("", "thread_id is empty; choose an id"),
     "too long": ("x" * 257, "thread_id is longer than 256 bytes"),
     "too long in bytes": ("é" * 129, "thread_id is longer than 256 bytes"),
     "huge": ("x" * 1_000_000, "thread_id is longer than 256 bytes"),

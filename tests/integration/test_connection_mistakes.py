@@ -72,7 +72,7 @@ def test_a_node_of_a_cluster_by_the_url_of_one_server(cluster_node: RedisServer,
 
 
 def test_one_server_by_the_url_of_a_cluster(redis_url: str, call: Call) -> None:
-    with pytest.raises(HistoryError, match="is no cluster; begin REDIS_URL with redis://"):
+    with pytest.raises(HistoryError, match="is not a cluster; begin REDIS_URL with redis://"):
         call(redis_url.replace("redis://", "redis+cluster://"))
 
 
@@ -120,7 +120,7 @@ def test_the_rights_that_the_error_names_are_enough(redis_server: RedisServer, r
 
 
 def test_tls_where_the_server_has_none(redis_url: str) -> None:
-    with pytest.raises(HistoryAuthError, match="does not speak TLS"):
+    with pytest.raises(HistoryAuthError, match="does not use TLS"):
         chain(redis_url.replace("redis://", "rediss://"))
 
 
@@ -200,7 +200,7 @@ def test_a_pipeline_is_refused(redis_url: str) -> None:
 def test_a_plain_client_of_a_node_of_a_cluster(cluster_node: RedisServer) -> None:
     with (
         redis.Redis.from_url(cluster_node.url) as client,
-        pytest.raises(HistoryError, match=r"node of a cluster; hand in a redis\.RedisCluster"),
+        pytest.raises(HistoryError, match=r"node of a cluster; pass a redis\.RedisCluster"),
     ):
         RedisChatMessageHistory("s1", client=client).add_messages([HumanMessage("q")])
 

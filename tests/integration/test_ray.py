@@ -86,7 +86,9 @@ def run(index: str, engine: str = "ray", **options: Any) -> IngestReport:
 
 
 def opened(index: str) -> HybridIndex:
-    return HybridIndex.open(index, models.embeddings(settings(index)), embedding_model="local:minilm")
+    chosen = settings(index)
+    sparse = models.sparse_encoder(chosen)
+    return HybridIndex.open(index, models.embeddings(chosen), embedding_model="local:minilm", sparse=sparse)
 
 
 def rows(index: HybridIndex) -> Any:
@@ -104,6 +106,12 @@ def assert_same(one: str, other: str) -> None:
     expected = content(first)
     assert content(second) == expected
     assert list(content(second)) == list(expected), "the order is another"
+    encoder = models.sparse_encoder(settings(one))
+    assert (first.sparse is None) == (second.sparse is None) == (encoder is None)
+    for weights in encoder.encode(["a river near the wall", "commit 17", "things in red"]) if encoder else ():
+        (found, scores), (also, same) = (index.sparse_search(weights, 50) for index in (first, second))
+        assert found.tolist() == also.tolist()
+        assert scores.tolist() == pytest.approx(same.tolist())
     np.testing.assert_allclose(second.vectors(rows(second)), first.vectors(rows(first)), atol=1e-5)
     records = [index.sources for index in (first, second)]
     for record in (record for sources in records for record in sources.values()):

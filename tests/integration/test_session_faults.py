@@ -453,7 +453,7 @@ def test_no_session_is_shown_empty_because_of_an_outage(own_server: RedisServer,
 def test_a_turn_that_can_be_kept_nowhere_raises(
     own_server: RedisServer, process: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_chain.sessions.sessions.SPARE_BYTES", 300_000)
+    monkeypatch.setattr("rag_chain.sessions.opening.SPARE_BYTES", 300_000)
     sessions = process(journal_path=None)
     own_server.kill()
     chain = echo_chain(sessions)
@@ -496,7 +496,7 @@ def plain_server() -> Iterator[int]:
 
 
 def test_a_server_without_tls(process: Open, plain_server: int) -> None:
-    with pytest.raises(HistoryAuthError, match="does not speak TLS"):
+    with pytest.raises(HistoryAuthError, match="does not use TLS"):
         say(process(redis_url=f"rediss://127.0.0.1:{plain_server}/0"), "1")
 
 

@@ -78,7 +78,7 @@ def test_what_is_taken_back_during_an_outage_is_taken_back_on_the_server(
     talk(sessions, "7")
     expected = [*pairs("2"), "q3", "b3", *pairs("7")]
     assert messages(sessions) == expected
-    with pytest.raises(HistoryUnavailableError, match="copied whole"):
+    with pytest.raises(HistoryUnavailableError, match="copied as a whole"):
         manager.branch("s1", two.turn_id)
     own_server.start()
     until(lambda: is_back(sessions), "recovery")

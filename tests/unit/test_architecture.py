@@ -83,9 +83,10 @@ WINGS = {
     "journal": {"values"},
     "engine": {"journal", "redis", "values"},
     "connections": {"redis", "values"},
-    "sessions": {"connections", "engine", "journal", "redis", "values"},
-    "history": {"sessions", "values"},
-    "management": {"engine", "sessions", "values"},
+    "sessions": {"connections", "engine", "values"},
+    "opening": {"connections", "engine", "journal", "redis", "sessions", "values"},
+    "history": {"opening", "sessions", "values"},
+    "management": {"engine", "opening", "sessions", "values"},
 }
 """Within ``sessions``: wing or module -> the others that it may import."""
 

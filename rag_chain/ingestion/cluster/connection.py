@@ -95,7 +95,12 @@ def _start() -> None:
     except RagChainError:
         raise
     except ConnectionError as error:
-        raise _unreachable(address) from error
+        if address == "auto":
+            raise _unreachable(address) from error
+        raise ClusterUnavailableError(
+            f"{_ADDRESS}={address} accepts no connection: it must be the head node of a Ray cluster, and "
+            "if that uses tokens, ~/.ray/auth_token must be the same here."
+        ) from error
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise ClusterUnavailableError(f"Ray can't be started for {place()}: {reason}.") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from pydantic import SecretStr
 from ray.exceptions import RayError, RayTaskError
 
 from rag_chain.errors import ClusterUnavailableError, ConfigurationError, RagChainError
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _GROUP = 512
 """Minimum number of chunks that are looked up and submitted together; batches are sorted by length within it."""
 
+_KEPT_HERE = {"redis_url": SecretStr(""), "encryption_keys": SecretStr(""), "index_url": None}
+"""Secrets that workers don't need, as they are sent."""
+
 _POLL_SECONDS = 0.5
 _RETRIES = 3
 """Retries of a file whose worker died."""
@@ -58,9 +62,10 @@ class KnownWeights:
         self._known.update(zip(texts, vectors, strict=True))
 
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        """Return one vector a text, in the order of the texts; see ``SparseEncoder``."""
-        new = [text for text in texts if text not in self._known]
-        vectors = {text: self._known.pop(text) for text in texts if text in self._known}
+        """Return one vector per text, in the order of the texts; see ``SparseEncoder``."""
+        each = dict.fromkeys(texts)
+        new = [text for text in each if text not in self._known]
+        vectors = {text: self._known.pop(text) for text in each if text in self._known}
         vectors |= zip(new, self._encoder.encode(new) if new else [], strict=True)
         return [vectors[text] for text in texts]
 
@@ -163,14 +168,15 @@ class RayEngine:
             RagChainError: see ``EmbedderPool``.
         """
         has_weights = self._weights is not None and bool(index.stats()["sparse_model"])
-        pool = EmbedderPool(self._cores, (settings, embeddings, has_weights), cache.failure)
+        sent = settings.model_copy(update=_KEPT_HERE)
+        pool = EmbedderPool(self._cores, (sent, embeddings, has_weights), cache.failure)
         try:
             yield self._embedded(outcomes, index, cache, pool, has_weights=has_weights)
         finally:
             self._stopped.set()
             try:
-                self._take(pool.wait(0.0), cache)
-            except RagChainError:
+                self._take(pool.wait(0.0), cache, {})
+            except (RagChainError, RayError):
                 pass  # the error that ended the block is raised
             finally:
                 pool.close()
@@ -189,11 +195,10 @@ class RayEngine:
                     has_more = False
                     break
                 groups.append(self._submit(group, index, cache, pool, batches, has_weights=has_weights))
+                self._take(pool.wait(0.0), cache, batches)  # an actor that is done gets the next batch
             waited = time.perf_counter()
             while groups and not all(batch.is_done for batch in groups[0].batches):
-                for batch in self._take(pool.wait(), cache):
-                    for text in batch.texts:
-                        del batches[text]
+                self._take(pool.wait(), cache, batches)
             self.embed_seconds += time.perf_counter() - waited
             if groups:
                 yield from groups.popleft().outcomes
@@ -222,13 +227,14 @@ class RayEngine:
             pool.submit(batch)
         return _Group(outcomes, list(needed.values()))
 
-    def _take(self, done: list[Batch], cache: VectorCache) -> list[Batch]:
+    def _take(self, done: list[Batch], cache: VectorCache, batches: dict[str, Batch]) -> None:
         for batch in done:
             if batch.texts:
                 cache.store(batch.texts, batch.vectors)
             if self._weights is not None and batch.weights:
                 self._weights.add(batch.weighed, batch.weights)
-        return done
+            for text in batch.texts:
+                batches.pop(text, None)
 
     def _outcome(self, file: FoundFile, reference: Any) -> Outcome:
         if reference is None:

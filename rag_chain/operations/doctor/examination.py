@@ -53,7 +53,7 @@ def examine(settings: Settings, *, model: bool = True, now: Callable[[], float] 
 
 
 async def aexamine(settings: Settings, *, model: bool = True, now: Callable[[], float] = time.time) -> Report:
-    """Async twin of ``examine``; files are read in a thread."""
+    """Async version of ``examine``; files are read in a thread."""
     url = _parse(settings)
     servers: Sequence[ServerFacts] | HistoryError | None = None
     if url is not None:

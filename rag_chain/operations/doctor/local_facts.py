@@ -151,7 +151,7 @@ def ask_model(settings: Settings, *, ask: bool) -> ModelFacts:
 
 
 async def aask_model(settings: Settings, *, ask: bool) -> ModelFacts:
-    """Async twin of ``ask_model``."""
+    """Async version of ``ask_model``."""
     name, began = settings.chat_model_name, time.perf_counter()
     was_asked = ask and not is_local_model(settings)
     try:

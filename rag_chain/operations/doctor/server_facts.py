@@ -255,7 +255,7 @@ def run_reading(reading: Reading, url: RedisUrl, seconds: float) -> Any:
 
 
 async def arun_reading(reading: Reading, url: RedisUrl, seconds: float) -> Any:
-    """Async twin of ``run_reading``."""
+    """Async version of ``run_reading``."""
     whole = node = None
     try:
         whole = node = connect(url, seconds, 4, asynchronous=True)

@@ -1,8 +1,8 @@
-"""Whether the server is called at all, and the probing that finds it again.
+"""The circuit breaker of the server, and the probing while it is away.
 
-One error that means *away* opens the breaker; from then on no caller waits for the server. A thread probes it, waiting
-longer after each failure and never in step with other processes. It closes the breaker when the server answers and all
-that was kept meanwhile has been replayed.
+One error that means *away* opens the breaker; from then on no caller waits for the server. A thread probes the server
+with exponential backoff and jitter. It closes the breaker when the server answers and everything that was journaled
+meanwhile is replayed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rag_chain.sessions.values.forks import renew_after_fork
 
 FIRST_SECONDS, LAST_SECONDS = 0.25, 5.0
 log = logging.getLogger("rag_chain.sessions")
-_JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
+_JITTER = random.Random()  # noqa: S311 - not a secret; separate, so that callers' random states do not change
 
 
 class Breaker:
@@ -27,7 +27,7 @@ class Breaker:
 
     Args:
         probe: calls the server, bounded in time; raises HistoryUnavailableError while it is away.
-        recover: replays what was kept until then; false while another process does.
+        recover: replays the journaled changes; returns false while another process replays.
         address: the server without credentials, for the log.
     """
 
@@ -44,16 +44,16 @@ class Breaker:
 
     @property
     def closed(self) -> bool | None:
-        """Whether the server is called; ``None``: nobody has tried yet."""
+        """Whether the server is called; ``None``: no call was tried yet."""
         if self._closed is False and (self._thread is None or not self._thread.is_alive()):
             self._watch_again()
         return self._closed
 
     def check(self) -> None:
-        """Call the server for the first time; callers that come meanwhile wait for the result.
+        """Call the server for the first time; concurrent callers wait for the result.
 
         Raises:
-            HistoryError: it is not away, but refuses to serve.
+            HistoryError: the server answers, but refuses to serve.
         """
         with self._checking:
             if self._closed is not None:
@@ -70,7 +70,7 @@ class Breaker:
                 self.open()
 
     def open(self, error: HistoryUnavailableError | None = None) -> None:
-        """Note that the server is away: log it once, and probe until it is back."""
+        """Open the breaker: log once that the server is away, and probe until it is back."""
         with self._lock:
             if self._closed is False:
                 return
@@ -81,7 +81,7 @@ class Breaker:
         log.warning("%s Sessions are kept on this machine until it is back.", reason)
 
     def stop(self) -> None:
-        """End the probing; it goes on with the next call that finds the server away."""
+        """Stop probing; it starts again with the next call that finds the server away."""
         with self._lock:
             self._stopped.set()
             thread = self._thread
@@ -89,7 +89,7 @@ class Breaker:
             thread.join(timeout=5)
 
     def after_fork(self) -> None:
-        """The thread is the parent's alone, and so is whoever held a lock."""
+        """Replace the thread and the locks, which exist only in the parent."""
         self._lock = threading.Lock()
         self._checking = threading.Lock()
         self._stopped = threading.Event()
@@ -122,7 +122,7 @@ class Breaker:
                 if self._recover():
                     self._close()
                     with contextlib.suppress(HistoryError):
-                        self._recover()  # what was kept during the first replay
+                        self._recover()  # changes that were journaled during the first replay
                     return
             except HistoryUnavailableError:
                 continue

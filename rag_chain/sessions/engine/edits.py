@@ -1,4 +1,4 @@
-"""Turns that take the place of others, and the newest turn of a session."""
+"""Turns that replace others, and the newest turn of a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rag_chain.sessions.values.turns import Saved, SessionState, Turn, turn_not_
 from rag_chain.sessions.values.versions import exclude, find_turn, is_answered, turn_id_of
 
 NEWEST = 100
-"""Messages among which the newest turn is looked for."""
+"""Number of newest messages that are searched for the newest turn."""
 
 
 def find_question(engine: Engine, ref: SessionRef, turn_id: object = None) -> Flow[tuple[str, BaseMessage]]:
@@ -43,10 +43,10 @@ def delete_turn(engine: Engine, ref: SessionRef, turn_id: object = None) -> Flow
 def begin_in_place(
     engine: Engine, ref: SessionRef, replaced: object, question: BaseMessage | None = None, turn_id: object = None
 ) -> Flow[Turn]:
-    """Begin a turn that takes the place of another one, and of what came after it, once it is answered.
+    """Begin a turn that replaces another one and all later turns, once it is answered.
 
-    The chain is shown what was before that turn. Until the new turn is committed the session stays as it is, and
-    for good if the new turn gets no answer: its question is then stored behind the others.
+    The chain gets the history before that turn. Until the new turn is committed the session is unchanged. If the new
+    turn gets no answer, nothing is replaced: its question is then stored after the others.
 
     Args:
         ref: the session.
@@ -69,16 +69,16 @@ def begin_in_place(
     stored = find_turn(state.items, old)
     own = find_turn(state.items, turn_id) if isinstance(turn_id, str) else []
     if not stored and is_answered(own):
-        # It was committed before, and the caller did not get to know.
+        # It was committed before, but the reply was lost.
         return (yield from engine.begin(ref, question or question_of(own) or HumanMessage(""), turn_id))
     if not stored:
         raise _missing(engine, ref, old, state)
     if turn_id == old:
-        raise UsageError("A turn can't take its own place: leave turn_id out, or choose another one.")
+        raise UsageError("A turn can't replace itself: leave turn_id out, or choose another one.")
     question = question or question_of(stored)
     if question is None:
         raise TurnNotFoundError(f"Turn {old!r} of session {ref} has no question any more; ask a new one.")
-    # An earlier attempt of the new turn leaves the session when that is committed.
+    # The commit of the new turn removes its earlier attempt from the session.
     items = exclude(state.items, own)
     place, first = plan_replacement(items, old, question)
     turn = yield from engine.begin(ref, question, turn_id)
@@ -86,10 +86,10 @@ def begin_in_place(
     size = len(turn.window.items)
     turn.window.items = items[max(0, first - size) : first]
     if turn.window.summary is not None and turn.window.summary.covers > state.dropped + first:
-        turn.window.summary = None  # it tells of what is being replaced
+        turn.window.summary = None  # it covers turns that are replaced
     return turn
 
 
 def _missing(engine: Engine, ref: SessionRef, turn_id: str, state: SessionState) -> HistoryError:
-    """The error for a turn that is not among the messages of a session."""
+    """Return the error for a turn that is not among the messages of a session."""
     return turn_not_found(ref, turn_id) if state.store == "redis" or engine.alone else turn_unknown(ref, turn_id)

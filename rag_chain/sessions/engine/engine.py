@@ -1,4 +1,4 @@
-"""The session engine: which store serves, and what becomes of turns. Every method is a flow, see ``flow.py``."""
+"""The session engine: decides which store serves each call. Every method is a flow, see ``flow.py``."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Engine:
     """Begins, commits and reads turns, in Redis or on this machine while Redis is away.
 
     Args:
-        server: ``None`` where no Redis is configured.
+        server: ``None`` if no Redis is configured.
         local: the sessions on this machine; ``None``: errors of the server go to the caller.
         turn_order: ``free``, ``queue`` or ``reject``: what happens to a turn while another one is under way.
         turn_timeout: seconds after which a turn of another machine counts as dead.
-        max_message_bytes: a larger message is refused; of a larger answer a part is stored.
-        secrecy: encrypts and decrypts; default: no keys.
+        max_message_bytes: larger messages are refused; of a larger answer a part is stored.
+        secrecy: encrypts and decrypts; default: no encryption.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Engine:
 
     @property
     def replayed(self) -> int:
-        """Changes of the journal that this process brought to Redis."""
+        """Number of changes that this process replayed from the journal to Redis."""
         recovery = self._server.recovery if self._server is not None else None
         return recovery.replayed if recovery is not None else 0
 
@@ -93,17 +93,17 @@ class Engine:
 
     @property
     def stores(self) -> tuple[Server | None, LocalStore | None]:
-        """The server's sessions and those of this machine, for what works on one of them alone."""
+        """The server's sessions and those of this machine, for operations on only one of them."""
         return self._server, self._local
 
     def begin(self, ref: SessionRef, question: BaseMessage, turn_id: object = None) -> Flow[Turn]:
-        """Open the session, note the question, read what the chain is shown.
+        """Open the session, store the question as pending, read the window.
 
         Raises:
-            BudgetExceededError: the session has used its tokens, or the user the money of the day.
+            BudgetExceededError: the session has used up its tokens, or the user the day's budget.
             InvalidQuestionError: the question can't be stored.
             SessionBusyError: another turn is under way and turns are not free.
-            DecryptionError: what is stored of the session can't be decrypted.
+            DecryptionError: the stored session can't be decrypted.
         """
         turn = make_turn_id() if turn_id is None else check_id(turn_id, "turn_id")
         now = now_ms()
@@ -133,7 +133,7 @@ class Engine:
         """Store the turn, whole and once.
 
         Raises:
-            HistoryWriteError: it could be kept nowhere.
+            HistoryWriteError: it could not be stored anywhere.
         """
         try:
             items = self.secrecy.seal(turn.ref, turn.finish(answer, status, self.max_message_bytes, **note))
@@ -151,10 +151,10 @@ class Engine:
             turn.running.end()
 
     def read(self, ref: SessionRef) -> Flow[SessionWindow]:
-        """The window of a session, dead turns settled.
+        """Return the window of a session, after settling dead turns.
 
         Raises:
-            HistoryUnavailableError: the server is away and nothing is known here of the session.
+            HistoryUnavailableError: the server is away and this machine knows nothing of the session.
         """
         window = yield from self._read_window(ref, None, alone=False)
         if window.knowledge == "partial" and not window.items:
@@ -162,25 +162,25 @@ class Engine:
         return window
 
     def append(self, ref: SessionRef, messages: Sequence[BaseMessage]) -> Flow[Saved]:
-        """Append messages that are no turn.
+        """Append messages that do not belong to a turn.
 
         Raises:
-            HistoryWriteError: they could be kept nowhere.
-            UsageError: a message can't be stored, or not be read back.
+            HistoryWriteError: they could not be stored anywhere.
+            UsageError: a message can't be stored or can't be read back.
         """
         return (yield from self.append_items(ref, [Item.of(message, self.max_message_bytes) for message in messages]))
 
     def append_items(self, ref: SessionRef, items: Sequence[Item]) -> Flow[Saved]:
-        """Append messages as they are stored."""
+        """Append messages in their stored form."""
         unique, moment, sealed = make_turn_id(), Moment(), self.secrecy.seal(ref, items)
         saved: Saved = yield from self._serve(lambda store: store.append(ref, unique, moment, sealed), ref, write=True)
         return saved
 
     def delete_turn(self, ref: SessionRef, turn_id: object) -> Flow[Saved]:
-        """Delete one turn from a session, once; it does not come back from a journal.
+        """Delete one turn from a session, once; no journal brings it back.
 
         Raises:
-            HistoryUnavailableError: the server is away, and the turn is not known here.
+            HistoryUnavailableError: the server is away, and this machine does not know the turn.
             SessionBusyError: the turn is being answered.
             TurnNotFoundError: there is no such turn.
         """
@@ -191,19 +191,19 @@ class Engine:
         return saved
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[bool]:
-        """Delete a session from every store, or only its messages; whether there was anything."""
+        """Delete a session from every store, or only its messages; return whether there was anything."""
         return (yield from self.erasure.erase(ref, keep_session=keep_session)).existed
 
     def replay_now(self) -> Flow[bool]:
-        """Bring to the server what waits for it; whether this was done, and not left to another process.
+        """Replay waiting changes to the server; return whether this process did, and not another one.
 
         Raises:
             HistoryUnavailableError: the server is away.
-            UsageError: there is no server.
+            UsageError: no server is configured.
         """
         server = self._server
         if server is None or server.breaker is None or server.recovery is None:
-            raise UsageError("REDIS_URL is empty, so nothing can be replayed; set it to the server that it waits for.")
+            raise UsageError("REDIS_URL is empty, so nothing can be replayed; set it to the server of the changes.")
         if server.breaker.closed is None:
             yield Disk(server.breaker.check)
         try:
@@ -214,29 +214,29 @@ class Engine:
         return done
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
-        """Make an empty session with metadata as JSON; whether it is new."""
+        """Create an empty session with metadata as JSON; return whether it is new."""
         new: bool = yield from self._serve(lambda store: store.create(ref, data))
         return new
 
     def fill(self, ref: SessionRef, data: str, parts: Sequence[Sequence[Item]]) -> Flow[bool]:
-        """Make a session with metadata as JSON and messages, oldest first, all or none; whether it is new."""
+        """Create a session with metadata as JSON and messages, oldest first, all or none; return whether it is new."""
         named = [Part(make_turn_id(), self.secrecy.seal(ref, part)) for part in parts]
         new: bool = yield from self._serve(lambda store: store.fill(ref, data, named), ref)
         return new
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
-        """Set the time to live of a session; whether there is one."""
+        """Set the time to live of a session; return whether it exists."""
         existed: bool = yield from self._serve(lambda store: store.extend(ref, ttl_ms), ref)
         return existed
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0, *, renew: bool = True) -> Flow[SessionState]:
-        """The state of a session and ``count`` messages older than the newest ``offset``; -1: all.
+        """Return the state of a session and ``count`` messages older than the newest ``offset``; -1: all.
 
         Args:
-            renew: whether this is a use of the session, which renews its time to live.
+            renew: whether this counts as use of the session and renews its time to live.
 
         Raises:
-            HistoryUnavailableError: the server is away and nothing is known here of the session.
+            HistoryUnavailableError: the server is away and this machine knows nothing of the session.
         """
         state: SessionState = yield from self._serve(
             lambda store: store.inspect(ref, offset, count, renew=renew), ref, reads=True
@@ -251,14 +251,14 @@ class Engine:
         return self.secrecy.unlock_state(ref, state)
 
     def inspect_known(self, ref: SessionRef, count: int) -> Flow[SessionState]:
-        """As ``inspect``, without a renewal; a session of which nothing is known has no messages."""
+        """Return the same as ``inspect``, without a renewal; an unknown session has no messages."""
         state: SessionState = yield from self._serve(
             lambda store: store.inspect(ref, 0, count, renew=False), ref, reads=True
         )
         return self.secrecy.unlock_state(ref, state)
 
     def require(self, ref: SessionRef, offset: int = 0, count: int = 0) -> Flow[SessionState]:
-        """As ``inspect``, of a session that must exist.
+        """Return the same as ``inspect`` for a session that must exist.
 
         Raises:
             SessionExpiredError: its time to live ran out.
@@ -272,26 +272,26 @@ class Engine:
         if state.elsewhere:
             places = " and ".join(state.elsewhere)
             raise SessionNotFoundError(
-                f"There is no session {ref} here; the journal keeps one of this name for {places}: set REDIS_URL to"
+                f"There is no session {ref} here; the journal has one of this name for {places}: set REDIS_URL to"
                 " that, or see `rag-chain sessions journal`."
             )
         raise SessionNotFoundError(f"There is no session {ref}.")
 
     def list_elsewhere(self, ref: SessionRef) -> Flow[dict[str, int]]:
-        """How many changes of a session of this name the journal keeps for other servers, by address."""
+        """Return address -> number of changes of a session of this name that the journal keeps for other servers."""
         stores = [] if self._local is None else (yield from self._local.list_journal(ref))
         return {one.address or "no Redis": one.entries for one in stores if not one.is_in_use}
 
     def list_journal(self) -> Flow[list[JournalStore]]:
-        """What this machine's journal keeps, by store."""
+        """Return the contents of this machine's journal, by store."""
         return [] if self._local is None else (yield from self._local.list_journal())
 
     def count_waiting(self) -> Flow[int]:
-        """How many changes wait on this machine for the server."""
+        """Return the number of changes that wait on this machine for the server."""
         return 0 if self._local is None else (yield from self._local.count_waiting())
 
     def knows_all_sessions(self) -> bool:
-        """Whether ``list_page`` gives all sessions of the store: not while its server is away."""
+        """Whether ``list_page`` returns all sessions of the store: not while its server is away."""
         server = self._server
         return server is None or server.breaker is None or bool(server.breaker.closed)
 
@@ -301,13 +301,13 @@ class Engine:
         return server is not None and server.breaker is not None and server.breaker.closed is False
 
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
-        """Keep a summary beside a session, see the stores; whether it was kept. While the server is away, none is."""
+        """Store a summary of a session, see the stores; return whether it was stored: not while the server is away."""
         sealed = self.secrecy.seal_summary(ref, summary)
         kept: bool = yield from self._serve(lambda store: store.keep_summary(ref, sealed, last, read_at))
         return kept
 
     def describe(self, refs: Sequence[SessionRef]) -> Flow[list[SessionState]]:
-        """Return the states of sessions without their messages, in one call; in a cluster in one each."""
+        """Return the states of sessions without their messages, in one call; in a cluster one call per session."""
         if not refs:
             return []
         states: list[SessionState] = yield from self._serve(lambda store: store.describe(refs))
@@ -316,14 +316,14 @@ class Engine:
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
-        """A page of a user's sessions, see the stores."""
+        """Return a page of a user's sessions, see the stores."""
         page: list[tuple[str, int]] = yield from self._serve(
             lambda store: store.list_page(prefix, user_id, before, limit)
         )
         return page
 
     def serve(self, ref: SessionRef, remote: Callable[[], Flow[T]], local: Callable[[], Flow[T]]) -> Flow[T]:
-        """Do what a neighbour of the turns asks for: ``remote`` on the server, or ``local`` while that is away."""
+        """Run ``remote`` on the server, or ``local`` while it is away; for data next to the turns."""
         return (yield from self._serve(lambda store: local() if store is self._local else remote(), ref))
 
     def _read_window(self, ref: SessionRef, pending: Pending | None, *, alone: bool) -> Flow[SessionWindow]:
@@ -357,16 +357,16 @@ class Engine:
         write: bool = False,
         must_keep: bool = False,
     ) -> Flow[T]:
-        """Have the server do it, or this machine while the server is away.
+        """Run an operation on the server, or on this machine while the server is away.
 
-        What waits on this machine of the session goes to the server first, so that nothing overtakes it.
+        Waiting changes of the session are replayed to the server first, so that nothing overtakes them.
 
         Args:
-            ask: what to do, given a store.
-            ref: the session that it is about.
-            reads: whether the session's messages are needed for it.
-            write: whether it is lost where it can't be done.
-            must_keep: whether this machine keeps it where the server refuses it.
+            ask: the operation, called with a store.
+            ref: the session.
+            reads: whether the operation needs the session's messages.
+            write: whether data is lost if the operation can't be done.
+            must_keep: whether this machine stores the data if the server refuses it.
         """
         server, local = self._server, self._local
         if server is None:
@@ -375,7 +375,7 @@ class Engine:
         if local is None or breaker is None or recovery is None:
             return (yield from self._strictly(server, ask, write=write))
         if breaker.closed is None:
-            # The first call asks for a sign of life.
+            # The first call checks whether the server is there.
             yield Disk(breaker.check)
         try:
             if breaker.closed and (ref is None or not recovery.may_wait() or (yield from recovery.bring(ref))):
@@ -390,7 +390,7 @@ class Engine:
         except HistoryError as error:
             if not must_keep:
                 raise
-            log.error("%s The turn is kept on this machine until that is mended.", error)
+            log.error("%s The turn is stored on this machine until that is fixed.", error)
         if reads and ref is not None and (breaker.closed or breaker.readable):
             try:
                 yield from server.store.peek(ref)
@@ -398,7 +398,7 @@ class Engine:
                 breaker.readable = False
         result = yield from ask(local)
         if breaker.closed:
-            # The server came back while this was being kept here, or what waited could not go to it yet.
+            # The server came back meanwhile, or the waiting changes could not be replayed yet.
             recovery.replay_soon()
         return result
 

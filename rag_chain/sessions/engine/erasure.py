@@ -21,9 +21,9 @@ class Erasure:
     """Erases sessions on the server, in this machine's journal and in this process's memory.
 
     Args:
-        serve: has the server do something, or this machine while the server is away.
+        serve: runs an operation on the server, or on this machine while the server is away.
         local: the sessions on this machine; ``None``: there are none.
-        stands_in: whether these are what the server lacks, and not all that there is.
+        stands_in: whether these complement a server; false: they are all sessions.
     """
 
     def __init__(self, serve: Callable[..., Flow[Any]], local: LocalStore | None, *, stands_in: bool) -> None:
@@ -36,25 +36,25 @@ class Erasure:
         """Erase a session, or only its messages.
 
         Raises:
-            HistoryWriteError: there is no server, or it is away, and the journal can't be written.
+            HistoryWriteError: no server is configured, or it is away, and the journal can't be written.
         """
         removed: Removed = yield from self._serve(lambda store: store.delete(ref, keep_session=keep_session))
         if self._stands_in and self._local is not None and not removed.waits:
-            # What waited here would be refused by the server, and its text would stay until then.
+            # The server would refuse the waiting changes, but until then their text would stay here.
             try:
                 removed = removed.join((yield from self._local.forget(ref, keep_session=keep_session)))
             except HistoryWriteError as error:
-                # A damaged journal must not keep the server from serving.
-                log.error("%s What it may hold of session %s is still there.", error, ref)
+                # A damaged journal must not prevent the deletion on the server.
+                log.error("%s It may still hold data of session %s.", error, ref)
                 removed = replace(removed, is_scrubbed=False)
         if self._forgets:
             yield Disk(lambda: [forget(ref) for method in self._forgets if (forget := method()) is not None])
         return removed
 
     def erase_user(self, prefix: str, user_id: str) -> Flow[dict[SessionRef, Removed]]:
-        """Erase all sessions of a user; what was removed of each.
+        """Erase all sessions of a user; return what was removed of each.
 
-        While the server is away these are the sessions known here, and the others are erased when it is back.
+        While the server is away only sessions known here are erased; the others follow when it is back.
         """
         user = check_id(user_id, "user_id")
         found: list[SessionRef] = yield from self._serve(lambda store: store.users.erase(prefix, user))
@@ -64,13 +64,13 @@ class Erasure:
         return removed
 
     def list_user(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
-        """Return all sessions of a user; while the server is away those that are known here."""
+        """Return all sessions of a user; while the server is away only those known here."""
         user = check_id(user_id, "user_id")
         found: list[SessionRef] = yield from self._serve(lambda store: store.users.list_sessions(prefix, user))
         return list(dict.fromkeys([*found, *(yield from self._list_here(prefix, user))]))
 
     def on_erased(self, forget: Callable[[SessionRef], None]) -> None:
-        """Call a method when a session is erased, for as long as its object is in use: it holds copies."""
+        """Call a method when a session is erased, as long as its object exists; the object holds copies of sessions."""
         self._forgets = [method for method in self._forgets if method() is not None]
         self._forgets.append(WeakMethod(forget))
 

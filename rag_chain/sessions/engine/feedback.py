@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class TurnFeedback:
-    """Keeps and reads what users said of turns.
+    """Stores and reads users' feedback on turns.
 
     Args:
-        engine: which store serves.
-        remote: on the server; ``None`` where no Redis is configured.
+        engine: decides which store serves.
+        remote: on the server; ``None`` if no Redis is configured.
         here: on this machine; ``None``: errors of the server go to the caller.
     """
 
@@ -30,10 +30,10 @@ class TurnFeedback:
         self._engine, self._remote, self._here = engine, remote, here
 
     def put(self, ref: SessionRef, turn_id: object, thumb: object, text: object) -> Flow[tuple[Feedback, Saved]]:
-        """Keep feedback on a turn in place of earlier feedback; without thumb and text, remove it.
+        """Store feedback on a turn, replacing earlier feedback; without thumb and text, remove it.
 
         Raises:
-            HistoryUnavailableError: the server is away, and the turn is not known here.
+            HistoryUnavailableError: the server is away, and this machine does not know the turn.
             SessionBusyError: the turn is being answered.
             TurnNotFoundError: there is no such turn.
             UsageError: the thumb or the text can't be used.
@@ -42,12 +42,12 @@ class TurnFeedback:
         return feedback, (yield from self.restore(ref, check_id(turn_id, "turn_id"), feedback))
 
     def restore(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Flow[Saved]:
-        """Keep feedback that was given before."""
+        """Store feedback that was given before."""
         stored = self._engine.secrecy.seal_feedback(ref, turn_id, feedback)
         return (yield from self._serve(ref, lambda store: store.put(ref, turn_id, stored)))
 
     def read(self, ref: SessionRef) -> Flow[dict[str, Feedback]]:
-        """Return the feedback on a session's turns, by turn id; while the server is away, what is known here.
+        """Return the feedback on a session's turns, by turn id; while the server is away, that known here.
 
         Raises:
             DecryptionError: a text is encrypted, and can't be decrypted.

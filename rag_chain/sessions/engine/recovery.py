@@ -1,4 +1,4 @@
-"""Replaying to the server what was kept on this machine while it was away, and putting back what it has lost."""
+"""Replay changes that were journaled while the server was away, and restore sessions that it has lost."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from rag_chain.sessions.values.turns import Moment, Saved
 from rag_chain.sessions.values.window_cache import WindowCache
 
 _BRINGS = (*MESSAGES, "create", CHECKPOINT)
-"""Kinds of entries that bring something of a session to the server."""
+"""Kinds of entries that add data of a session to the server."""
 LOOK_SECONDS, LOOK_SOON_SECONDS = 30.0, 2.0
 log = logging.getLogger("rag_chain.sessions")
 
 
 class Recovery:
-    """Replays journals in order, each entry once: the server knows a turn that it has by its id.
+    """Replays journals in order, each entry once: the server recognises a turn by its id.
 
     Args:
         run: drives a flow with blocking calls.
-        journals: the one on disk holds the older entries.
+        journals: on disk and in memory; the one on disk holds the older entries.
         checkpoints: LangGraph's, of the same server.
         secrecy: decrypts a turn that has to be changed.
     """
@@ -72,7 +72,7 @@ class Recovery:
         self._replayed: set[tuple[int, int]] = set()
         self._complained = False
         self.replayed = 0
-        """Changes that this process brought to the server."""
+        """Number of changes that this process replayed."""
         self.after_fork()
         renew_after_fork(self)
 
@@ -81,28 +81,28 @@ class Recovery:
         self._lock = threading.Lock()
 
     def replay(self) -> bool:
-        """Replay all that waits now; what comes meanwhile waits for the next time.
+        """Replay all changes that wait now; later ones wait for the next replay.
 
         Returns:
             False while another process replays.
 
         Raises:
-            HistoryUnavailableError: the server is away again; what it does not have yet is still kept.
+            HistoryUnavailableError: the server is away again; changes that it does not have yet stay journaled.
         """
         with self._lock:
             self._journals.report_elsewhere()
-            # What memory keeps is younger than what the disk keeps, so it waits for that.
+            # Entries in memory are newer than those on disk, so they wait for these.
             return all(self._replay(journal) for journal in self._journals.in_use)
 
     def may_wait(self) -> bool:
-        """Whether anything may wait, as far as that is known without reading a journal."""
+        """Whether changes may wait, as far as that is known without reading a journal."""
         return not all(journal.outbox.is_surely_empty for journal in self._journals.all)
 
     def bring(self, ref: SessionRef) -> Flow[bool]:
-        """Replay what waits of one session, which what comes now must not overtake.
+        """Replay the waiting changes of one session, so that the next call does not overtake them.
 
         Returns:
-            Whether nothing of it waits any more but what the server refused.
+            Whether no change of it waits any more, except those that the server refused.
 
         Raises:
             HistoryUnavailableError: the server is away.
@@ -121,13 +121,13 @@ class Recovery:
             try:
                 numbers = yield Disk(partial(journal.outbox.list_ids, ref))
             except HistoryWriteError:
-                continue  # a damaged journal must not keep the server from serving
+                continue  # a damaged journal must not block the use of the server
             found.update((id(journal), number) for number in numbers)
-        # What a full disk does not let go of is done.
+        # Entries that a full disk can't remove are replayed already.
         return found - self._replayed
 
     def look(self) -> None:
-        """Replay in the background what other processes left behind, looking every 30 s at most."""
+        """Replay in the background what other processes left; check at most every 30 s."""
         if time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + LOOK_SECONDS
             self.replay_soon()
@@ -137,14 +137,14 @@ class Recovery:
         threading.Thread(target=self._replay_quietly, name="rag_chain-replay", daemon=True).start()
 
     def restore_soon(self) -> None:
-        """Check all sessions that this process holds in the background, and put back what the server has lost."""
+        """Check all cached sessions in the background, and restore those that the server has lost."""
         threading.Thread(target=self._restore, name="rag_chain-restore", daemon=True).start()
 
     def _replay_quietly(self) -> None:
         try:
             self.replay()
         except HistoryError as error:
-            log.warning("%s What waits in the journal is tried again later.", error)
+            log.warning("%s The waiting changes are replayed later.", error)
 
     def _restore(self) -> None:
         for ref in self._cache.list_refs():
@@ -169,15 +169,15 @@ class Recovery:
             finally:
                 with contextlib.suppress(HistoryWriteError):
                     journal.outbox.release_lease()
-                # What the server has now expires there, so nothing of it may stay here.
+                # What the server has now expires there, so no copy may stay here.
                 journal.scrub()
         except HistoryWriteError as error:
-            # A damaged journal must not keep the server from serving.
+            # A damaged journal must not block the use of the server.
             log.error("%s", error)
             return True
 
     def _take_lease(self, journal: Journal) -> bool:
-        """Whether this process may replay. Where the disk is full, all may: the server takes each entry once."""
+        """Return whether this process may replay. If the disk is full, all may: the server takes each entry once."""
         try:
             return journal.outbox.take_lease()
         except HistoryWriteError:
@@ -187,7 +187,7 @@ class Recovery:
         last, replayed, deleted = 0, 0, 0
         offsets: dict[str, int] = {}
         threads = ThreadReplays(self._checkpoints, journal)
-        # Those who talk without a pause would otherwise keep it from ever ending.
+        # Up to the newest entry now: otherwise constant new changes would never let it end.
         newest = journal.outbox.newest
         while last < newest and (entries := journal.list_waiting(after=last)):
             if not self._take_lease(journal):
@@ -223,12 +223,12 @@ class Recovery:
         if replayed:
             log.warning(
                 "Replayed %d changes of sessions to Redis at %s%s.", replayed, self._remote.address,
-                f"; {deleted} of them are not kept, because their session was deleted later" if deleted else "",
+                f"; {deleted} of them were dropped, because their session was deleted later" if deleted else "",
             )  # fmt: skip
         return True
 
     def _remove(self, journal: Journal, numbers: list[int]) -> None:
-        """Remove replayed entries; those that a full disk does not let go are remembered, and tried again later."""
+        """Remove replayed entries; those that a full disk can't remove are remembered, and tried again later."""
         if not numbers:
             return
         try:
@@ -236,17 +236,17 @@ class Recovery:
         except HistoryWriteError as error:
             if not self._complained:
                 self._complained = True
-                log.warning("%s What was replayed is removed from it later.", error)
+                log.warning("%s Replayed entries are removed from it later.", error)
             self._look_again = min(self._look_again, time.monotonic() + LOOK_SOON_SECONDS)
         else:
             self._complained = False
             self._replayed.difference_update((id(journal), number) for number in numbers)
 
     def _replay_entry(self, entry: Entry, offsets: dict[str, int], threads: ThreadReplays) -> Flow[Any]:
-        """Replay one entry. ``offsets``: of the clocks in this replay; ``threads``: of which it replays checkpoints.
+        """Replay one entry. ``offsets``: of the clocks in this replay; ``threads``: the checkpoints that it replays.
 
-        All times of a session go by one reading of the server's clock: with one reading each, a deletion that took long
-        to send would come after a turn that was asked after it.
+        All times of a session use one reading of the server's clock: with separate readings, a deletion that took long
+        to send would get a later time than a turn that followed it.
         """
         remote, ref = self._remote, entry.ref
         if entry.kind == "extend":
@@ -292,7 +292,7 @@ class Recovery:
         return True
 
     def _erase_user(self, ref: SessionRef, moment: Moment) -> Flow[bool]:
-        """Erase what a user had on the server when that was asked for; what came later stays."""
+        """Erase a user's sessions on the server as of the time of the request; later ones stay."""
         yield from self._remote.users.mark(ref, moment.server_ms)
         existed = False
         for one in (yield from self._remote.users.list_sessions(ref.prefix, ref.user_id or "")):
@@ -308,7 +308,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server's sessions, with what finds it again when it is away and brings it what was kept meanwhile."""
+    """A server's sessions, with the breaker that probes it and the recovery that replays changes to it."""
 
     store: RedisStore
     breaker: Breaker | None = None

@@ -1,4 +1,4 @@
-"""Encrypting what is stored already, or with another key. Every method is a flow, see ``flow.py``."""
+"""Encrypt stored sessions, or encrypt them again with another key. Every method is a flow, see ``flow.py``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rag_chain.sessions.values.keys import SessionRef
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """What became of a session: how many ``messages`` it has, and how many of them were encrypted anew.
+    """The result for a session: the number of its ``messages``, and of those that were encrypted.
 
-    ``changed``: while it was done; they stay as they are, and a repeated run takes them. ``summary``: whether its
-    summary was encrypted anew.
+    ``changed``: messages that others changed meanwhile; a repeated run encrypts them. ``summary``: whether its summary
+    was encrypted.
     """
 
     messages: int
@@ -53,7 +53,7 @@ class Resealer:
         return (yield from self.list_waiting())
 
     def reseal(self, ref: SessionRef, *, dry_run: bool = False) -> Flow[Resealed]:
-        """Encrypt one session. Each message is replaced in place, at once: it can be read at any moment.
+        """Encrypt one session. Each message is replaced atomically, so it can be read at any moment.
 
         Raises:
             DecryptionError: a message can't be decrypted; nothing of the session was changed.
@@ -72,14 +72,14 @@ class Resealer:
         return Resealed(len(state.items), put, len(changed) - put, summary)
 
     def list_waiting(self) -> Flow[list[SessionRef]]:
-        """Return the sessions of which this machine's journal holds something."""
+        """Return the sessions with entries in this machine's journal."""
         if self._local is None:
             return []
         found = yield from self._local.journals.each(lambda journal: journal.resealing.list_refs())
         return list(dict.fromkeys(ref for refs in found for ref in refs))
 
     def reseal_journal(self, ref: SessionRef, *, dry_run: bool = False) -> Flow[Resealed]:
-        """As ``reseal``, of what this machine's journal holds of a session."""
+        """Encrypt a session's entries in this machine's journal, as ``reseal``."""
         if self._local is None:
             return Resealed(0, 0)
         secrecy = self._engine.secrecy

@@ -1,4 +1,4 @@
-"""What is encrypted before it goes to a store, and decrypted after: the stores never see a key."""
+"""Encryption before data goes to a store, and decryption after: the stores never see a key."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rag_chain.sessions.values.sealing import NO_KEYS, Box, Keyring
 from rag_chain.sessions.values.turns import SessionState, SessionWindow, Summary
 
 _MARK = "\x02sealed:"
-"""What an encrypted summary or text of feedback begins with."""
+"""Prefix of an encrypted summary or text of feedback."""
 
 
 class Secrecy:
-    """Encrypts and decrypts what the sessions of one store hold.
+    """Encrypts and decrypts the data of the sessions of one store.
 
     Args:
-        keyring: without keys nothing is encrypted, and what is encrypted can't be read.
-        redact: returns a text as it may be stored; ``None``: as it is.
+        keyring: without keys nothing is encrypted, and encrypted data can't be read.
+        redact: returns the text to store; ``None``: texts are stored unchanged.
     """
 
     def __init__(self, keyring: Keyring = NO_KEYS, redact: Redactor | None = None) -> None:
@@ -30,10 +30,10 @@ class Secrecy:
         self._redact = redact
 
     def seal(self, ref: SessionRef, items: Sequence[Item]) -> list[Item]:
-        """Return the items as they are to be stored in a session, wherever they come from.
+        """Return the items in the form to store in a session.
 
         Raises:
-            DecryptionError: one is encrypted for another session, and does not decrypt.
+            DecryptionError: one is encrypted for another session, and can't be decrypted.
         """
         box = self.keyring.box(ref)
         if self._redact is not None:
@@ -45,7 +45,7 @@ class Secrecy:
     def _redacted(self, item: Item) -> Item:
         message = None if item.is_redacted or item.is_sealed else item.message
         if message is None or self._redact is None:
-            return item  # what is encrypted was redacted before
+            return item  # encrypted items were redacted before
         redacted = redact_message(message, self._redact)
         new = item if redacted is message else Item(Item.of(redacted, None).raw, redacted, item.left_out)
         new.is_redacted = True
@@ -59,7 +59,7 @@ class Secrecy:
         return seal_item(Item(item.plain, item.message, item.left_out), box)
 
     def renew(self, ref: SessionRef, raw: bytes) -> bytes | None:
-        """Return a stored message encrypted with the first key; ``None``: it is already, or it is no message.
+        """Return a stored message encrypted with the first key; ``None``: it already is, or it is not a message.
 
         Raises:
             DecryptionError: it can't be decrypted.
@@ -72,7 +72,7 @@ class Secrecy:
         return seal_item(Item(item.plain, message), box).raw
 
     def renew_summary(self, ref: SessionRef, text: str) -> str | None:
-        """Return a stored summary encrypted with the first key; ``None``: it is already.
+        """Return a stored summary encrypted with the first key; ``None``: it already is.
 
         Raises:
             DecryptionError: it can't be decrypted.
@@ -82,7 +82,7 @@ class Secrecy:
         return None if new == text else new
 
     def unlock(self, ref: SessionRef, items: Iterable[Item]) -> None:
-        """Let messages of a session be decrypted when they are read."""
+        """Enable the decryption of a session's messages when they are read."""
         box = self.keyring.box(ref)
         for item in items:
             item.unlock(box)
@@ -93,10 +93,10 @@ class Secrecy:
         return state
 
     def open_window(self, ref: SessionRef, window: SessionWindow) -> None:
-        """Decrypt what a store gave of a session.
+        """Decrypt the window that a store returned.
 
         Raises:
-            DecryptionError: a part of it does not decrypt.
+            DecryptionError: a part of it can't be decrypted.
         """
         self.unlock(ref, window.items)
         self.unlock(ref, (one.question for one in window.pending))
@@ -110,27 +110,27 @@ class Secrecy:
         return _open_text(self.keyring.box(ref), text, "summary", what="The summary")
 
     def seal_summary(self, ref: SessionRef, summary: Summary) -> Summary:
-        """Return the summary as it is to be stored."""
+        """Return the summary in the form to store."""
         return Summary(_seal_text(self.keyring.box(ref), summary.text, "summary"), summary.covers)
 
     def seal_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
-        """Return feedback as it is to be stored: the text redacted and encrypted, the thumb as it is."""
+        """Return feedback in the form to store: the text redacted and encrypted, the thumb unchanged."""
         text = feedback.text if self._redact is None else redact_text(feedback.text, self._redact)
-        if text:  # so that feedback which says nothing is known as that
+        if text:  # empty feedback stays recognisable
             text = _seal_text(self.keyring.box(ref), text, "feedback", turn_id.encode())
         return replace(feedback, text=text)
 
     def open_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback:
-        """Return feedback as it was given.
+        """Return feedback with its text decrypted.
 
         Raises:
-            DecryptionError: its text does not decrypt.
+            DecryptionError: its text can't be decrypted.
         """
         box, what = self.keyring.box(ref), f"The feedback on turn {turn_id}"
         return replace(feedback, text=_open_text(box, feedback.text, "feedback", turn_id.encode(), what))
 
     def renew_feedback(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Feedback | None:
-        """Return stored feedback encrypted with the first key; ``None``: it is already.
+        """Return stored feedback encrypted with the first key; ``None``: it already is.
 
         Raises:
             DecryptionError: it can't be decrypted.
@@ -140,10 +140,10 @@ class Secrecy:
 
 
 def _seal_text(box: Box, text: str, kind: str, details: bytes = b"") -> str:
-    """Return a text encrypted, or as it is where there is no key. See ``Box.seal`` for the others."""
+    """Return a text encrypted, or unchanged without a key. See ``Box.seal`` for the other arguments."""
     return _MARK + box.seal(text.encode(errors="replace"), kind, details) if box else text
 
 
 def _open_text(box: Box, text: str, kind: str, details: bytes = b"", what: str = "A text") -> str:
-    """Return what ``_seal_text`` was given."""
+    """Return the text that ``_seal_text`` encrypted."""
     return box.open(text.removeprefix(_MARK), kind, details, what).decode() if text.startswith(_MARK) else text

@@ -1,8 +1,8 @@
-"""How far the summary of a session is to reach, and the messages that it does not cover yet.
+"""How far the summary of a session should reach, and the messages that it does not cover yet.
 
-A message is summarised before it leaves the window, not after, so that there is none which the chain sees neither
-whole nor in the summary. The summary is renewed when the next turns would push out what it does not cover, and then
-reaches to the middle of the window: with a window of 20 messages that is once in four turns.
+A message is summarised before it leaves the window, not after, so that the chain always sees each message, whole or in
+the summary. The summary is renewed when the next turns would push out messages that it does not cover. It then covers
+the older half of the window: with a window of 20 messages this happens once in four turns.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TURN = 2
 """Messages."""
 
 MAX_MESSAGES = 50
-"""Read at once, so that a long session whose summary is begun late is summarised in parts, one a turn."""
+"""Maximum messages per renewal: a long session whose summary begins late is summarised in parts, one per turn."""
 
 ATTEMPTS = 3
-"""To read messages of a session that others are writing to."""
+"""Attempts to read messages of a session while others write to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Backlog:
 
     Args:
         earlier: the summary so far, or empty.
-        start: how many messages there were before these, of all that were ever in the session.
+        start: number of messages before these, of all that were ever in the session.
         read_at: when they were read (ms).
     """
 
@@ -42,12 +42,12 @@ class Backlog:
     read_at: int
 
     def folded(self, text: str, count: int) -> tuple[Summary, Item]:
-        """The summary once the first ``count`` messages are in it, and the newest of them."""
+        """Return the summary that includes the first ``count`` messages, and the newest of them."""
         return Summary(text, self.start + count), self.items[count - 1]
 
 
 def is_due(engine: Engine, limits: Limits, turn: Turn, saved: Saved) -> bool:
-    """Whether the summary is to be renewed after a turn, as far as is known without asking the store."""
+    """Whether the summary should be renewed after a turn, as far as is known without a call to the store."""
     if saved.outcome != "saved" or not (engine.alone or saved.persistence == "durable"):
         return False
     covered = turn.window.summary.covers if turn.window.summary is not None else 0
@@ -55,21 +55,21 @@ def is_due(engine: Engine, limits: Limits, turn: Turn, saved: Saved) -> bool:
 
 
 def reach(total: int, covered: int, limits: Limits) -> int:
-    """How many messages the summary should cover, 0: it is well as it is.
+    """Return the number of messages that the summary should cover; 0: no renewal is due.
 
     Args:
         total: messages that were ever in the session.
-        covered: how many of them, the oldest ones, the summary covers.
+        covered: number of the oldest messages that the summary covers.
         limits: the window, and when a summary is due.
     """
-    # What leaves the store is not in the window either.
+    # Messages that leave the store are not in the window either.
     window = min(limits.window, limits.maximum) if limits.maximum else limits.window
     middle = total - window // (2 * TURN) * TURN
     return middle if total - covered > window - 2 * TURN and middle > covered else 0
 
 
 def backlog(engine: Engine, ref: SessionRef, limits: Limits) -> Flow[Backlog | None]:
-    """What is to be folded into the summary now; ``None``: nothing, or the server is away, or the session is busy.
+    """Return the messages to fold into the summary; ``None``: none, or the server is away, or the session is busy.
 
     Raises:
         HistoryError: the session can't be read.
@@ -79,7 +79,7 @@ def backlog(engine: Engine, ref: SessionRef, limits: Limits) -> Flow[Backlog | N
     end = reach(view.total, covered, limits)
     if not end or (view.local and not engine.alone):
         return None
-    # What was trimmed before it was summarised is gone.
+    # Messages that were trimmed before they were summarised are gone.
     start = max(covered, (yield from engine.inspect(ref)).dropped)
     end = min(end, start + MAX_MESSAGES)
     if start >= end:
@@ -89,6 +89,6 @@ def backlog(engine: Engine, ref: SessionRef, limits: Limits) -> Flow[Backlog | N
         account = yield from engine.inspect(ref, total - end, end - start)
         if account.length + account.dropped == total and len(account.items) == end - start:
             return Backlog(view.summary.text if view.summary is not None else "", account.items, start, view.now)
-        # Positions are counted from the newest message, and others came meanwhile.
+        # Positions count from the newest message, and newer ones arrived meanwhile.
         total = account.length + account.dropped
     return None

@@ -1,11 +1,11 @@
-"""One SQLite database of this machine, with its errors as sentences and a clock of its own.
+"""One SQLite database of this machine, with readable errors and a clock of its own.
 
 A change is on the disk when its transaction ends: WAL with ``synchronous=FULL``
-(https://www.sqlite.org/pragma.html#pragma_synchronous). The size is bounded by ``max_page_count``; what does not
-fit is refused, nothing is thrown away for it. What is deleted is overwritten (``secure_delete``).
+(https://www.sqlite.org/pragma.html#pragma_synchronous). The size is bounded by ``max_page_count``; a change that does
+not fit is refused, and nothing is discarded to make room. Deleted data is overwritten (``secure_delete``).
 
-The clock is the wall clock of the moment when the database was first used since the machine started, and from then on
-the time that passed: setting the wall clock changes nothing, and all processes of the machine have the same time.
+The clock starts at the wall clock's time of the first use of the database since the machine started, and then counts
+elapsed time: setting the wall clock has no effect, and all processes of the machine have the same time.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from rag_chain.sessions.values.clock import now_ms, read_boot_id, steady_ms
 
 PAGE_BYTES = 4096
 LOG_PAGES = 128
-"""The write-ahead log is brought into the database at this size, half a megabyte. SQLite's default of four megabytes is
-more than a small disk or a quota may have left, and once such a disk is full there is no room to bring it in."""
+"""The write-ahead log is checkpointed at this size, half a megabyte. SQLite's default of four megabytes may be more
+than a small disk or a quota has left, and once such a disk is full there is no room for a checkpoint."""
 LOCK_SECONDS = 5.0
 SETTLED_NS = 100_000_000
 _LONGEST_WAIT = 0.01
-_JITTER = random.Random()  # noqa: S311 - no secret; its own, so that a caller's seeds stay as they are
-"""Between two attempts to get the lock. SQLite's own waiting grows to 0.1 s, so that one of many writers starves."""
+_JITTER = random.Random()  # noqa: S311 - not a secret; separate, so that callers' random states do not change
+"""Longest wait between two attempts to get the lock. SQLite's own waits grow to 0.1 s, so one of many writers may
+starve."""
 
 _DAMAGED = ("not a database", "malformed", "no such column", "has no column", "decode", "unsupported file format")
-"""Parts of SQLite's messages on a file that it can't read."""
+"""Parts of SQLite's messages for a file that it can't read."""
 
 
 class Database:
-    """Opened at its first use, and again in a forked process; any thread may use it.
+    """A database that is opened at its first use, and again in a forked process; any thread may use it.
 
     Args:
         path: the file, ``None``: in this process's memory.
-        limit: bytes that it may take.
-        on_connect: what is done with each new connection.
+        limit: maximum size in bytes.
+        on_connect: called with each new connection.
     """
 
     def __init__(self, path: Path | None, limit: int, on_connect: Callable[[sqlite3.Connection], None]) -> None:
@@ -56,24 +57,24 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._shift = 0
         self.is_unscrubbed = False
-        """Whether the files may still have bytes of what was removed."""
+        """Whether the files may still have bytes of removed data."""
         _databases.add(self)
 
     @property
     def used(self) -> bool:
-        """Whether there can be anything in it; no file is made to find out."""
+        """Whether it may hold anything; checked without creating a file."""
         return self._connection is not None or (self.path is not None and self.path.exists())
 
     def count_bytes(self) -> int:
-        """Bytes of its files on this disk; 0 for one in memory."""
+        """Return the size of its files in bytes; 0 in memory."""
         if self.path is None:
             return 0
         return sum(path.stat().st_size for path in self._newest_first if path.exists())
 
     def mark(self) -> tuple[int, int] | None:
-        """What another change by any process alters; ``None``: there is nothing.
+        """Return a mark that each change by any process alters; ``None``: there is no file.
 
-        It takes two microseconds, so that each turn can look: the kernel has the size and time of the newest file.
+        It takes two microseconds, so each turn can check it: it is made of the size and time of the newest file.
         """
         if self.path is None:
             connection = self._connection
@@ -87,31 +88,31 @@ class Database:
         return None
 
     def is_settled(self, mark: tuple[int, int]) -> bool:
-        """Whether a change from now on is sure to alter the mark: times of files have a tick of some milliseconds."""
+        """Whether a change from now on surely alters the mark: times of files have a tick of some milliseconds."""
         return self.path is None or time.time_ns() - mark[1] > SETTLED_NS
 
     def now(self) -> int:
-        """The time by the database's clock (ms); right inside a transaction."""
+        """Return the time by the database's clock (ms); valid inside a transaction."""
         return steady_ms() + self._shift
 
     def from_steady(self, milliseconds: int) -> int:
-        """A time of this machine's steady clock by the database's clock."""
+        """Convert a time of this machine's steady clock to the database's clock."""
         return milliseconds + self._shift
 
     def to_steady(self, milliseconds: int) -> int:
-        """A time of the database's clock by this machine's steady clock; below 0 from before the machine started."""
+        """Convert a time of the database's clock to the steady clock; negative for times before the machine's start."""
         return milliseconds - self._shift
 
     def to_wall(self, milliseconds: int) -> int:
-        """A time of the database's clock by the wall clock as it is set now."""
+        """Convert a time of the database's clock to the wall clock as it is set now."""
         return milliseconds - self.now() + now_ms()
 
     def scrub(self) -> bool:
-        """Leave no byte of what was removed in the files; whether that was possible.
+        """Remove all bytes of deleted data from the files; return whether that was possible.
 
-        What is deleted is overwritten in the database (``secure_delete``), but the write-ahead log keeps the pages as
-        they were until it begins anew: it is brought into the database and cut to nothing. Another process that reads
-        may keep it from that; ``is_unscrubbed`` then says that this is to be tried again.
+        Deleted data is overwritten in the database (``secure_delete``), but the write-ahead log keeps the old pages. So
+        the log is checkpointed and truncated. A concurrent reader may prevent that; ``is_unscrubbed`` is then true, and
+        it is tried again later.
         """
         if self.path is None or not self.used:
             return True
@@ -127,12 +128,12 @@ class Database:
                     self.is_unscrubbed = False
                     return True
             except (sqlite3.Error, OSError):
-                pass  # the next attempt says what is wrong with the file, if it still is
+                pass  # the next attempt reports what is wrong with the file
             self.is_unscrubbed = True
             return False
 
     def close(self) -> None:
-        """Close the connection; what is only in memory is gone."""
+        """Close the connection; a database in memory is lost."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -140,10 +141,10 @@ class Database:
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction.
+        """Run the block as a transaction.
 
         Raises:
-            HistoryWriteError: the database can't be used, or not now.
+            HistoryWriteError: the database can't be used, or is locked.
         """
         try:
             with self._lock:
@@ -158,19 +159,19 @@ class Database:
                     if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
                         _empty_log(db)
                     raise
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of a damaged file, by sqlite3 itself
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of damaged files
             raise HistoryWriteError(self._describe(error)) from error
 
     def hold(self) -> None:
-        """Keep other threads out of SQLite while this process forks: a child can't free locks that they hold."""
+        """Block other threads' use of SQLite while this process forks: a child can't free locks that they hold."""
         self._lock.acquire()
 
     def let_go(self) -> None:
-        """Let other threads in again, in the parent."""
+        """Unblock other threads, in the parent."""
         self._lock.release()
 
     def renew_after_fork(self) -> None:
-        """Forget the parent's connection in the child. It is never closed here: the file locks are the parent's."""
+        """Forget the parent's connection in the child, without closing it: that would release the parent's locks."""
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None
@@ -197,7 +198,7 @@ class Database:
         return connection
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        """Make what is missing of the tables, and set the clock."""
+        """Create missing tables, and set the clock."""
         schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
         tables = "SELECT name FROM sqlite_master"
         if not {"clock", "moments", "leases"} <= {name for (name,) in _execute(db, tables)}:
@@ -210,7 +211,7 @@ class Database:
         row = _execute(db, found, boot).fetchone() if boot else None
         if row is None:
             latest = _execute(db, "SELECT max(active), max(deleted) FROM sessions").fetchone()
-            # Never behind what was written before, whatever the wall clock was set to since.
+            # Never before earlier entries, even if the wall clock was set back since.
             shift = max([now_ms(), *(one + 1 for one in latest if one)]) - steady_ms()
             if boot:
                 try:
@@ -229,7 +230,7 @@ class Database:
             return f"{where} is full ({megabytes} MB, or the disk is); free the disk or raise RAG_JOURNAL_MAX_MB."
         if "locked" in text or "busy" in text:
             return (
-                f"{where} was locked by another process for {LOCK_SECONDS:.0f} s; if this goes on, that process hangs."
+                f"{where} was locked by another process for {LOCK_SECONDS:.0f} s; if this persists, that process hangs."
             )
         if any(sign in text for sign in _DAMAGED):
             return f"{where} is damaged or of another version; move it away, or set another RAG_JOURNAL_PATH."
@@ -249,16 +250,16 @@ def _execute(db: sqlite3.Connection, sql: str, *values: object) -> sqlite3.Curso
 
 
 def _empty_log(db: sqlite3.Connection) -> None:
-    """Bring the write-ahead log into the database and cut it to nothing, so that the next transaction has its room.
+    """Checkpoint and truncate the write-ahead log, so that the next transaction has room.
 
-    SQLite does it by itself only after a transaction that fitted.
+    SQLite does this itself only after a transaction that fitted.
     """
     with contextlib.suppress(sqlite3.Error):
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _split(script: str) -> Iterator[str]:
-    """The statements of an SQL script."""
+    """Yield the statements of an SQL script."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -272,7 +273,7 @@ _inherited: list[sqlite3.Connection] = []
 
 
 class _Held(threading.local):
-    """What the thread that forks holds."""
+    """The locks that the forking thread holds."""
 
     def __init__(self) -> None:
         self.databases: list[Database] = []

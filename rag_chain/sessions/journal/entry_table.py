@@ -21,16 +21,16 @@ CHECKPOINT = "checkpoint"
 
 
 FEEDBACK = "feedback"
-"""The kind of entry that holds what a user said of a turn."""
+"""The kind of entry that holds a user's feedback on a turn."""
 
 
 def name_feedback(turn_id: str) -> str:
-    """The name of the entry with the feedback on a turn; no turn can have it."""
+    """Return the name of the entry with the feedback on a turn; no turn can have this name."""
     return f"{FEEDBACK} {turn_id}"
 
 
 def turn_of_feedback(name: str) -> str:
-    """The turn of an entry with feedback, by the entry's name."""
+    """Return the turn of a feedback entry, from the entry's name."""
     return name.removeprefix(name_feedback(""))
 
 
@@ -48,12 +48,12 @@ class Entry:
 
     @property
     def items(self) -> list[Item]:
-        """The messages in it, oldest first."""
+        """Return the messages in it, oldest first."""
         return parse_items(self.body)
 
 
 def parse_items(body: bytes) -> list[Item]:
-    """The messages in a row's ``body``."""
+    """Return the messages in a row's ``body``."""
     return [Item(raw) for raw in body.split(b"\n") if raw]
 
 
@@ -70,16 +70,16 @@ class EntryTable:
         self._store = store
 
     def parse(self, row: Sequence[int | str | bytes], ref: SessionRef) -> Entry:
-        """The entry of a row of ``COLUMNS``."""
+        """Return the entry of a row of ``COLUMNS``."""
         number, kind, name, at, base, body, deletion, server_ms = row
         moment = Moment(int(deletion or 0), int(server_ms or 0), self._database.to_steady(int(at)))
         raw = body if isinstance(body, bytes) else str(body).encode()
         return Entry(int(number), ref, str(kind), str(name), moment, int(base), raw)
 
     def read_newest(self, db: sqlite3.Connection, ref: SessionRef, limit: int) -> tuple[list[Entry], list[Pending]]:
-        """The newest entries that hold ``limit`` messages or more (0: all), oldest first, and what is pending.
+        """Return the newest entries with at least ``limit`` messages (0: all), oldest first, and pending questions.
 
-        Deletions, also of single turns, are always among them.
+        Deletions, also of single turns, are always included.
         """
         entries: list[Entry] = []
         pending: list[Pending] = []
@@ -99,7 +99,7 @@ class EntryTable:
         return entries[::-1], pending[::-1]
 
     def read_items(self, db: sqlite3.Connection, ref: SessionRef) -> list[Item]:
-        """The messages of a session."""
+        """Return the messages of a session."""
         rows = db.execute(
             f"SELECT body FROM entries WHERE store = ? AND key = ? AND kind IN {MESSAGES}",  # noqa: S608 - constants
             (self._store, ref.messages_key),
@@ -107,7 +107,7 @@ class EntryTable:
         return [item for (body,) in rows for item in parse_items(bytes(body))]
 
     def list_refs(self, db: sqlite3.Connection, prefix: str) -> list[SessionRef]:
-        """The sessions that have messages."""
+        """Return the sessions that have messages."""
         rows = db.execute(
             "SELECT DISTINCT s.session, s.owner FROM sessions s JOIN entries e USING (store, key)"  # noqa: S608 - constants
             f" WHERE s.store = ? AND e.kind IN {MESSAGES}",
@@ -118,7 +118,7 @@ class EntryTable:
     def reseal(
         self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[bytes], bytes | None], *, dry_run: bool
     ) -> tuple[int, int]:
-        """Put messages in other bytes, see ``Journal.reseal``."""
+        """Replace the stored bytes of messages, see ``Journal.reseal``."""
         rows = db.execute(
             f"SELECT id, body FROM entries WHERE store = ? AND key = ? AND kind IN {MESSAGES}",  # noqa: S608 - constants
             (self._store, ref.messages_key),
@@ -136,7 +136,7 @@ class EntryTable:
     def reseal_feedback(
         self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[str, Feedback], Feedback | None]
     ) -> None:
-        """Put feedback in other bytes, see ``Journal.reseal``."""
+        """Replace the stored bytes of feedback, see ``Journal.reseal``."""
         rows = db.execute(
             "SELECT id, name, body FROM entries WHERE store = ? AND key = ? AND kind = ?",
             (self._store, ref.messages_key, FEEDBACK),
@@ -148,7 +148,7 @@ class EntryTable:
                 db.execute("UPDATE entries SET body = ? WHERE id = ?", (new.dump(), number))
 
     def read_user_items(self, db: sqlite3.Connection, user_id: str | None, since: int) -> list[Item]:
-        """The messages of a user's sessions since a time of the database's clock."""
+        """Return the messages of a user's sessions since a time of the database's clock."""
         rows = db.execute(
             "SELECT e.body FROM sessions s JOIN entries e USING (store, key)"  # noqa: S608 - constants
             f" WHERE s.store = ? AND s.owner = ? AND s.active >= ? AND e.at >= ? AND e.kind IN {MESSAGES}",
@@ -157,7 +157,7 @@ class EntryTable:
         return [item for (body,) in rows for item in parse_items(bytes(body))]
 
     def find(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> tuple[str, bytes] | None:
-        """Kind and body of the entry of this name."""
+        """Return kind and body of the entry with this name."""
         found: tuple[str, bytes] | None = db.execute(
             "SELECT kind, body FROM entries WHERE store = ? AND key = ? AND name = ?",
             (self._store, ref.messages_key, name),
@@ -174,7 +174,7 @@ class EntryTable:
         base: int,
         items: Sequence[Item],
     ) -> None:
-        """Keep a change."""
+        """Insert a change."""
         number = db.execute(
             "INSERT INTO entries (store, key, kind, name, at, base, size, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -188,7 +188,7 @@ class EntryTable:
     def insert_pending(
         self, db: sqlite3.Connection, ref: SessionRef, pending: Pending, moment: Moment, base: int
     ) -> None:
-        """Keep a pending question, unless there is an entry of its name."""
+        """Insert a pending question, unless there is an entry with its name."""
         number = db.execute(
             "INSERT OR IGNORE INTO entries (store, key, kind, name, at, base, size, body)"
             " VALUES (?, ?, 'pending', ?, ?, ?, 0, ?)",
@@ -201,7 +201,7 @@ class EntryTable:
             db.execute("INSERT INTO moments VALUES (?, ?, ?)", (number.lastrowid, moment.deletion, 0))
 
     def give_up(self, db: sqlite3.Connection, ref: SessionRef, name: str, item: Item) -> bool:
-        """Turn a pending question into the entry of a turn that died; whether it was pending."""
+        """Turn a pending question into the entry of a dead turn; return whether it was pending."""
         row = db.execute(
             f"SELECT {COLUMNS} FROM {TABLES} WHERE e.store = ? AND e.key = ? AND e.name = ? AND e.kind = 'pending'",  # noqa: S608 - constants
             (self._store, ref.messages_key, name),
@@ -214,7 +214,7 @@ class EntryTable:
         return True
 
     def end_pending(self, db: sqlite3.Connection, key: str, name: str, *, or_given_up: bool = False) -> None:
-        """Remove a pending question, and with ``or_given_up`` also what gives way to the next turn of its name."""
+        """Remove a pending question; with ``or_given_up`` also the entry of a dead turn with its name."""
         db.execute(
             "DELETE FROM entries WHERE store = ? AND key = ? AND name = ?"
             " AND (kind = 'pending' OR ? AND kind = 'given_up')",
@@ -222,7 +222,7 @@ class EntryTable:
         )
 
     def list_turn_ids(self, db: sqlite3.Connection, ref: SessionRef) -> list[str]:
-        """The ids of the turns that are kept of a session, and of those that its waiting deletions have erased."""
+        """Return the ids of a session's turns, and of those that its waiting deletions erased."""
         rows = db.execute(
             "SELECT kind, name, body FROM entries WHERE store = ? AND key = ? ORDER BY id",
             (self._store, ref.messages_key),
@@ -236,25 +236,25 @@ class EntryTable:
         return list(found)
 
     def remove(self, db: sqlite3.Connection, ref: SessionRef, name: str) -> None:
-        """Remove the entry of a name, and the feedback on a turn of this name."""
+        """Remove the entry with a name, and the feedback on the turn with this name."""
         db.execute(
             "DELETE FROM entries WHERE store = ? AND key = ? AND name IN (?, ?)",
             (self._store, ref.messages_key, name, name_feedback(name)),
         )
 
     def has_any(self, db: sqlite3.Connection, ref: SessionRef) -> bool:
-        """Whether anything is kept of a session."""
+        """Whether there are entries of a session."""
         found = db.execute(
             "SELECT EXISTS (SELECT 1 FROM entries WHERE store = ? AND key = ?)", (self._store, ref.messages_key)
         ).fetchone()
         return bool(found[0])
 
     def delete_all(self, db: sqlite3.Connection, ref: SessionRef) -> int:
-        """Remove all entries of a session; how many there were."""
+        """Remove all entries of a session; return their number."""
         return db.execute("DELETE FROM entries WHERE store = ? AND key = ?", (self._store, ref.messages_key)).rowcount
 
     def trim(self, db: sqlite3.Connection, ref: SessionRef, keep: int) -> None:
-        """Drop the oldest entries while the others hold ``keep`` messages or more."""
+        """Drop the oldest entries while the others have at least ``keep`` messages."""
         db.execute(
             "DELETE FROM entries WHERE id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) - size"
             " AS newer FROM entries WHERE store = ? AND key = ? AND kind NOT IN ('pending', ?)) WHERE newer >= ?)",

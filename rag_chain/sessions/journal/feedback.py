@@ -1,4 +1,4 @@
-"""Feedback on turns, kept on this machine: where no Redis is configured, and while it is away."""
+"""Feedback on turns on this machine: if no Redis is configured, and while it is away."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class LocalFeedback:
     """Flows over the journals.
 
     Args:
-        store: the sessions that are kept here.
+        store: the sessions on this machine.
         lifetime_ms: of a session, from its last use.
-        stands_in: whether a server is to get it when it is back.
+        stands_in: whether it is replayed to a server later.
     """
 
     def __init__(self, store: LocalStore, lifetime_ms: int, *, stands_in: bool) -> None:
         self._store, self._lifetime_ms, self._stands_in = store, lifetime_ms, stands_in
 
     def put(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Flow[Saved]:
-        """Keep feedback in place of older feedback on the same turn. The server gets it when it is back.
+        """Store feedback, replacing older feedback on the same turn. It is replayed to the server when that is back.
 
         Raises:
-            HistoryUnavailableError: the turn is not known here, and the server is away.
+            HistoryUnavailableError: this machine does not know the turn, and the server is away.
             SessionBusyError: the turn is being answered.
             TurnNotFoundError: there is no such turn.
         """

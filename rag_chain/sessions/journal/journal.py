@@ -1,7 +1,7 @@
 """The journal: sessions and waiting turns in SQLite, on this machine's disk or, without a path, in memory.
 
-One file serves all processes of the machine and all servers. Each method is one transaction. See ``schema.sql`` for its
-tables and ``database.py`` for what it promises.
+One file serves all processes of the machine and all servers. Each method is one transaction. For its tables see
+``schema.sql``, for its guarantees ``database.py``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Journal:
         path: the file, ``None``: in this process's memory.
         url: the server that the entries wait for; empty: they stay here.
         prefix: of the sessions' keys.
-        limit: bytes that it may take.
+        limit: maximum size in bytes.
     """
 
     def __init__(self, path: Path | None, url: str, prefix: str, limit: int) -> None:
@@ -66,7 +66,7 @@ class Journal:
 
     @property
     def durable(self) -> bool:
-        """Whether it outlives this process."""
+        """Whether it survives this process."""
         return self._database.path is not None
 
     @property
@@ -75,9 +75,9 @@ class Journal:
         return self._database.used
 
     def read(self, ref: SessionRef, limit: int) -> JournalSession:
-        """The session with its newest entries that hold ``limit`` messages or more (0: all), and what is pending.
+        """Return the session with its newest entries of at least ``limit`` messages (0: all), and pending questions.
 
-        Entries from before the last deletion are gone; a deletion that waits for the server is among them.
+        Entries from before the last deletion are gone; a deletion that waits for the server is included.
         """
         with self._database.transaction(write=False) as db:
             session = self._sessions.read(db, ref)
@@ -87,11 +87,11 @@ class Journal:
             return session
 
     def begin(self, ref: SessionRef, pending: Pending, deletion: int, base: int, ttl_ms: int, *, alone: bool) -> bool:
-        """Keep a question, unless ``alone`` and another one is pending; whether it was kept.
+        """Store a question, unless ``alone`` and another one is pending; return whether it was stored.
 
         Args:
-            deletion: the last deletion by the server that is known.
-            base: messages that the server is known to have.
+            deletion: the last known deletion by the server.
+            base: number of messages that the server is known to have.
         """
         with self._database.transaction() as db:
             session = self._sessions.read(db, ref)
@@ -116,10 +116,11 @@ class Journal:
         ttl_ms: int,
         keep: int,
     ) -> Outcome:
-        """Keep a turn or an append, once, or in place of one that gives way; ``keep`` messages at most stay (0: all).
+        """Store a turn or an append, once, or replacing one that gives way; at most ``keep`` messages stay (0: all).
 
         Returns:
-            ``saved``, ``repeated`` (it was there) or ``deleted`` (the turn was, or the session after the turn began).
+            ``saved``, ``repeated`` (it was stored before) or ``deleted`` (the turn was deleted, or the session after
+            the turn began).
         """
         with self._database.transaction() as db:
             session = self._sessions.read(db, ref)
@@ -151,15 +152,15 @@ class Journal:
             return "saved"
 
     def erase_turn(self, ref: SessionRef, turn_id: str, deletion: int, ttl_ms: int, created: int = 0) -> bool:
-        """Erase a turn and keep its id, for its server and so that it does not come back; whether that is new.
+        """Erase a turn and store its id, for its server and so that it does not come back; return whether that is new.
 
-        A process of a version that does not know this kind of entry takes it for the deletion of a session, which was
-        asked for at the entry's time by the server, and of the turns in its body. That time is just before the session
-        was made, so that such a process deletes the turn alone.
+        A process of an older version, which does not know this kind of entry, reads it as the deletion of a session at
+        the entry's server time, and of the turns in its body. That time is just before the session was created, so
+        such a process deletes only the turn.
 
         Args:
-            deletion: the last deletion by the server that is known.
-            created: when the session was made, by the server's clock (ms); 0: not known.
+            deletion: the last known deletion by the server.
+            created: when the session was created, by the server's clock (ms); 0: unknown.
         """
         with self._database.transaction() as db:
             known = self._entries.find(db, ref, turn_id)
@@ -176,7 +177,7 @@ class Journal:
         return True
 
     def put_feedback(self, ref: SessionRef, turn_id: str, feedback: bytes, ttl_ms: int) -> None:
-        """Keep feedback on a turn in place of earlier feedback."""
+        """Store feedback on a turn, replacing earlier feedback."""
         name = name_feedback(turn_id)
         with self._database.transaction() as db:
             moment = Moment(0, 0, self._after(self._sessions.read(db, ref)))
@@ -185,7 +186,7 @@ class Journal:
             self._entries.insert(db, ref, FEEDBACK, name, moment, 0, [Item(feedback)])
 
     def sum_spent(self, ref: SessionRef) -> Spent:
-        """What the turns that are kept here took: tokens of the session, money of its user today."""
+        """Return what the turns in the journal used: tokens of the session, money of its user today."""
         with self._database.transaction(write=False) as db:
             midnight = self._database.now() - now_ms() % DAY_MS
             return Spent(
@@ -206,10 +207,10 @@ class Journal:
             self._entries.end_pending(db, ref.messages_key, name)
 
     def erase(self, ref: SessionRef, *, keep_session: bool) -> tuple[bool, list[str], int]:
-        """Erase what is kept of a session, or only its messages.
+        """Erase a session, or only its messages.
 
         Returns:
-            Whether there was anything, the ids of the turns that were erased, and how many changes were.
+            Whether there was anything, the ids of the erased turns, and the number of erased changes.
         """
         with self._database.transaction() as db:
             existed = self._sessions.read(db, ref).created is not None
@@ -219,35 +220,35 @@ class Journal:
             return gone > 0 or existed, turn_ids, gone
 
     def forget(self, ref: SessionRef, *, keep_session: bool) -> int:
-        """Erase what is kept of a session that its server has deleted; how many changes. Writes only if there are."""
+        """Erase a session that its server has deleted; return the number of changes. Writes only if there are any."""
         with self._database.transaction(write=False) as db:
             if not self._entries.has_any(db, ref) and not self._sessions.read(db, ref).data:
                 return 0
         return self.erase(ref, keep_session=keep_session)[2]
 
     def list_user(self, user_id: str) -> list[str]:
-        """The sessions of a user of which there is anything here, also what is over."""
+        """Return the sessions of a user with any data here, also expired ones."""
         with self._database.transaction(write=False) as db:
             return self._sessions.list_user(db, user_id)
 
     def pass_on_user_erasure(self, user_id: str) -> None:
-        """Keep that all sessions of a user are to be erased on the server, also those that are not known here."""
+        """Journal the erasure of all sessions of a user on the server, including those not known here."""
         ref = make_user_ref(self._prefix, user_id)
         with self._database.transaction() as db:
             self._sessions.note(db, ref)
             self._entries.insert(db, ref, "erase_user", make_turn_id(), Moment(0, 0, steady_ms()), 0, [])
 
     def scrub(self) -> bool:
-        """Leave no byte of what was removed in the file; see ``Database.scrub``."""
+        """Remove all bytes of deleted data from the file; see ``Database.scrub``."""
         return self._database.scrub()
 
     def pass_on_deletion(
         self, ref: SessionRef, deletion: int, ttl_ms: int, turn_ids: Sequence[str], *, keep_session: bool
     ) -> None:
-        """Keep that the session, or only its messages, are to be deleted on the server.
+        """Journal the deletion of the session, or only of its messages, on the server.
 
         Args:
-            turn_ids: of turns that were erased here. The server may get what was sent to it of them after the deletion.
+            turn_ids: of turns that were erased here. Their commits may still reach the server after the deletion.
         """
         with self._database.transaction() as db:
             self._sessions.touch(db, ref, ttl_ms)
@@ -257,7 +258,7 @@ class Journal:
             self._entries.insert(db, ref, kind, make_turn_id(), Moment(deletion, 0, at), 0, erased)
 
     def create(self, ref: SessionRef, data: str, ttl_ms: int) -> bool:
-        """Keep a session without messages; whether it is new here."""
+        """Store a session without messages; return whether it is new here."""
         with self._database.transaction() as db:
             session = self._sessions.read(db, ref)
             self._sessions.touch(db, ref, ttl_ms)
@@ -270,7 +271,7 @@ class Journal:
             return True
 
     def fill(self, ref: SessionRef, data: str, parts: Sequence[Part], ttl_ms: int) -> bool:
-        """Keep a session of messages, all or none; whether it is new here."""
+        """Store a session with messages, all or none; return whether it is new here."""
         with self._database.transaction() as db:
             session = self._sessions.read(db, ref)
             if session.created is not None:
@@ -285,7 +286,7 @@ class Journal:
             return True
 
     def extend(self, ref: SessionRef, ttl_ms: int, *, pass_on: bool) -> bool:
-        """Set the time to live of a session; whether there is one here. ``pass_on``: the server is to do so too."""
+        """Set the time to live of a session; return whether it exists. ``pass_on``: also journal it for the server."""
         with self._database.transaction() as db:
             if pass_on:
                 session = self._sessions.read(db, ref)
@@ -295,7 +296,7 @@ class Journal:
             return self._sessions.extend(db, ref, ttl_ms)
 
     def renew(self, ref: SessionRef, ttl_ms: int) -> None:
-        """Renew the time to live of a session that is here, unless that was done a moment ago."""
+        """Renew the time to live of an existing session, unless that was done a moment ago."""
         with self._database.transaction(write=False) as db:
             session = self._sessions.read(db, ref)
         if session.created is not None and steady_ms() + ttl_ms - session.expires > ttl_ms // 20:
@@ -303,22 +304,22 @@ class Journal:
                 self._sessions.touch(db, ref, ttl_ms)
 
     def is_expired(self, ref: SessionRef) -> bool:
-        """Whether the session was here and its time ran out."""
+        """Whether the session existed here and has expired."""
         with self._database.transaction(write=False) as db:
             return self._sessions.is_expired(db, ref)
 
     def list_page(self, user_id: str | None, before: tuple[int, str] | None, limit: int) -> list[tuple[str, int]]:
-        """Live sessions of a user and when they were last active, newest first."""
+        """Return the live sessions of a user and when they were last active, newest first."""
         with self._database.transaction(write=False) as db:
             return self._sessions.list_page(db, user_id, before, limit)
 
     def list_waiting(self, after: int = 0, limit: int = 100) -> list[Entry]:
-        """What is to be replayed, in order: all but the questions of turns that are under way."""
+        """Return the changes to replay, in order: all but the questions of running turns."""
         self._give_up_dead()
         return self.outbox.list_entries(after, limit)
 
     def list_stores(self, ref: SessionRef | None = None) -> list[JournalStore]:
-        """What the journal keeps by store, of all sessions or of one key."""
+        """Return the contents of the journal by store, of all sessions or of one key."""
         if not self.used:
             return []
         with self._database.transaction(write=False) as db:
@@ -340,7 +341,7 @@ class Journal:
         return found
 
     def measure(self) -> JournalSize:
-        """How large it is, and since when its oldest change waits for the server of the settings."""
+        """Return its size, and since when its oldest change waits for the server of the settings."""
         if not self.used:
             return JournalSize(0, self._limit, 0, None)
         with self._database.transaction(write=False) as db:
@@ -352,7 +353,7 @@ class Journal:
         return JournalSize(self._database.count_bytes(), self._limit, int(count), age)
 
     def purge(self) -> None:
-        """Erase sessions of this machine alone whose time ran out, and remember for a while that they were."""
+        """Erase expired sessions that are only on this machine, and remember for a while that they existed."""
         if not self.used:
             return
         with self._database.transaction(write=False) as db:
@@ -364,18 +365,18 @@ class Journal:
             self.scrub()
 
     def evict(self, sessions: int) -> None:
-        """Erase the least recently active sessions beyond so many; not for entries that wait for a server."""
+        """Erase all but the ``sessions`` most recently active; not for entries that wait for a server."""
         with self._database.transaction() as db:
             self._sessions.evict(db, sessions)
 
     def take_over(self, other: Journal) -> None:
-        """Move all that another journal of the same store holds behind what is here."""
+        """Move all entries of another journal of the same store after those of this one."""
         with other._database.transaction() as source, self._database.transaction() as db:
             take_over(source, db, self._database.from_steady(other._database.to_steady(0)))
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is kept here."""
+        """Whether it has no entries."""
         if not self.used:
             return True
         with self._database.transaction(write=False) as db:
@@ -386,7 +387,7 @@ class Journal:
         self._database.close()
 
     def _remove_replaced(self, db: sqlite3.Connection, ref: SessionRef, place: Replacement, moment: Moment) -> None:
-        """Erase what leaves the session with a turn that takes the place of another."""
+        """Erase the turns that a new turn replaces."""
         entries = [entry for entry in self._entries.read_newest(db, ref, 0)[0] if entry.kind in MESSAGES]
         kept = {item.raw for item in remove_replaced([item for entry in entries for item in entry.items], place)}
         for entry in entries:
@@ -396,7 +397,7 @@ class Journal:
         self.summaries.remove(db, ref)
 
     def _after(self, session: JournalSession) -> int:
-        """Now, and after the last deletion in any case (steady, ms)."""
+        """Return the current time, but always after the last deletion (steady, ms)."""
         return max(steady_ms(), -(1 << 62) if session.deleted is None else session.deleted + 1)
 
     def _adopt_spellings(self, db: sqlite3.Connection) -> None:

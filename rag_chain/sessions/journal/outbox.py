@@ -26,7 +26,7 @@ class Outbox:
         self._empty_at: tuple[int, int] | None = None
 
     def list_entries(self, after: int, limit: int) -> list[Entry]:
-        """Those behind ``after``, in order: all but the questions of turns that are under way."""
+        """Return the entries after number ``after``, in order: all but the questions of running turns."""
         with self._database.transaction(write=False) as db:
             rows = db.execute(
                 f"SELECT {COLUMNS}, s.session, s.owner FROM {TABLES} JOIN sessions s USING (store, key)"  # noqa: S608 - constants
@@ -37,19 +37,19 @@ class Outbox:
 
     @property
     def newest(self) -> int:
-        """The number of the newest entry; 0 if there is none."""
+        """Return the number of the newest entry; 0 if there is none."""
         with self._database.transaction(write=False) as db:
             found = db.execute("SELECT max(id) FROM entries WHERE store = ?", (self._store,)).fetchone()
         return int(found[0] or 0)
 
     @property
     def is_surely_empty(self) -> bool:
-        """Whether nothing waits, as far as that is known without reading: false may mean either."""
+        """Whether surely nothing waits, as far as is known without reading; false may mean either."""
         mark = self._database.mark()
         return mark is None or mark == self._empty_at
 
     def list_ids(self, ref: SessionRef) -> list[int]:
-        """The numbers of a session's entries."""
+        """Return the numbers of a session's entries."""
         mark = self._database.mark()
         with self._database.transaction(write=False) as db:
             rows = db.execute(
@@ -63,7 +63,7 @@ class Outbox:
         return [row[0] for row in rows]
 
     def count(self, ref: SessionRef | None = None) -> int:
-        """How many there are, of one session or all."""
+        """Return the number of entries, of one session or all."""
         if not self._database.used:
             return 0
         with self._database.transaction(write=False) as db:
@@ -93,6 +93,6 @@ class Outbox:
             return True
 
     def release_lease(self) -> None:
-        """Give the replay lease back."""
+        """Release the replay lease."""
         with self._database.transaction() as db:
             db.execute("DELETE FROM leases WHERE store = ? AND owner = ?", (self._store, get_owner()))

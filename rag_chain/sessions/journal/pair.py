@@ -1,6 +1,6 @@
-"""The journal on disk, and one in memory for what the disk does not take.
+"""The journal on disk, and one in memory for changes that the disk does not take.
 
-What the second holds is always younger than what the first holds, and moves there as soon as the disk takes it.
+Entries in memory are always newer than those on disk, and move there as soon as the disk takes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("rag_chain.sessions")
 
 
 class JournalPair:
-    """Two journals, of which the one on disk is written first.
+    """Two journals; the one on disk is preferred.
 
     Args:
         disk: the journal on disk, ``None``: there is none.
@@ -31,18 +31,18 @@ class JournalPair:
         self.disk = disk
         self.spare = spare
         self.all = tuple(one for one in (disk, spare) if one is not None)
-        """Those that there are, the older entries' first, whether they are in use or not."""
+        """The existing journals, the one with older entries first, whether in use or not."""
         self._disk_again = 0.0
         self._complained = False
         self._told_elsewhere = False
 
     @property
     def in_use(self) -> list[Journal]:
-        """Those in use, the older entries' first. Looks at the disk, so it is not for the event loop."""
+        """Return the journals in use, the one with older entries first. It reads the disk: not for the event loop."""
         return [one for one in self.all if one.used]
 
     def write(self, work: Callable[[Journal], T]) -> Flow[T]:
-        """Do it in the journal on disk; where that fails, say so once and do it in memory."""
+        """Run ``work`` on the journal on disk; if that fails, log it once and run it on the one in memory."""
 
         def write() -> T:
             if self.disk is not None and time.monotonic() >= self._disk_again:
@@ -61,27 +61,27 @@ class JournalPair:
         return result
 
     def each(self, work: Callable[[Journal], T], *, write: bool = False) -> Flow[list[T]]:
-        """Do it in every journal in use; one that fails is reported and left out."""
+        """Run ``work`` on every journal in use; one that fails is logged and left out."""
         results, _ = yield from self.try_each(work, write=write)
         return results
 
     def try_each(self, work: Callable[[Journal], T], *, write: bool = False) -> Flow[tuple[list[T], bool]]:
-        """As ``each``: the results, and whether none failed."""
+        """Run as ``each``; return the results, and whether none failed."""
         done: tuple[list[T], bool] = yield Disk(lambda: self._try_each(work, write=write))
         return done
 
     def erase(self, work: Callable[[Journal], T]) -> Flow[list[T]]:
-        """Do it in every journal in use; the first that fails is an error."""
+        """Run ``work`` on every journal in use; the first failure is raised."""
         done: list[T] = yield Disk(lambda: [work(journal) for journal in self.in_use])
         return done
 
     def scrub(self) -> Flow[bool]:
-        """Leave no byte of what was removed in the files, see ``Database.scrub``; whether that was possible."""
+        """Remove all bytes of deleted data from the files, see ``Database.scrub``; return whether that was possible."""
         done: bool = yield Disk(lambda: [journal.scrub() for journal in self.in_use].count(False) == 0)
         return done
 
     def report_elsewhere(self) -> None:
-        """Say once in the log what is kept for other servers. Looks at the disk."""
+        """Log once what the journal holds for other servers. It reads the disk."""
         if self._told_elsewhere or self.disk is None:
             return
         self._told_elsewhere = True
@@ -117,4 +117,4 @@ class JournalPair:
         self._disk_again = time.monotonic() + DISK_PAUSE_SECONDS
         if not self._complained:
             self._complained = True
-            log.error("%s Until then this process's memory keeps what comes.", error)
+            log.error("%s Until then changes are kept in this process's memory.", error)

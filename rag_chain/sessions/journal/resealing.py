@@ -1,4 +1,4 @@
-"""The same messages in other bytes in the journal: encrypted, or with another key."""
+"""Encrypt messages in the journal, or encrypt them again with another key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_chain.sessions.values.keys import SessionRef
 
 
 class JournalResealing:
-    """What a journal holds of one store.
+    """Encryption of a journal's entries of one store.
 
     Args:
         database: the journal.
@@ -26,7 +26,7 @@ class JournalResealing:
         self._prefix = prefix
 
     def list_refs(self) -> list[SessionRef]:
-        """The sessions of which there are messages."""
+        """Return the sessions that have messages."""
         with self._database.transaction(write=False) as db:
             return self._entries.list_refs(db, self._prefix)
 
@@ -39,13 +39,13 @@ class JournalResealing:
         *,
         dry_run: bool,
     ) -> tuple[int, int]:
-        """Put the messages, the summary and the feedback of a session in other bytes, all or none.
+        """Replace the stored bytes of a session's messages, summary and feedback, all or none.
 
         Args:
-            renew, renew_summary, renew_feedback: return the other bytes; ``None``: it stays.
+            renew, renew_summary, renew_feedback: return the new bytes; ``None``: no change.
 
         Returns:
-            How many messages there are, and how many of them are in other bytes.
+            The number of messages, and of those that were replaced.
         """
         with self._database.transaction(write=not dry_run) as db:
             counts = self._entries.reseal(db, ref, renew, dry_run=dry_run)

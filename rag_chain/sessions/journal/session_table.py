@@ -11,18 +11,18 @@ from rag_chain.sessions.values.keys import SessionRef, is_id
 from rag_chain.sessions.values.turns import Pending
 
 REMEMBER_MS = 30 * 86_400_000
-"""How long an expired session is told from one that never was."""
+"""How long an expired session is distinguished from one that never existed."""
 _HAS_ENTRIES = "EXISTS (SELECT 1 FROM entries e WHERE e.store = s.store AND e.key = s.key)"
 
 
 @dataclass(slots=True)
 class JournalSession:
-    """What the journal knows of one session. Times by this machine's steady clock (ms).
+    """The state of a session in the journal. Times by this machine's steady clock (ms).
 
     Args:
         created: ``None``: it does not exist here.
         deleted: when it was last deleted here, ``None``: never.
-        total: messages ever put into it here.
+        total: number of messages that were ever added here.
         data: metadata as JSON.
         entries: its newest entries, oldest first.
         pending: questions that are being answered.
@@ -41,7 +41,7 @@ class JournalSession:
 
 
 def merge_sessions(one: JournalSession, other: JournalSession) -> JournalSession:
-    """What two journals know of one session. An entry of the other stands for an entry of its name in the first."""
+    """Merge the states of a session in two journals. An entry of ``other`` replaces one with its name in ``one``."""
     entries = {entry.name: entry for entry in one.entries}
     for entry in other.entries:
         entries.pop(entry.name, None)
@@ -67,7 +67,7 @@ class SessionTable:
     Args:
         database: the journal.
         store: which server and prefix the sessions are for.
-        waits: whether what is kept waits for a server. It does not expire here: the server counts its time to live.
+        waits: whether the entries wait for a server. Then they do not expire here: the server counts the time to live.
     """
 
     def __init__(self, database: Database, store: str, *, waits: bool) -> None:
@@ -76,7 +76,7 @@ class SessionTable:
         self._waits = waits
 
     def read(self, db: sqlite3.Connection, ref: SessionRef) -> JournalSession:
-        """A session without its entries."""
+        """Return a session without its entries."""
         row = db.execute(
             "SELECT created, active, expires, deleted, total, data, EXISTS (SELECT 1 FROM entries e"
             " WHERE e.store = s.store AND e.key = s.key) FROM sessions s WHERE store = ? AND key = ?",
@@ -93,11 +93,11 @@ class SessionTable:
         return JournalSession(created, to_steady(active), to_steady(expires), deleted, total, data)
 
     def touch(self, db: sqlite3.Connection, ref: SessionRef, ttl_ms: int, added: int = 0) -> None:
-        """Make or renew a session, into which ``added`` messages were put."""
+        """Create or renew a session, to which ``added`` messages were added."""
         now = self._database.now()
         if self.read(db, ref).created is None:
             if not self._waits:
-                # New, deleted or expired: what was kept of an earlier session of this name is over.
+                # New, deleted or expired: entries of an earlier session with this name are obsolete.
                 db.execute(
                     "DELETE FROM entries WHERE store = ? AND key = ? AND EXISTS (SELECT 1 FROM sessions s"
                     " WHERE s.store = entries.store AND s.key = entries.key AND s.expires < ?)",
@@ -115,7 +115,7 @@ class SessionTable:
         )
 
     def note(self, db: sqlite3.Connection, ref: SessionRef) -> None:
-        """Make sure that there is a row for what waits of a session that may not exist."""
+        """Make sure that there is a row for waiting entries of a session that may not exist."""
         now = self._database.now()
         db.execute(
             "INSERT OR IGNORE INTO sessions (store, key, session, owner, active, expires) VALUES (?, ?, ?, ?, ?, ?)",
@@ -123,7 +123,7 @@ class SessionTable:
         )
 
     def mark_deleted(self, db: sqlite3.Connection, ref: SessionRef, *, keep_session: bool) -> int:
-        """Note that a session, or only its messages, were deleted; when, by the database's clock."""
+        """Mark a session, or only its messages, as deleted; return the time by the database's clock."""
         row = db.execute(
             "SELECT deleted FROM sessions WHERE store = ? AND key = ?", (self._store, ref.messages_key)
         ).fetchone()
@@ -140,13 +140,13 @@ class SessionTable:
         db.execute("UPDATE sessions SET data = ? WHERE store = ? AND key = ?", (data, self._store, ref.messages_key))
 
     def add_total(self, db: sqlite3.Connection, ref: SessionRef, count: int) -> None:
-        """Count messages that were put into a session."""
+        """Count messages that were added to a session."""
         db.execute(
             "UPDATE sessions SET total = total + ? WHERE store = ? AND key = ?", (count, self._store, ref.messages_key)
         )
 
     def extend(self, db: sqlite3.Connection, ref: SessionRef, ttl_ms: int) -> bool:
-        """Set the time to live of a session; whether there is one."""
+        """Set the time to live of a session; return whether it exists."""
         now = self._database.now()
         return (
             db.execute(
@@ -157,7 +157,7 @@ class SessionTable:
         )
 
     def is_expired(self, db: sqlite3.Connection, ref: SessionRef) -> bool:
-        """Whether the session was here and its time ran out."""
+        """Whether the session existed here and has expired."""
         row = db.execute(
             "SELECT created, expires FROM sessions WHERE store = ? AND key = ?", (self._store, ref.messages_key)
         ).fetchone()
@@ -166,7 +166,7 @@ class SessionTable:
     def list_page(
         self, db: sqlite3.Connection, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> list[tuple[str, int]]:
-        """Live sessions of a user and when they were last active (database's clock), newest first."""
+        """Return the live sessions of a user and when they were last active (database's clock), newest first."""
         active, session = before or (1 << 62, "")
         return db.execute(
             "SELECT session, active FROM sessions s WHERE store = ? AND owner = ? AND created IS NOT NULL"
@@ -176,13 +176,13 @@ class SessionTable:
         ).fetchall()
 
     def list_user(self, db: sqlite3.Connection, user_id: str) -> list[str]:
-        """Sessions of a user of which there is a row that says more than when they were deleted."""
+        """Return the sessions of a user whose row holds more than the mark of a deletion."""
         rows = db.execute(
             f"SELECT session FROM sessions s WHERE store = ? AND owner = ? AND (created IS NOT NULL OR data != ''"  # noqa: S608 - constants
             f" OR {_HAS_ENTRIES})",
             (self._store, user_id),
         ).fetchall()
-        return [session for (session,) in rows if is_id(session)]  # leaves out what no session is named like
+        return [session for (session,) in rows if is_id(session)]  # other kinds of rows have no valid id
 
     def has_expired(self, db: sqlite3.Connection) -> bool:
         """Whether ``purge`` would change anything."""
@@ -196,9 +196,9 @@ class SessionTable:
         return bool(found[0])
 
     def purge(self, db: sqlite3.Connection) -> None:
-        """Erase sessions of this machine alone whose time ran out, and remember for a while that they were.
+        """Erase expired sessions that are only on this machine, and remember for a while that they existed.
 
-        What waits for a server is never purged.
+        Entries that wait for a server are never purged.
         """
         now = self._database.now()
         db.execute(
@@ -218,7 +218,7 @@ class SessionTable:
         )
 
     def evict(self, db: sqlite3.Connection, keep: int) -> None:
-        """Erase the least recently active sessions beyond so many."""
+        """Erase all but the ``keep`` most recently active sessions."""
         keys = db.execute(
             "SELECT store, key FROM sessions WHERE store = ? ORDER BY active DESC LIMIT -1 OFFSET ?",
             (self._store, keep),

@@ -1,4 +1,4 @@
-"""Sessions on this machine: what serves where no Redis is configured, and while it is away."""
+"""Sessions on this machine: used if no Redis is configured, and while it is away."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 QUEUE_SECONDS = 0.05
 PURGE_MS = 60_000
-"""Between two looks for expired sessions, where no server expires them."""
+"""Interval of checks for expired sessions, if no server expires them."""
 
 
 class LocalStore:
-    """Flows over the journals and, where a server is away, what memory holds of its sessions.
+    """Flows over the journals and, while a server is away, the cached windows of its sessions.
 
     Args:
-        sessions: how many are kept in memory, where nothing waits for a server.
+        sessions: number of sessions that are kept in memory, if no server is configured.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LocalStore:
         yield Pause(QUEUE_SECONDS)
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
-        """Read the window; with ``pending`` also keep the question, unless ``alone`` and another turn runs."""
+        """Read the window; with ``pending`` also store the question, unless ``alone`` and another turn runs."""
         ttl_ms, window = self._limits.lifetime_ms, self._limits.window
         began = False
         excess = "" if pending is None else (yield from self._find_excess(ref))
@@ -118,7 +118,7 @@ class LocalStore:
         *,
         again: bool = False,
     ) -> Flow[Saved]:
-        """Keep the turn's messages, once. With ``again`` the server may have the turn already."""
+        """Store the turn's messages, once. With ``again`` the server may already have the turn."""
         cached = self._cache.get(ref) if again and self._stands_in else None
         stored = find_turn(cached.items, turn_id) if cached else []
         if stored and not gives_way(stored, items):
@@ -127,12 +127,12 @@ class LocalStore:
         return (yield from self._put(ref, kind, turn_id, moment, items))
 
     def erase(self, ref: SessionRef, turn_id: str) -> Flow[Saved]:
-        """Delete one turn, once. The server is told when it is back.
+        """Delete one turn, once. The deletion is replayed when the server is back.
 
         Raises:
-            HistoryUnavailableError: the turn is not known here, and the server is away.
+            HistoryUnavailableError: this machine does not know the turn, and the server is away.
             SessionBusyError: it is being answered.
-            TurnNotFoundError: it is not there, and was not taken back before.
+            TurnNotFoundError: it does not exist, and was not deleted before.
         """
         session = yield from self._read(ref, 0)
         if any(one.turn_id == turn_id for one in session.pending):
@@ -153,12 +153,12 @@ class LocalStore:
         return Saved("journaled" if durable else "volatile", "saved" if new else "repeated")
 
     def append(self, ref: SessionRef, append_id: str, moment: Moment, items: Sequence[Item]) -> Flow[Saved]:
-        """Keep messages that are no turn, once."""
+        """Store messages that do not belong to a turn, once."""
         known = Moment(self._deletion(ref), 0, moment.steady_ms)
         return (yield from self._put(ref, "append", append_id, known, items))
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
-        """Put the questions of dead turns into the session."""
+        """Add the questions of dead turns to the session."""
         yield from self.journals.each(lambda journal: journal.settle(ref, dead), write=True)
 
     def forget_pending(self, ref: SessionRef, turn_id: str) -> Flow[None]:
@@ -166,7 +166,7 @@ class LocalStore:
         yield from self.journals.each(lambda journal: journal.forget_pending(ref, turn_id), write=True)
 
     def delete(self, ref: SessionRef, *, keep_session: bool = False) -> Flow[Removed]:
-        """Delete the session, or only its messages. The server is told when it is back."""
+        """Delete the session, or only its messages. The deletion is replayed when the server is back."""
         ttl_ms, known = self._limits.lifetime_ms, self._deletion(ref)
         found = yield from self.journals.erase(lambda journal: journal.erase(ref, keep_session=keep_session))
         is_held = self._stands_in and self._cache.get(ref) is not None
@@ -186,21 +186,21 @@ class LocalStore:
         )
 
     def forget(self, ref: SessionRef, *, keep_session: bool) -> Flow[Removed]:
-        """Remove what is kept here of a session that was deleted on the server."""
+        """Remove a session here that was deleted on the server."""
         found = yield from self.journals.erase(lambda journal: journal.forget(ref, keep_session=keep_session))
         count = sum(found)
         is_scrubbed = not count or (yield from self.journals.scrub())
         return Removed(count > 0, entries=count, is_scrubbed=is_scrubbed)
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
-        """Keep a session without messages; whether it is new here."""
+        """Store a session without messages; return whether it is new here."""
         state = yield from self.inspect(ref)
         if state.exists:
             return False
         return (yield from self.journals.write(lambda journal: journal.create(ref, data, self._limits.lifetime_ms)))
 
     def fill(self, ref: SessionRef, data: str, parts: Sequence[Part]) -> Flow[bool]:
-        """Keep a session of messages, whole; whether it is new here."""
+        """Store a session with messages, all or none; return whether it is new here."""
         state = yield from self.inspect(ref)
         if state.exists:
             return False
@@ -208,10 +208,10 @@ class LocalStore:
         return (yield from self.journals.write(lambda journal: journal.fill(ref, data, parts, ttl_ms)))
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
-        """Set the time to live of a session; whether there is one here. The server is told when it is back.
+        """Set the time to live of a session; return whether it exists here. It is replayed when the server is back.
 
         Raises:
-            HistoryUnavailableError: the session is not known here, and the server is away.
+            HistoryUnavailableError: this machine does not know the session, and the server is away.
         """
         if not self._stands_in:
             return any((yield from self.journals.each(lambda journal: journal.extend(ref, ttl_ms, pass_on=False))))
@@ -224,10 +224,10 @@ class LocalStore:
         return (yield from self.journals.write(lambda journal: journal.extend(ref, ttl_ms, pass_on=True)))
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0, *, renew: bool = False) -> Flow[SessionState]:
-        """The state of a session as far as it is known here, and ``count`` messages; -1: all.
+        """Return the state of a session as known on this machine, and ``count`` messages; -1: all.
 
         Args:
-            renew: whether this is a use of the session, which renews its time to live.
+            renew: whether this counts as use of the session and renews its time to live.
         """
         if renew:
             lifetime = self._limits.lifetime_ms
@@ -258,11 +258,11 @@ class LocalStore:
         )
 
     def count_waiting(self, ref: SessionRef | None = None) -> Flow[int]:
-        """Changes of a session, or of all, that wait for the server."""
+        """Return the number of changes of a session, or of all, that wait for the server."""
         return sum((yield from self.journals.each(lambda journal: journal.outbox.count(ref) if journal.waits else 0)))
 
     def list_journal(self, ref: SessionRef | None = None) -> Flow[list[JournalStore]]:
-        """What the journal on disk keeps by store, of all sessions or of one key."""
+        """Return the contents of the journal on disk by store, of all sessions or of one key."""
         disk = self.journals.disk
         if disk is None:
             return []
@@ -281,9 +281,9 @@ class LocalStore:
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
-        """A page of a user's sessions: ids and when they were last active (ms), newest first.
+        """Return a page of a user's sessions: ids and when they were last active (ms), newest first.
 
-        While the server is away these are the sessions that are known on this machine.
+        While the server is away these are the sessions known on this machine.
         """
         pages = yield from self.journals.each(lambda journal: journal.list_page(user_id, before, limit))
         found: dict[str, int] = {}
@@ -298,7 +298,7 @@ class LocalStore:
         return sorted(found.items(), key=lambda one: (one[1], one[0]), reverse=True)[:limit]
 
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
-        """Keep a summary beside a session that is kept here alone, see ``SummaryTable``; whether it was kept."""
+        """Store a summary of a session that is only here, see ``SummaryTable``; return whether it was stored."""
         if self._stands_in:
             return False
         return (yield from self.journals.write(lambda journal: journal.summaries.put(ref, summary, read_at)))
@@ -320,14 +320,14 @@ class LocalStore:
         if self._stands_in:
             self._cache.renew(ref, limits.lifetime_ms)
         if not durable and self.journals.disk is not None:
-            # Its question may have been kept on the disk while that still took it.
+            # Its question may be on the disk, if that was writable then.
             yield from self.journals.each(lambda journal: journal.forget_pending(ref, name), write=True)
         if outcome == "deleted":
             return Saved("deleted", outcome)
         return Saved("journaled" if durable else "volatile", outcome)
 
     def _find_excess(self, ref: SessionRef) -> Flow[str]:
-        """Return why no turn may begin, by what the server last told and what is kept here; empty if one may."""
+        """Return why no turn may begin, by the server's last counts and the turns here; empty if one may."""
         limits = self._limits
         if not limits.has_budget:
             return ""
@@ -336,41 +336,41 @@ class LocalStore:
         return find_excess(ref, limits, sum(kept, known))
 
     def _summary(self, ref: SessionRef) -> Flow[Summary | None]:
-        """The summary of a session that is kept here alone."""
+        """Return the summary of a session that is only here."""
         if self._stands_in or not self._limits.summaries:
             return None
         found = yield from self.journals.each(lambda journal: journal.summaries.get(ref))
         return max((one for one in found if one), key=lambda one: one.covers, default=None)
 
     def _base(self, ref: SessionRef) -> int:
-        """Messages that the server is known to have of the session."""
+        """Return the number of messages that the server is known to have of the session."""
         cached = self._cache.get(ref) if self._stands_in else None
         return cached.total if cached else 0
 
     def _deletion(self, ref: SessionRef) -> int:
-        """The last deletion by the server that is known."""
+        """Return the last known deletion by the server."""
         cached = self._cache.get(ref) if self._stands_in else None
         return cached.deletion if cached else 0
 
     def _total(self, cached: CachedWindow | None, session: JournalSession) -> int:
-        """Messages ever in the session, as far as known."""
+        """Return the number of messages that were ever in the session, as far as known."""
         if not self._stands_in:
             return session.total
         waiting = sum(len(entry.items) for entry in session.entries if entry.kind in MESSAGES)
         return (cached.total if cached else 0) + waiting
 
     def _cached(self, ref: SessionRef, session: JournalSession) -> CachedWindow | None:
-        """What memory holds of the server's session, unless that was deleted here since."""
+        """Return the cached window of the server's session, unless the session was deleted here since."""
         cached = self._cache.get(ref) if self._stands_in else None
         return None if cached is None or cached.read_at <= (session.deleted or -1) else cached
 
     def read_known(self, ref: SessionRef) -> Flow[tuple[CachedWindow | None, JournalSession]]:
-        """What is known here of a session: what memory holds of the server's, and what the journals hold."""
+        """Return what this machine knows of a session: the cached window of the server, and the journals' entries."""
         session = yield from self._read(ref, 0)
         return self._cached(ref, session), session
 
     def _read(self, ref: SessionRef, limit: int) -> Flow[JournalSession]:
-        """What the journals hold of a session, as one."""
+        """Return the merged state of a session in the journals."""
         found, is_complete = yield from self.journals.try_each(lambda journal: journal.read(ref, limit))
         session = reduce(merge_sessions, found, JournalSession())
         session.is_complete = is_complete
@@ -378,7 +378,7 @@ class LocalStore:
 
 
 def collect_items(cached: CachedWindow | None, entries: Sequence[Entry]) -> list[Item]:
-    """The messages that the server had and those of entries, one version of each turn."""
+    """Return the messages of the server and of entries, with one version of each turn."""
     items = list(cached.items) if cached else []
     had = items[:]
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Moving rows of the journal from one store to another: servers that are spelled otherwise, and memory to disk."""
+"""Move rows of the journal between stores: other spellings of a server's address, and from memory to disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MERGE = (
 
 
 def adopt_spellings(db: sqlite3.Connection, store: str) -> None:
-    """Rename what was kept for a server under another spelling of its address."""
+    """Rename the rows of a server that are stored under another spelling of its address."""
     address, _, prefix = store.rpartition(" ")
     if address == "here":
         return
@@ -42,10 +42,10 @@ def adopt_spellings(db: sqlite3.Connection, store: str) -> None:
 
 
 def take_over(source: sqlite3.Connection, db: sqlite3.Connection, shift: int) -> None:
-    """Move all rows of one journal behind those of another.
+    """Move all rows of one journal after those of another.
 
     Args:
-        shift: what is added to the times of the first (ms).
+        shift: added to the times of the first (ms).
     """
     for store, key, session, owner, created, active, expires, deleted, total, data in source.execute(
         "SELECT store, key, session, owner, created, active, expires, deleted, total, data FROM sessions"

@@ -1,4 +1,4 @@
-"""The journal's table of summaries. ``schema.sql`` sees to it that they go with the messages."""
+"""The journal's table of summaries. Triggers in ``schema.sql`` remove them with the messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SummaryTable:
         self._store = store
 
     def get(self, ref: SessionRef) -> Summary | None:
-        """The summary of a session that is alive."""
+        """Return the summary of a live session."""
         with self._database.transaction(write=False) as db:
             row = db.execute(
                 "SELECT u.text, u.covers FROM summaries u JOIN sessions s USING (store, key)"
@@ -37,7 +37,7 @@ class SummaryTable:
         db.execute("DELETE FROM summaries WHERE store = ? AND key = ?", (self._store, ref.messages_key))
 
     def renew(self, db: sqlite3.Connection, ref: SessionRef, renew: Callable[[str], str | None]) -> None:
-        """Put the summary of a session in other bytes (``None``: it stays), in a transaction of the caller."""
+        """Replace the stored bytes of a summary (``None``: no change), in a transaction of the caller."""
         row = db.execute(
             "SELECT text FROM summaries WHERE store = ? AND key = ?", (self._store, ref.messages_key)
         ).fetchone()
@@ -48,11 +48,11 @@ class SummaryTable:
             )
 
     def put(self, ref: SessionRef, summary: Summary, read_at: int) -> bool:
-        """Keep a summary unless the one here covers as much; whether it was kept.
+        """Store a summary unless the existing one covers as much; return whether it was stored.
 
         Args:
-            read_at: when the messages were read (steady, ms). Nothing is kept of what was cleared, taken back or
-                expired since.
+            read_at: when the messages were read (steady, ms). If messages were cleared, deleted or expired since,
+                nothing is stored.
         """
         with self._database.transaction() as db:
             read = self._database.from_steady(read_at)

@@ -1,4 +1,4 @@
-"""All sessions of one user on this machine: finding them, and keeping that they are to be erased on the server."""
+"""All sessions of one user on this machine: list them, and journal their erasure for the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rag_chain.sessions.values.window_cache import WindowCache
 
 
 class LocalUsers:
-    """Flows over the journals and what memory holds.
+    """Flows over the journals and the cached windows.
 
     Args:
         stands_in: whether there is a server, which has more sessions.
@@ -21,14 +21,14 @@ class LocalUsers:
         self._stands_in = stands_in
 
     def erase(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
-        """Keep that all sessions of a user are to be erased, and return those that are known here."""
+        """Journal the erasure of all sessions of a user, and return those known here."""
         known = yield from self.list_sessions(prefix, user_id)
         if self._stands_in:
             yield from self._journals.write(lambda journal: journal.pass_on_user_erasure(user_id))
         return known
 
     def list_sessions(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
-        """Return the sessions of a user of which there is anything here, also what is over."""
+        """Return the sessions of a user with any data here, also expired ones."""
         found = yield from self._journals.each(lambda journal: journal.list_user(user_id))
         refs = [make_known_ref(prefix, session, user_id) for sessions in found for session in sessions]
         if self._stands_in:

@@ -1,1 +1,1 @@
-"""Sessions as people and programs look after them: list, show, count, export, import, delete."""
+"""Management of sessions: list, show, count, export, import, delete."""

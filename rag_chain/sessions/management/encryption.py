@@ -1,4 +1,4 @@
-"""Encrypting the sessions that are stored already, or with the first of several keys."""
+"""Encrypt stored sessions, or encrypt them again with the first of several keys."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EncryptionReport:
-    """What became of the sessions.
+    """The result of encrypting sessions.
 
     Args:
-        sessions: that were looked at, in Redis and in this machine's journal.
-        messages: in them.
+        sessions: number of sessions read, in Redis and in this machine's journal.
+        messages: number of their messages.
         encrypted: messages that were encrypted now, or would be.
-        changed: messages that others changed meanwhile; a repeated run takes them.
-        failed: sessions that could not be read, and why. Nothing of them was changed.
+        changed: messages that others changed meanwhile; a repeated run encrypts them.
+        failed: sessions that could not be read, and why. They were not changed.
     """
 
     sessions: int = 0
@@ -43,12 +43,12 @@ def encrypt_sessions(
 
     Args:
         sessions: opened with the keys.
-        dry_run: whether it is only counted.
-        on_progress: called after each session with how many are done, and of how many.
+        dry_run: only count.
+        on_progress: called after each session with the number of sessions done, and their total.
 
     Raises:
         HistoryUnavailableError: Redis is away.
-        UsageError: there is no key.
+        UsageError: no key is configured.
     """
     return sessions.run(_encrypt(sessions, dry_run, on_progress))
 
@@ -56,7 +56,7 @@ def encrypt_sessions(
 async def aencrypt_sessions(
     sessions: Sessions, *, dry_run: bool = False, on_progress: Progress | None = None
 ) -> EncryptionReport:
-    """Async twin of ``encrypt_sessions``."""
+    """Async version of ``encrypt_sessions``."""
     return await sessions.arun(_encrypt(sessions, dry_run, on_progress))
 
 

@@ -1,4 +1,4 @@
-"""Erasing sessions with a receipt, once for sync and async."""
+"""Erase sessions with a receipt; shared by sync and async methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 200
 
 
 class ErasureFlows:
-    """What the manager's erasing methods do."""
+    """The flows of the manager's erasing methods."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._prefix = sessions.prefix
@@ -74,6 +74,6 @@ class ErasureFlows:
                 break
             before = (page[-1][1], page[-1][0])
         found = [first.session_id]
-        for name in found:  # grows
+        for name in found:  # grows during the loop
             found += [copy for copy, origin in origins.items() if origin == name and copy not in found]
         return [make_ref(self._prefix, session_id, first.user_id) for session_id in found[1:]]

@@ -1,4 +1,4 @@
-"""Feedback on turns for people and programs: given, read, and exported as a set of labelled questions."""
+"""Feedback on turns: give it, read it, and export it as a set of labelled questions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rag_chain.sessions.values.turns import Saved
 
 MAX_SESSIONS = 10_000
 HISTORY = 20
-"""Messages before a question that an exported question has."""
+"""Number of messages before an exported question that are exported with it."""
 _PAGE = 100
 _MARKS = re.compile(r"\s*\[\d+(?:, ?\d+)*\]")
 MayRead = Callable[[Sequence[str]], bool]
 
 
 class FeedbackMethods:
-    """The part of ``RedisSessionManager`` that is about feedback.
+    """The feedback methods of ``RedisSessionManager``.
 
     Args:
         sessions: of the manager.
@@ -38,7 +38,7 @@ class FeedbackMethods:
     def give_feedback(
         self, session_id: str, turn_id: str, *, thumb: str | None = None, text: str = "", user_id: str | None = None
     ) -> Saved:
-        """Keep what a user says of a turn, in place of what they said before; without thumb and text, remove that.
+        """Store a user's feedback on a turn, replacing earlier feedback; without thumb and text, remove it.
 
         Args:
             session_id: of the session.
@@ -62,7 +62,7 @@ class FeedbackMethods:
     async def agive_feedback(
         self, session_id: str, turn_id: str, *, thumb: str | None = None, text: str = "", user_id: str | None = None
     ) -> Saved:
-        """Async twin of ``give_feedback``."""
+        """Async version of ``give_feedback``."""
         ref = self._sessions.ref(session_id, user_id)
         return (await self._sessions.arun(self._sessions.feedback.put(ref, turn_id, thumb, text)))[1]
 
@@ -71,15 +71,15 @@ class FeedbackMethods:
         return _shown(self._sessions.run(self._sessions.feedback.read(self._sessions.ref(session_id, user_id))))
 
     async def aget_feedback(self, session_id: str, *, user_id: str | None = None) -> dict[str, dict[str, Any]]:
-        """Async twin of ``get_feedback``."""
+        """Async version of ``get_feedback``."""
         return _shown(await self._sessions.arun(self._sessions.feedback.read(self._sessions.ref(session_id, user_id))))
 
     def export_feedback(self, *, user_id: str | None = None, max_sessions: int = 1000) -> list[str]:
         """Return the turns with feedback as JSON Lines, a set that ``rag-chain evaluate --queries`` reads.
 
         Each line has ``id``, ``conversation``, ``turn``, ``question``, ``history``, ``thumb``, ``comment`` and
-        ``type``. With a thumb up it has what the answer cites as ``relevant``, and the answer as ``reference``; with
-        another one ``relevant`` is empty, for a person to fill in.
+        ``type``. With a thumb up, ``relevant`` holds the cited sources and ``reference`` the answer; otherwise
+        ``relevant`` is empty, for a person to fill in.
 
         Args:
             user_id: ``None``: the sessions without a user.
@@ -88,7 +88,7 @@ class FeedbackMethods:
         return self._sessions.run(export_feedback(self._sessions, user_id, max_sessions))
 
     async def aexport_feedback(self, *, user_id: str | None = None, max_sessions: int = 1000) -> list[str]:
-        """Async twin of ``export_feedback``."""
+        """Async version of ``export_feedback``."""
         return await self._sessions.arun(export_feedback(self._sessions, user_id, max_sessions))
 
 
@@ -100,7 +100,7 @@ def export_feedback(
     Args:
         sessions: of the store.
         user_id: whose sessions.
-        max_sessions: how many are read.
+        max_sessions: number of sessions to read.
         may_read: whether the reader may see an answer from documents with these access tags.
     """
     if not 1 <= max_sessions <= MAX_SESSIONS:

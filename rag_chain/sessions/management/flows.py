@@ -1,4 +1,4 @@
-"""What ``RedisSessionManager`` does, once for sync and async."""
+"""The work of ``RedisSessionManager``, shared by its sync and async methods."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ManagerFlows:
         metadata: dict[str, Any] | None,
     ) -> Flow[ConversationMessage]:
         """See ``RedisSessionManager.add_message``."""
-        # To the millisecond, as it is stored.
+        # In milliseconds, as it is stored.
         now = datetime.fromtimestamp(round(datetime.now(UTC).timestamp(), 3), UTC)
         message = ConversationMessage(role, content, now, metadata or {})
         yield from self._engine.append(self._sessions.ref(session_id, user_id), [message.to_langchain()])
@@ -114,7 +114,7 @@ class ManagerFlows:
         prefix, before = self._sessions.prefix, _position(cursor)
         found: list[SessionInfo] = []
         while len(found) < limit:
-            # One more than wanted, to know whether there is another page.
+            # One more than requested, to know whether there is another page.
             wanted = limit - len(found) + 1
             candidates = yield from self._engine.list_page(prefix, user_id, before, wanted)
             keys = [make_ref(prefix, session_id, user_id) for session_id, _ in candidates]
@@ -198,7 +198,7 @@ class ManagerFlows:
         key = self._sessions.ref(session_id, user_id)
         account = yield from self._engine.require(key, 0, -1)
         if account.store != "redis" and not self._engine.alone:
-            raise HistoryUnavailableError(f"Redis is away, so session {key} can't be copied whole; try again later.")
+            raise HistoryUnavailableError(f"Redis is away, so session {key} can't be copied as a whole; try later.")
         items, origin = account.items, {"branch_of": session_id}
         if at_turn is not None:
             turn = find_turn(items, at_turn)
@@ -210,7 +210,7 @@ class ManagerFlows:
         return (yield from self._fill(new, transfer.metadata_of(account) | origin, items))
 
     def _settle(self, key: SessionRef, account: SessionState, offset: int, count: int) -> Flow[SessionState]:
-        """Return the state of a session with the questions of turns whose process died, which a read ends."""
+        """Return the state of a session, after a read that settles turns whose process died."""
         if not account.under_way:
             return account
         with suppress(HistoryUnavailableError):  # nothing but the question is known here
@@ -218,7 +218,7 @@ class ManagerFlows:
         return (yield from self._engine.inspect(key, offset, count))
 
     def _fill(self, key: SessionRef, metadata: dict[str, Any], items: list[Item]) -> Flow[SessionInfo]:
-        """Make a session of these messages."""
+        """Create a session with these messages."""
         transfer.check_room(items, self._sessions.maximum)
         if not (yield from self._engine.fill(key, _dump(metadata), list(transfer.batches(items)))):
             raise _exists(key)
@@ -233,11 +233,11 @@ def _dump(metadata: dict[str, Any]) -> str:
     try:
         return json.dumps(metadata)
     except (TypeError, ValueError) as error:
-        raise UsageError("The metadata of a session must be what JSON can hold.") from error
+        raise UsageError("The metadata of a session must be JSON values.") from error
 
 
 def _exists(key: SessionRef) -> UsageError:
-    return UsageError(f"There is a session {key} already; use it, or take another id.")
+    return UsageError(f"Session {key} already exists; use it, or choose another id.")
 
 
 def _info(key: SessionRef, account: SessionState) -> SessionInfo:
@@ -257,7 +257,7 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 
 def _turns(items: Iterable[Item]) -> dict[str, int]:
-    """Turns by status: it stands in the answer, or in a question that got none."""
+    """Return the number of turns by status, which is in the answer, or in a question without answer."""
     notes = (note_of(message) for message in messages_of(list(items)))
     statuses = (note.get("status") for note in notes if not note.get("step"))
     return dict(Counter(status for status in statuses if isinstance(status, str)))
@@ -268,5 +268,5 @@ def _position(cursor: str | None) -> tuple[int, str] | None:
         return None
     score, colon, member = cursor.partition(":")
     if not colon or not score.isdecimal() or not member:
-        raise UsageError(f"The cursor {cursor[:40]!a} is none that list_sessions gave.")
+        raise UsageError(f"The cursor {cursor[:40]!a} is not one that list_sessions returned.")
     return int(score), member

@@ -1,6 +1,6 @@
 """``RedisSessionManager``: create, list, read, export and delete sessions by id.
 
-Each method has an async twin with an ``a`` before its name; both drive one flow of ``flows.py``.
+Each method has an async version with an ``a`` before its name; both drive one flow of ``flows.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from rag_chain.sessions.management.records import (
     SessionStats,
 )
 from rag_chain.sessions.management.search import SearchFlows
-from rag_chain.sessions.sessions import Sessions, open_sessions
+from rag_chain.sessions.opening import open_sessions
+from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.turns import JournalStore, Saved
 from rag_chain.settings import Settings
 
@@ -50,17 +51,17 @@ class RedisSessionManager(FeedbackMethods):
         Args:
             session_id: default: a new random id.
             user_id: the session's user; ``None``: a session without a user.
-            metadata: stored with the session; must have a form in JSON.
+            metadata: stored with the session; must be JSON values.
 
         Raises:
-            UsageError: the session exists, or the metadata has no form in JSON.
+            UsageError: the session exists, or the metadata can't be written as JSON.
         """
         return self._sessions.run(self._flows.create(session_id, user_id, metadata))
 
     async def acreate_session(
         self, session_id: str | None = None, *, user_id: str | None = None, metadata: dict[str, Any] | None = None
     ) -> str:
-        """Async twin of ``create_session``."""
+        """Async version of ``create_session``."""
         return await self._sessions.arun(self._flows.create(session_id, user_id, metadata))
 
     def get_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
@@ -73,7 +74,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.get(session_id, user_id))
 
     async def aget_session(self, session_id: str, *, user_id: str | None = None) -> SessionInfo:
-        """Async twin of ``get_session``."""
+        """Async version of ``get_session``."""
         return await self._sessions.arun(self._flows.get(session_id, user_id))
 
     def add_message(
@@ -91,7 +92,7 @@ class RedisSessionManager(FeedbackMethods):
             role: ``user``, ``assistant`` or ``system``.
             content: text, or content blocks as in LangChain's messages.
             user_id: the session's user.
-            metadata: stored with the message; must have a form in JSON.
+            metadata: stored with the message; must be JSON values.
 
         Raises:
             UsageError: the role is unknown, or the content can't be stored.
@@ -107,7 +108,7 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ConversationMessage:
-        """Async twin of ``add_message``."""
+        """Async version of ``add_message``."""
         return await self._sessions.arun(self._flows.add(session_id, user_id, role, content, metadata))
 
     def get_conversation_history(
@@ -116,15 +117,15 @@ class RedisSessionManager(FeedbackMethods):
         """Return messages, oldest first.
 
         Args:
-            limit: at most so many messages, the newest; ``None``: all.
-            offset: leave out so many of the newest messages.
+            limit: maximum number of messages, the newest ones; ``None``: all.
+            offset: number of newest messages to skip.
         """
         return self._sessions.run(self._flows.history(session_id, user_id, limit, offset))
 
     async def aget_conversation_history(
         self, session_id: str, *, user_id: str | None = None, limit: int | None = None, offset: int = 0
     ) -> list[ConversationMessage]:
-        """Async twin of ``get_conversation_history``."""
+        """Async version of ``get_conversation_history``."""
         return await self._sessions.arun(self._flows.history(session_id, user_id, limit, offset))
 
     def format_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
@@ -132,7 +133,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.context(session_id, user_id, limit))
 
     async def aformat_history_as_context(self, session_id: str, *, user_id: str | None = None, limit: int = 10) -> str:
-        """Async twin of ``format_history_as_context``."""
+        """Async version of ``format_history_as_context``."""
         return await self._sessions.arun(self._flows.context(session_id, user_id, limit))
 
     def get_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
@@ -144,7 +145,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.stats(session_id, user_id))
 
     async def aget_session_stats(self, session_id: str, *, user_id: str | None = None) -> SessionStats:
-        """Async twin of ``get_session_stats``."""
+        """Async version of ``get_session_stats``."""
         return await self._sessions.arun(self._flows.stats(session_id, user_id))
 
     def list_sessions(self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20) -> SessionPage:
@@ -166,7 +167,7 @@ class RedisSessionManager(FeedbackMethods):
     async def alist_sessions(
         self, *, user_id: str | None = None, cursor: str | None = None, limit: int = 20
     ) -> SessionPage:
-        """Async twin of ``list_sessions``."""
+        """Async version of ``list_sessions``."""
         return await self._sessions.arun(self._flows.page(user_id, cursor, limit))
 
     def list_journal(self) -> list[JournalStore]:
@@ -174,7 +175,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._sessions.engine.list_journal())
 
     async def alist_journal(self) -> list[JournalStore]:
-        """Async twin of ``list_journal``."""
+        """Async version of ``list_journal``."""
         return await self._sessions.arun(self._sessions.engine.list_journal())
 
     def session_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -182,7 +183,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.exists(session_id, user_id))
 
     async def asession_exists(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async twin of ``session_exists``."""
+        """Async version of ``session_exists``."""
         return await self._sessions.arun(self._flows.exists(session_id, user_id))
 
     def extend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
@@ -194,7 +195,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.extend(session_id, user_id, seconds))
 
     async def aextend_session(self, session_id: str, seconds: int | None = None, *, user_id: str | None = None) -> bool:
-        """Async twin of ``extend_session``."""
+        """Async version of ``extend_session``."""
         return await self._sessions.arun(self._flows.extend(session_id, user_id, seconds))
 
     def clear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -202,15 +203,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=True))
 
     async def aclear_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async twin of ``clear_session``."""
+        """Async version of ``clear_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=True))
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Delete a session from Redis, memory and journal, and return whether it existed."""
+        """Delete a session from Redis, memory and journal; return whether it existed."""
         return self._sessions.run(self._flows.delete(session_id, user_id, keep_session=False))
 
     async def adelete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
-        """Async twin of ``delete_session``."""
+        """Async version of ``delete_session``."""
         return await self._sessions.arun(self._flows.delete(session_id, user_id, keep_session=False))
 
     def erase_session(self, session_id: str, *, user_id: str | None = None, branches: bool = False) -> ErasureReceipt:
@@ -226,19 +227,19 @@ class RedisSessionManager(FeedbackMethods):
     async def aerase_session(
         self, session_id: str, *, user_id: str | None = None, branches: bool = False
     ) -> ErasureReceipt:
-        """Async twin of ``erase_session``."""
+        """Async version of ``erase_session``."""
         return await self._sessions.arun(self._erasure.erase_session(session_id, user_id, branches=branches))
 
     def erase_user(self, user_id: str) -> ErasureReceipt:
         """Delete all sessions of a user from Redis, memory and journal, and return what was removed, and from where.
 
-        This passes over every key of Redis, in short calls. While Redis is away the sessions known here are deleted at
-        once, the others when it is back. What journals of other machines hold from before is dropped in their replay.
+        This scans every key of Redis, in short calls. While Redis is away the sessions known here are deleted at once,
+        the others when it is back. Earlier changes in journals of other machines are dropped at their replay.
         """
         return self._sessions.run(self._erasure.erase_user(user_id))
 
     async def aerase_user(self, user_id: str) -> ErasureReceipt:
-        """Async twin of ``erase_user``."""
+        """Async version of ``erase_user``."""
         return await self._sessions.arun(self._erasure.erase_user(user_id))
 
     def list_user_sessions(self, user_id: str) -> list[str]:
@@ -246,15 +247,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._erasure.list_user(user_id))
 
     async def alist_user_sessions(self, user_id: str) -> list[str]:
-        """Async twin of ``list_user_sessions``."""
+        """Async version of ``list_user_sessions``."""
         return await self._sessions.arun(self._erasure.list_user(user_id))
 
     def search_messages(
         self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
     ) -> SearchResult:
-        """Return the messages of a user's sessions that hold every word of the query, in any case of letters.
+        """Return the messages of a user's sessions that contain every word of the query, in any letter case.
 
-        No session is renewed by it. While Redis is away it searches what this machine knows.
+        It renews no session. While Redis is away it searches only what this machine knows.
 
         Args:
             query: words or parts of words, 1,000 characters at most.
@@ -267,11 +268,11 @@ class RedisSessionManager(FeedbackMethods):
     async def asearch_messages(
         self, query: str, *, user_id: str | None = None, limit: int = 20, max_sessions: int = 200
     ) -> SearchResult:
-        """Async twin of ``search_messages``."""
+        """Async version of ``search_messages``."""
         return await self._sessions.arun(self._search.search(query, user_id, limit, max_sessions))
 
     def replay_journal(self) -> ReplayReport:
-        """Bring to Redis now what this machine's journal keeps for it.
+        """Replay the changes in this machine's journal to Redis now.
 
         Raises:
             HistoryUnavailableError: Redis is away.
@@ -280,15 +281,15 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.replay())
 
     async def areplay_journal(self) -> ReplayReport:
-        """Async twin of ``replay_journal``."""
+        """Async version of ``replay_journal``."""
         return await self._sessions.arun(self._flows.replay())
 
     def delete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
-        """Delete one turn from a session, once, wherever it is kept. What came after it stays.
+        """Delete one turn from a session, once, from all stores. Later turns stay.
 
         Returns:
-            How the deletion was stored (``persistence``), and as ``outcome`` ``saved``, or ``repeated`` if the turn
-            was deleted before.
+            How the deletion was stored (``persistence``); ``outcome`` is ``saved``, or ``repeated`` if the turn was
+            deleted before.
 
         Raises:
             HistoryUnavailableError: Redis is away, and the turn is not known on this machine.
@@ -298,7 +299,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.delete_turn(self._sessions.ref(session_id, user_id), turn_id)
 
     async def adelete_turn(self, session_id: str, turn_id: str, *, user_id: str | None = None) -> Saved:
-        """Async twin of ``delete_turn``."""
+        """Async version of ``delete_turn``."""
         return await self._sessions.adelete_turn(self._sessions.ref(session_id, user_id), turn_id)
 
     def edit_turn(
@@ -311,16 +312,16 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         keep_as: str | None = None,
     ) -> Saved:
-        """Put another question and its answer in place of a turn; what came after that turn goes.
+        """Replace a turn by another question and answer; later turns are removed.
 
-        To have the chain answer the question, ask it with ``instead_of`` in the run's ``configurable``.
+        To let the chain answer the question, call it with ``instead_of`` in the run's ``configurable``.
 
         Args:
             turn_id: of the turn to replace.
             question: the new question.
             answer: its answer.
-            keep_as: id of a new session, which gets a copy of the session as it was (see ``branch``). It is deleted
-                again if the turn can't be replaced.
+            keep_as: id of a new session for a copy of the unchanged session (see ``branch``). The copy is deleted again
+                if the turn can't be replaced.
 
         Raises:
             HistoryUnavailableError, SessionBusyError, TurnNotFoundError: as ``delete_turn``; with ``keep_as`` also as
@@ -338,11 +339,11 @@ class RedisSessionManager(FeedbackMethods):
         user_id: str | None = None,
         keep_as: str | None = None,
     ) -> Saved:
-        """Async twin of ``edit_turn``."""
+        """Async version of ``edit_turn``."""
         return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, question, answer, keep_as))
 
     def regenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
-        """Put another answer to the question of a turn in its place; what came after that turn goes.
+        """Replace the answer of a turn; later turns are removed.
 
         The former answer stays as a version, in ``former`` of the message's note.
 
@@ -352,7 +353,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.edit(session_id, user_id, turn_id, None, answer))
 
     async def aregenerate(self, session_id: str, turn_id: str, answer: str, *, user_id: str | None = None) -> Saved:
-        """Async twin of ``regenerate``."""
+        """Async version of ``regenerate``."""
         return await self._sessions.arun(self._flows.edit(session_id, user_id, turn_id, None, answer))
 
     def branch(
@@ -360,7 +361,7 @@ class RedisSessionManager(FeedbackMethods):
     ) -> SessionInfo:
         """Copy a session up to a turn into a new session.
 
-        The metadata of the new one has ``branch_of`` and ``branch_at`` beside those of the first.
+        The metadata of the new session are those of the first, with ``branch_of`` and ``branch_at`` added.
 
         Args:
             session_id: of the session to copy.
@@ -369,17 +370,17 @@ class RedisSessionManager(FeedbackMethods):
             user_id: the user of both.
 
         Raises:
-            HistoryUnavailableError: Redis is away, so that this machine may not know the whole session.
+            HistoryUnavailableError: Redis is away, and this machine may not know the whole session.
             SessionExpiredError, SessionNotFoundError: as ``get_session``.
             TurnNotFoundError: there is no such turn.
-            UsageError: there is a session ``new_id``.
+            UsageError: the session ``new_id`` exists.
         """
         return self._sessions.run(self._flows.branch(session_id, user_id, at_turn, new_id))
 
     async def abranch(
         self, session_id: str, at_turn: str | None = None, *, new_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
-        """Async twin of ``branch``."""
+        """Async version of ``branch``."""
         return await self._sessions.arun(self._flows.branch(session_id, user_id, at_turn, new_id))
 
     def export_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
@@ -391,7 +392,7 @@ class RedisSessionManager(FeedbackMethods):
         return self._sessions.run(self._flows.export(session_id, user_id))
 
     async def aexport_session(self, session_id: str, *, user_id: str | None = None) -> list[str]:
-        """Async twin of ``export_session``."""
+        """Async version of ``export_session``."""
         return await self._sessions.arun(self._flows.export(session_id, user_id))
 
     def import_session(
@@ -407,13 +408,13 @@ class RedisSessionManager(FeedbackMethods):
     async def aimport_session(
         self, lines: Iterable[str], *, session_id: str | None = None, user_id: str | None = None
     ) -> SessionInfo:
-        """Async twin of ``import_session``."""
+        """Async version of ``import_session``."""
         return await self._sessions.arun(self._flows.load(lines, session_id, user_id))
 
     def close(self) -> None:
-        """End this use of the connections and the journal; the last use of the same settings closes them."""
+        """Stop using the connections and the journal; the last user of equal settings closes them."""
         self._sessions.close()
 
     async def aclose(self) -> None:
-        """Async twin of ``close``."""
+        """Async version of ``close``."""
         await self._sessions.aclose()

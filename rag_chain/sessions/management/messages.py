@@ -1,4 +1,4 @@
-"""``ConversationMessage``: a simple form of LangChain's messages, converted both ways."""
+"""``ConversationMessage``: a simple form of LangChain's messages, convertible both ways."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ConversationMessage:
 
     @classmethod
     def from_langchain(cls, message: BaseMessage) -> ConversationMessage:
-        """Convert a LangChain message; ``to_langchain`` gives an equal one back."""
+        """Convert a LangChain message; ``to_langchain`` returns an equal one."""
         at = note_of(message).get("at")
         return cls(
             role=_TYPES.get(message.type, message.type),
@@ -46,7 +46,7 @@ class ConversationMessage:
         """Return the message for a chain or a history.
 
         Raises:
-            UsageError: there is no message of this role, or it can't hold this content and metadata.
+            UsageError: the role is unknown, or its messages can't hold this content and metadata.
         """
         data = {**self.metadata, "content": self.content}
         if self.timestamp is not None:
@@ -57,5 +57,5 @@ class ConversationMessage:
             return messages_from_dict([{"type": _ROLES.get(self.role, self.role), "data": data}])[0]
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(
-                f"This is no message of role {self.role!r}; use user, assistant or system, and a text."
+                f"This is not a message of role {self.role!r}; use user, assistant or system, and a text."
             ) from error

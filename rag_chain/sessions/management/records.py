@@ -1,4 +1,4 @@
-"""What the manager returns: a session, its stats, a page of sessions."""
+"""The manager's results: a session, its stats, a page of sessions, and others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag_chain.sessions.management.totals import UsageTotals
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: for ever."""
+    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: forever."""
 
     session_id: str
     user_id: str | None
@@ -24,15 +24,14 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """What a session holds.
+    """Statistics of a session.
 
-    ``turns`` counts by status; ``bytes`` of the messages as stored; ``bad_items``: stored, but no message;
-    ``trimmed``: beyond RAG_HISTORY_MAX, taken back, or in the way of a turn asked again; ``lost``: known to be lost by
-    the store;
-    ``pending``: turns under way; ``waiting``: turns in this machine's journal that the server does not have yet;
-    ``taken_back``: turns that were deleted or replaced in the last 30 days;
-    ``elsewhere``: turns of a session of this name that the journal keeps for other servers, by address;
-    ``store``: what serves now; ``usage``: tokens, cost and time of the turns that are kept.
+    ``turns``: their number by status; ``bytes``: of the messages as stored; ``bad_items``: stored items that are not
+    messages; ``trimmed``: messages that were removed because of RAG_HISTORY_MAX, deleted, or replaced by a turn that
+    was repeated; ``lost``: messages that the store is known to have lost; ``pending``: running turns; ``waiting``:
+    turns in this machine's journal that the server does not have yet; ``taken_back``: turns that were deleted or
+    replaced in the last 30 days; ``elsewhere``: turns of a session of this name that the journal keeps for other
+    servers, by address; ``store``: the store in use; ``usage``: tokens, cost and time of the stored turns.
     """
 
     session_id: str
@@ -56,9 +55,9 @@ class SessionStats:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Sessions, the most recently active first; ``cursor`` gives the next page, ``None``: there is none.
+    """Sessions, the most recently active first; ``cursor`` leads to the next page, ``None``: there is none.
 
-    ``complete``: false while Redis is away, when the page has only what this machine knows.
+    ``complete``: false while Redis is away; then the page has only the sessions that this machine knows.
     """
 
     sessions: list[SessionInfo]
@@ -70,13 +69,13 @@ class SessionPage:
 class ErasureReceipt:
     """What an erasure removed, and from where.
 
-    ``sessions``: ids of those of which there was anything; ``messages`` and ``checkpoints``: removed from Redis;
-    ``journal_entries``: changes removed from this machine's journal; ``memory_sessions``: sessions whose messages this
-    process held; ``waiting``: ids of the sessions whose deletion waits in the journal for Redis, which is away;
-    ``complete``: false while Redis is away, when sessions that this machine does not know, or copies of a session, are
-    still there; ``scrubbed``: false if the journal's files may still hold bytes: another process was reading them,
-    until the next replay, erasure or `rag-chain sessions journal`; or they are damaged, as the log says;
-    ``at``: when (UTC). Other processes drop what their memory holds at their next read of the session.
+    ``sessions``: ids of sessions with any data; ``messages`` and ``checkpoints``: numbers removed from Redis;
+    ``journal_entries``: changes removed from this machine's journal; ``memory_sessions``: sessions with messages in
+    this process's memory; ``waiting``: ids of sessions whose deletion waits in the journal for Redis, which is away;
+    ``complete``: false while Redis is away, because sessions that this machine does not know, or copies of a session,
+    still exist; ``scrubbed``: false if the journal's files may still hold bytes, either because another process was
+    reading them, until the next replay, erasure or `rag-chain sessions journal`, or because they are damaged (see the
+    log); ``at``: time of the erasure (UTC). Other processes drop their cached copies at their next read of the session.
     """
 
     user_id: str | None
@@ -93,7 +92,7 @@ class ErasureReceipt:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A message that a search found; ``turn_id``: ``None`` if it belongs to no turn; ``excerpt``: around the words."""
+    """A message that a search found; ``turn_id``: ``None`` if it has no turn; ``excerpt``: text around the words."""
 
     session_id: str
     turn_id: str | None
@@ -106,8 +105,8 @@ class SearchHit:
 class SearchResult:
     """Messages that a search found, those of the most recently active session first.
 
-    ``searched``: sessions that were looked through; ``complete``: false if there are more hits or sessions than were
-    asked for, or while Redis is away.
+    ``searched``: number of sessions read; ``complete``: false if there are more hits or sessions than the limits, or
+    while Redis is away.
     """
 
     hits: list[SearchHit]

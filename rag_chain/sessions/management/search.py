@@ -1,4 +1,4 @@
-"""Searching the messages of one user's sessions, once for sync and async."""
+"""Search the messages of one user's sessions; shared by sync and async methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEFORE, AFTER = 60, 140
 
 
 class SearchFlows:
-    """What the manager's search does."""
+    """The flow of the manager's search."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._prefix = sessions.prefix
@@ -54,7 +54,7 @@ class SearchFlows:
 
 
 def _match(session_id: str, item: Item, words: list[str]) -> SearchHit | None:
-    """Return the hit if a message holds every word."""
+    """Return the hit if a message contains every word."""
     message = item.message
     if message is None:
         return None

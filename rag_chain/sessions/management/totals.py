@@ -31,7 +31,7 @@ class UsageTotals:
 
 
 def totals(messages: Iterable[BaseMessage]) -> UsageTotals:
-    """Return the sums over messages. A turn's tokens are in its note if they are not those of its answer alone."""
+    """Return the sums over messages. A turn's tokens are in its note if other calls than the answer's used some."""
     tokens: list[dict[str, Any]] = []
     costs: list[float] = []
     milliseconds: defaultdict[str, float] = defaultdict(float)

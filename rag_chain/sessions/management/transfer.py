@@ -1,7 +1,7 @@
 """Sessions as JSON Lines: a header, then each message as it is stored, oldest first.
 
-Lossless: a message's line is its JSON as stored (tool calls, ids, usage, content blocks and all), whatever its size.
-What is stored and is no message that LangChain can read, or not on one line, is exported as base64.
+The format is lossless: a message's line is its JSON as stored, with tool calls, ids, usage and content blocks, of any
+size. Stored items that are not messages that LangChain can read, or not on one line, are exported as base64.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rag_chain.sessions.values.turns import SessionState
 
 FORMAT, VERSION = "rag_chain.session", 1
 MAX_IMPORTED_BYTES = 512_000_000
-"""Of one message. Redis takes no larger value, so whatever was exported can be imported."""
+"""Of one message. Redis takes no larger value, so every export can be imported."""
 
 BATCH_MESSAGES, BATCH_BYTES = 1_000, 8_000_000
 
@@ -43,12 +43,12 @@ def load(lines: Iterable[str]) -> tuple[dict[str, Any], list[Item]]:
     """Return the header and the messages that ``dump`` wrote.
 
     Raises:
-        UsageError: a line is not one of an export, or lines are missing.
+        UsageError: a line does not belong to an export, or lines are missing.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     header = next((_object(number, line) for number, line in numbered), None)
     if header is None or header.get("format") != FORMAT:
-        raise UsageError("This is not an exported session: its first line is no rag_chain.session header.")
+        raise UsageError("This is not an exported session: its first line is not a rag_chain.session header.")
     if header.get("version") != VERSION:
         raise UsageError(f"The export has version {header.get('version')!r}; this package reads version {VERSION}.")
     items = [_item(number, line) for number, line in numbered]
@@ -61,7 +61,7 @@ def feedback_of(header: Mapping[str, Any]) -> dict[str, Feedback]:
     """Return the feedback in an export, by turn id.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is malformed.
     """
     try:
         return {
@@ -102,8 +102,8 @@ def _item(number: int, line: str) -> Item:
         item = Item(line.strip().encode(errors="surrogatepass"))
         if item.outline is None:
             raise UsageError(
-                f"Line {number} of the export is no message that LangChain can read: it would be lost when the session "
-                "is read."
+                f"Line {number} of the export is not a message that LangChain can read: it would be lost when the "
+                "session is read."
             )
     if item.is_sealed:
         raise UsageError(f"Line {number} of the export is an encrypted message; export the session with its key.")
@@ -113,7 +113,7 @@ def _item(number: int, line: str) -> Item:
 
 
 def batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Split messages into parts that a server takes in one call: up to 1,000 messages and, if more than one, 8 MB."""
+    """Split messages into parts for one call: at most 1,000 messages and, if more than one, 8 MB."""
     batch: list[Item] = []
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""The limits on spending on one server: most of it is in the scripts of the turns, the rest is here."""
+"""The limits on spending on one server, as far as the scripts of the turns do not check them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rag_chain.sessions.values.spending import Ledger, Spent, find_excess, spent
 
 
 class Budget:
-    """What turns take, counted by the server.
+    """The spending of turns, counted by the server.
 
     Args:
         address: the server without credentials, for messages.
-        ledger: keeps what the server told, for when it is away.
-        one_slot: whether a script may count the user's money together with the session; in a cluster that takes a call.
+        ledger: remembers the server's counts, for when it is away.
+        one_slot: whether a script can count the user's money together with the session; in a cluster it takes a call.
     """
 
     def __init__(self, address: str, limits: Limits, ledger: Ledger, *, one_slot: bool) -> None:
@@ -30,7 +30,7 @@ class Budget:
         self._takes_a_call = bool(limits.max_micros) and not one_slot
 
     def find_excess(self, ref: SessionRef) -> Flow[str]:
-        """Return why no turn may begin, as far as ``begin.lua`` does not find it; empty if one may."""
+        """Return why no turn may begin, for limits that ``begin.lua`` does not check; empty if one may."""
         if not self._takes_a_call:
             return ""
         spent = Spent(0, (yield from self._count(ref, 0)))
@@ -38,7 +38,7 @@ class Budget:
         return find_excess(ref, self._limits, spent)
 
     def take_reply(self, ref: SessionRef, reply: Any) -> str:
-        """Return why no turn may begin by the reply of ``begin.lua``; empty if one may, or none was to."""
+        """Return why no turn may begin by the reply of ``begin.lua``; empty if one may, or none was requested."""
         spent = parse_spent(reply)
         if spent is None:
             return ""
@@ -48,11 +48,11 @@ class Budget:
         return find_excess(ref, self._limits, spent)
 
     def measure(self, items: Sequence[Item]) -> Spent:
-        """Return what a turn took, if that is limited."""
+        """Return what a turn spent, if that is limited."""
         return spent_by(items) if self._limits.has_budget else Spent()
 
     def note(self, ref: SessionRef, spent: Spent) -> Flow[None]:
-        """Count what ``commit.lua`` does not, of a turn that was appended."""
+        """Count the spending of a committed turn that ``commit.lua`` does not count."""
         if self._takes_a_call and spent.micros:
             yield from self._count(ref, spent.micros)
         self._ledger.add(ref, spent)

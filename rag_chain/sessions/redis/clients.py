@@ -1,6 +1,6 @@
 """The clients of one server in this process: one for all threads, one for each event loop.
 
-Their owner closes them; nobody else does. Making one does no I/O. Every call has a time limit.
+Only their owner closes them. Creating one does no I/O. Every call has a timeout.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rag_chain.sessions.redis.urls import RedisUrl, parse
 from rag_chain.sessions.values.forks import renew_after_fork
 
 CONNECTIONS = 50
-"""Calls that run at a time, by default; the option ``max_connections`` of the URL changes it."""
+"""Default number of concurrent calls; the option ``max_connections`` of the URL changes it."""
 WAIT_SECONDS = 20.0
-"""How long a call waits for one of them, by default; the option ``timeout`` of the URL changes it."""
+"""Default time that a call waits for a connection; the option ``timeout`` of the URL changes it."""
 CALL_SECONDS = 1.0
 GIVEN_ADDRESS = "the given client"
 _PIPELINES = (redis.client.Pipeline, redis.asyncio.client.Pipeline)
@@ -36,13 +36,13 @@ _PIPELINES = (redis.client.Pipeline, redis.asyncio.client.Pipeline)
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """Clients that nobody will use any more."""
+    """Clients that are not used any more."""
 
     sync: SyncClient | None
     by_loop: dict[asyncio.AbstractEventLoop, AsyncClient]
 
     def close(self) -> None:
-        """Close the connections. Those of an event loop close on it: soon if it runs, else when it ends."""
+        """Close the connections. Those of an event loop are closed on it: soon if it runs, else when it ends."""
         for loop, client in self.by_loop.items():
             if loop.is_running():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
@@ -58,15 +58,15 @@ class Detached:
 
 
 class Clients:
-    """The clients of one server, made when they are first needed.
+    """The clients of one server, created at their first use.
 
     Args:
-        make: makes a redis-py client, an async one where it is called with True.
-        limit: how many calls may run at a time, of each client.
+        make: returns a redis-py client, an async one if called with True.
+        limit: of concurrent calls per client.
         address: the server without credentials.
-        is_cluster: whether one call can't touch keys of two slots.
-        confirmation: what writes must have reached; ``None``: the server.
-        seconds: what a call may take in all; ``None``: redis-py's own limits are enough.
+        is_cluster: whether one call can't use keys of two slots.
+        confirmation: what must confirm a write; ``None``: the server itself.
+        seconds: timeout of a whole call; ``None``: redis-py's own timeouts suffice.
     """
 
     def __init__(
@@ -114,22 +114,22 @@ class Clients:
         return client
 
     def count_calls(self) -> tuple[int, int]:
-        """Return how many calls run now, and how many may run at a time on each client."""
+        """Return the number of running calls, and the limit per client."""
         with self._lock:
             clients = [*([self._sync] if self._sync else ()), *self._by_loop.values()]
         return sum(client.calls for client in clients), self._limit.size
 
     def detach(self) -> Detached:
-        """Take all clients out of use, to be closed; the next call makes new ones."""
+        """Detach all clients, to be closed by the caller; the next call creates new ones."""
         with self._lock:
             detached = Detached(self._sync, self._by_loop)
             self._sync, self._by_loop = None, {}
         return detached
 
     def after_fork(self) -> None:
-        """Leave the parent's connections to it.
+        """Forget the parent's connections.
 
-        Those of its event loops are kept as they are: to close one would take it from the selector, which both share.
+        Those of its event loops are kept open: closing one would remove it from the selector that both processes share.
         """
         self._lock = threading.Lock()
         self._of_parent.append(self.detach().by_loop)
@@ -142,10 +142,10 @@ class Clients:
 
 
 class GivenClients(Clients):
-    """A redis-py client that the caller made and closes; a sync one serves async calls in a thread.
+    """A redis-py client that the caller created and closes; a sync one serves async calls in a thread.
 
     Raises:
-        UsageError: it is no redis-py client, or it decodes replies.
+        UsageError: it is not a redis-py client, or it decodes replies.
     """
 
     def __init__(self, client: Any) -> None:
@@ -154,7 +154,7 @@ class GivenClients(Clients):
         if is_pipeline or not callable(getattr(client, "execute_command", None)):
             raise UsageError(
                 f"client= must be a client of redis-py, sync or async, not {kind}; make one with redis.Redis.from_url, "
-                "or hand in the server's url= instead."
+                "or pass the server's url= instead."
             )
         encoder = getattr(client, "get_encoder", None)
         if callable(encoder) and encoder().decode_responses:
@@ -186,18 +186,18 @@ def clients_of(url: RedisUrl, timeout: float, wait: str = "") -> Clients:
     """Return new clients of a server, which their owner closes. No I/O.
 
     Args:
-        timeout: seconds that connecting and a call may take.
-        wait: what writes must have reached, see ``RAG_REDIS_WAIT``.
+        timeout: seconds for connecting and for a call.
+        wait: what must confirm a write, see ``RAG_REDIS_WAIT``.
     """
     size = url.max_connections or CONNECTIONS
     limit = Limit(size, WAIT_SECONDS if url.wait is None else url.wait, url.address)
     call_seconds = float(url.options.get("socket_timeout", timeout))
     is_cluster = url.kind == "cluster"
-    # More than calls may run: what asks redis-py's client directly is not counted.
+    # More connections than concurrent calls: users of redis-py's client itself are not counted.
     return Clients(
         lambda asynchronous: connect(url, timeout, 2 * size, asynchronous=asynchronous),
         limit, url.address, is_cluster=is_cluster,
-        # A reply must come before the call's own time is over.
+        # A reply must come before the timeout of the whole call.
         confirmation=Confirmation.parse(wait, call_seconds / 2),
         seconds=2 * call_seconds if is_cluster else None,
     )  # fmt: skip
@@ -205,7 +205,7 @@ def clients_of(url: RedisUrl, timeout: float, wait: str = "") -> Clients:
 
 @lru_cache(maxsize=16)
 def shared_clients(url: str) -> Clients:
-    """Return the clients that all histories of one URL share, which live as long as one of them or this table.
+    """Return the clients that all histories of one URL share. They live as long as one of these or the cache.
 
     Raises:
         ConfigurationError: the URL can't be used.
@@ -214,7 +214,7 @@ def shared_clients(url: str) -> Clients:
 
 
 def no_clients() -> Clients:
-    """Return clients of no server, for settings without one; asking for a client fails."""
+    """Return clients for settings without a server; their use raises."""
 
     def refuse(asynchronous: bool) -> Any:
         raise UsageError("REDIS_URL is empty: there is no Redis client.")

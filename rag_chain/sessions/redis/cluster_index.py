@@ -1,4 +1,4 @@
-"""The index of a user's sessions in a cluster, where it is in another slot than the sessions."""
+"""The index of a user's sessions in a cluster, where it is in a different slot from the sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TOUCHED = 10_000
 
 
 class ClusterIndex:
-    """Renewed by the minute, not by the turn, because it takes a call of its own.
+    """The index, renewed per minute instead of per turn, because each renewal is a separate call.
 
     Args:
         address: the server without credentials, for messages.
@@ -27,7 +27,7 @@ class ClusterIndex:
         self._touched: dict[str, int] = {}
 
     def add(self, ref: SessionRef) -> Flow[None]:
-        """Note that a session is in use."""
+        """Add or renew a session that is in use."""
         now = steady_ms()
         if self._touched.get(ref.messages_key, -_TOUCH_MS) > now - _TOUCH_MS:
             return
@@ -42,7 +42,7 @@ class ClusterIndex:
         yield from self._call(ref, "remove")
 
     def contains(self, ref: SessionRef) -> Flow[bool]:
-        """Whether the index names the session."""
+        """Whether the index contains the session."""
         return bool((yield from self._call(ref, "score")))
 
     def _call(self, ref: SessionRef, action: str) -> Flow[Any]:

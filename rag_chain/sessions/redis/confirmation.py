@@ -1,8 +1,8 @@
-"""What a write must have reached before it counts as durable: replicas, or the server's disk (``RAG_REDIS_WAIT``).
+"""Confirmation of writes by replicas, or by the server's disk, before they count as durable (``RAG_REDIS_WAIT``).
 
-The server is asked with WAIT or WAITAOF, in the same packet as the write and on the same connection, because both
-commands speak of what their own connection wrote. A write that did not reach it in time is done all the same, so the
-caller keeps it too and sends it again later; every write of sessions bears that.
+WAIT or WAITAOF is sent in the same packet as the write and on the same connection, because both commands refer to the
+writes of their connection. A write that is not confirmed in time has still happened, so the caller journals it too and
+sends it again later; all writes of sessions are idempotent.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from redis.exceptions import (
 
 _TRIES = 3
 _MOVED = (AskError, ClusterDownError, SlotNotCoveredError, TryAgainError, ConnectionError)
-"""What a node of a cluster answers, or does, when its slots are moved; MovedError is an AskError."""
+"""Errors while slots of a cluster are moved; MovedError is an AskError."""
 
 Command = tuple[str | int | bytes, ...]
 
 
 class NotConfirmedError(RedisError):
-    """The server did the write, but did not confirm in time that it reached what ``RAG_REDIS_WAIT`` names."""
+    """The server did the write, but what ``RAG_REDIS_WAIT`` names did not confirm it in time."""
 
 
 class CannotConfirmError(RedisError):
-    """The server can't confirm what ``RAG_REDIS_WAIT`` names."""
+    """The server is unable to confirm what ``RAG_REDIS_WAIT`` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Confirmation:
     """How a write is confirmed.
 
     Args:
-        wish: as the setting has it.
+        wish: the value of the setting.
         command: WAIT or WAITAOF.
-        needed: the least that its reply must say.
+        needed: lowest reply that confirms.
     """
 
     wish: str
@@ -54,10 +54,10 @@ class Confirmation:
 
     @classmethod
     def parse(cls, wish: str, seconds: float) -> Confirmation | None:
-        """Return what the setting asks for: ``replicas:N``, ``fsync``, or nothing.
+        """Return the confirmation for the setting: ``replicas:N``, ``fsync``, or nothing.
 
         Args:
-            wish: the setting, which was checked.
+            wish: the checked value of the setting.
             seconds: the longest wait.
         """
         milliseconds = max(1, int(seconds * 1000))
@@ -73,11 +73,11 @@ class Confirmation:
 
         Args:
             client: of redis-py; of a cluster or not.
-            key: one that the command writes.
+            key: a key that the command writes.
             command: the command.
 
         Raises:
-            NotConfirmedError: it is done, but not confirmed.
+            NotConfirmedError: it was executed, but not confirmed.
             CannotConfirmError: the server can't confirm it.
         """
         if not isinstance(client, redis.RedisCluster):
@@ -87,7 +87,7 @@ class Confirmation:
                 node: Any = client.get_node_from_key(key)  # type: ignore[no-untyped-call]  # not typed there
                 return self._take(self._send(client.get_redis_connection(node), command))
             except _MOVED:
-                client.pttl(key)  # the client looks for the slot's node
+                client.pttl(key)  # makes the client find the slot's node
         raise NotConfirmedError("its slot is being moved")
 
     async def awrite(self, client: Any, key: str, command: Command) -> Any:

@@ -1,8 +1,8 @@
 """redis-py clients for a URL: one server, Sentinel or a cluster, sync and async.
 
-Making one opens no connection, except that a sync client of a cluster asks a node for the others. Connecting,
-reconnecting, pools and the parsing of replies are redis-py's. Replies come as RESP2, because their types are then the
-same in every version of redis-py.
+Creating one opens no connection, except that a sync client of a cluster asks a node for the others. Connecting,
+reconnecting, pools and the parsing of replies are redis-py's. RESP2 is used, because its reply types are the same in
+every version of redis-py.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _SILENCE = "The sentinels do not answer in time."
 
 
 class SentinelMistakeError(RedisError):
-    """The sentinels answer, and will not name a master however long one waits."""
+    """The sentinels answer, but will not name a master, however long one waits."""
 
 
 def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bool = False) -> Any:
     """Return a redis-py client.
 
-    A lost connection is tried once again at once, which is how a pooled connection that the server has closed shows
-    itself; so every command must bear being run twice.
+    A lost connection is retried once at once: a pooled connection may have been closed by the server. So every command
+    must be safe to run twice.
 
     Args:
-        timeout: seconds that connecting and a call may take, unless the URL's options say otherwise.
-        connections: the most that may be open at a time, to each node.
+        timeout: seconds for connecting and for a call, unless the URL's options override it.
+        connections: maximum number of open connections, to each node.
     """
     retry_of = AsyncRetry if asynchronous else Retry
     common: dict[str, Any] = {
@@ -51,7 +51,7 @@ def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bo
     }
     options = {**common, "max_connections": connections, **url.options}
     if url.kind == "sentinel":
-        # They are asked one after another: together they may take as long as one call.
+        # They are called one after another: together they may take as long as one call.
         own = {**common, **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), timeout / len(url.hosts))}
         return _sentinel(url, options, own | url.sentinel_options, timeout, asynchronous=asynchronous)
     if url.kind == "server":
@@ -65,19 +65,19 @@ def connect(url: RedisUrl, timeout: float, connections: int, *, asynchronous: bo
     )
     nodes: list[Any] = [node_of(host, port) for host, port in url.hosts]
     if asynchronous:
-        # Else it closes all connections, those in use too, at every fifth slot that it finds at another node.
+        # Otherwise it closes all connections, even those in use, at every fifth slot that has moved to another node.
         options["reinitialize_steps"] = 0
     return cluster_of(startup_nodes=nodes, **options)
 
 
 def find_other_speech(url: RedisUrl, timeout: float) -> bool | None:
-    """Connect anew the other way: with TLS where the URL has none, without where it has.
+    """Try the opposite protocol: TLS if the URL has none, no TLS if it has.
 
-    A server answers the wrong way with silence or by closing the connection, as one that is away does. No credentials
-    are sent.
+    A server answers the wrong protocol with silence or by closing the connection, as one that is away does. No
+    credentials are sent.
 
     Returns:
-        Whether the server expects TLS; ``None`` if it does not answer the other way either.
+        Whether the server expects TLS; ``None`` if it does not answer the other protocol either.
     """
     if not url.hosts:
         return None
@@ -98,16 +98,16 @@ def find_other_speech(url: RedisUrl, timeout: float) -> bool | None:
 
 
 def sentinels_of(client: Any) -> list[Any]:
-    """The clients of the sentinels behind a client, which it does not close."""
+    """Return the sentinel clients of a client, which it does not close itself."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return list(manager.every) if isinstance(manager, Sentinel | AsyncSentinel) else []
 
 
 class Sentinel(redis.Sentinel):
-    """redis-py's, which also tells a mistake in the configuration from an outage.
+    """redis-py's class, which also distinguishes a mistake in the configuration from an outage.
 
-    ``patience``: seconds that all sentinels together may take. Silence is a ``TimeoutError``, which redis-py does not
-    try again at once, as it does a master that is not found.
+    ``patience``: timeout in seconds for all sentinels together. Silence raises ``TimeoutError``, which redis-py does
+    not retry at once, unlike a master that is not found.
     """
 
     patience = 0.0
@@ -164,16 +164,16 @@ class AsyncSentinel(redis.asyncio.Sentinel):
 
 
 def _complete(manager: Any) -> None:
-    """Put sentinels back that redis-py has lost: two searches at once that move theirs to the front lose a third."""
+    """Restore sentinels that redis-py lost: two concurrent searches that move theirs to the front lose a third."""
     if len({id(one) for one in manager.sentinels}) < len(manager.every):
         manager.sentinels = list(manager.every)
 
 
 def _check(replies: list[Any], service_name: str) -> None:
-    """Raise SentinelMistakeError if no reply of a sentinel lets a master be hoped for.
+    """Raise SentinelMistakeError if by the replies of the sentinels there will be no master.
 
     Args:
-        replies: of each sentinel the masters that it watches, or the error.
+        replies: for each sentinel the masters that it watches, or the error.
     """
     known = [reply for reply in replies if isinstance(reply, dict)]
     if known and not any(service_name in masters for masters in known):
@@ -188,7 +188,7 @@ def _check(replies: list[Any], service_name: str) -> None:
 def _sentinel(
     url: RedisUrl, options: dict[str, Any], own: dict[str, Any], patience: float, *, asynchronous: bool
 ) -> Any:
-    """A client of the master, whose address redis-py asks the sentinels for whenever it connects."""
+    """Return a client of the master; redis-py asks the sentinels for its address whenever it connects."""
     sentinel_of = AsyncSentinel if asynchronous else Sentinel
     if url.inherits_login and ("password" in own or "username" in own):
         own["redis_connect_func"] = _aconnect_with_or_without_login if asynchronous else _connect_with_or_without_login
@@ -198,9 +198,10 @@ def _sentinel(
 
 
 def _connect_with_or_without_login(connection: Any) -> None:
-    """Log in at a sentinel with the server's credentials, or not at all where it refuses them.
+    """Log in at a sentinel with the server's credentials, or not at all if it refuses them.
 
-    Most sentinels have no password, whatever the server has; one that needs another refuses the first command.
+    Most sentinels have no password, even if the server has one; a sentinel with another password refuses the first
+    command.
     """
     try:
         connection.on_connect()

@@ -1,4 +1,4 @@
-"""The events of running turns, kept in Redis for a short time, so that a reader can go on from another server."""
+"""The events of running turns, kept in Redis for a short time, so that a reader can continue on another server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rag_chain.sessions.values.keys import SessionRef, make_events_key
 
 
 def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], seconds: float) -> Flow[int]:
-    """Add events of a turn and let all of its events live for so many seconds.
+    """Add events of a turn and set the time to live of all its events.
 
     Args:
         ref: the session.
@@ -18,7 +18,7 @@ def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], s
         seconds: time to live from now.
 
     Returns:
-        1: Redis took them; 2: and the turn is to be stopped, see ``stop_events``; 0: Redis is away.
+        1: Redis took them; 2: the same, and the turn should be stopped, see ``stop_events``; 0: Redis is away.
     """
     numbered = [part for number, event in enumerate(events, first) for part in (number, event)]
     try:
@@ -28,12 +28,12 @@ def add_events(ref: SessionRef, turn_id: str, first: int, events: list[bytes], s
 
 
 def stop_events(ref: SessionRef, turn_id: str, seconds: float) -> Flow[bool]:
-    """Ask the server that answers a turn to stop; whether there are events of the turn.
+    """Ask the server that answers a turn to stop; return whether there are events of the turn.
 
     Args:
         ref: the session.
         turn_id: of the turn.
-        seconds: how long the request stands.
+        seconds: time to live of the request.
     """
     try:
         return bool((yield Call("stop_events", (make_events_key(ref, turn_id),), (round(seconds * 1000),))))

@@ -1,7 +1,7 @@
-"""The one place that maps redis-py's errors into this package's.
+"""The only place that maps redis-py's errors to those of this package.
 
-*Away* (``HistoryUnavailableError``) is what waiting mends: the turn goes on without the server. Anything else is an
-error that a person must mend; the message names the setting, key or right, and what to do.
+*Away* (``HistoryUnavailableError``) means that waiting helps: the turn continues without the server. Any other error
+must be fixed by a person; the message names the setting, key or right, and what to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rag_chain.sessions.redis.confirmation import CannotConfirmError, NotConfirm
 from rag_chain.sessions.redis.connect import SentinelMistakeError
 
 FOREIGN = (foreign.RedisError, foreign.RedisClusterException, OSError)
-"""What a call to the server can raise."""
+"""Exceptions that a call to the server can raise."""
 
 _LOGIN = (foreign.AuthenticationError, foreign.AuthorizationError, foreign.AuthenticationWrongNumberOfArgsError)
 _AWAY = (
@@ -55,12 +55,12 @@ _MAY_NOT_RUN = re.compile(r"no permissions to run the '([\w|-]+)' command")
 
 
 def translate(error: BaseException, address: str, key: str) -> HistoryError:
-    """Return the error of this package that a foreign one means; chain it with ``raise ... from error``.
+    """Return this package's error for a foreign one; chain it with ``raise ... from error``.
 
     Args:
         error: redis-py's or the operating system's.
         address: the server without credentials.
-        key: the messages key of the session that was asked for.
+        key: the messages key of the session of the call.
     """
     if isinstance(error, NotConfirmedError):
         return HistoryUnavailableError(f"Redis at {address} did not confirm a write: RAG_REDIS_WAIT={error}.")
@@ -82,7 +82,7 @@ def refuses_writes(error: BaseException | None) -> bool:
 
 
 def _mistake(error: BaseException, address: str, key: str) -> HistoryError | None:
-    """What waiting does not mend, apart from TLS."""
+    """Return the error if waiting does not help, except for TLS."""
     text = str(error)
     causes = list(_chain(error, implicit=False))
     if isinstance(error, CannotConfirmError):
@@ -111,9 +111,9 @@ def _mistake(error: BaseException, address: str, key: str) -> HistoryError | Non
     if is_plain and isinstance(error, in_cluster) and not isinstance(error, foreign.MasterDownError):
         return HistoryError(f"Redis at {address} is a node of a cluster; begin REDIS_URL with redis+cluster://.")
     if isinstance(error, foreign.ClusterCrossSlotError):
-        return HistoryError(f"Redis at {address} is a node of a cluster; hand in a redis.RedisCluster instead.")
+        return HistoryError(f"Redis at {address} is a node of a cluster; pass a redis.RedisCluster instead.")
     if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
-        return HistoryError(f"Redis at {address} is no cluster; begin REDIS_URL with redis:// instead.")
+        return HistoryError(f"Redis at {address} is not a cluster; begin REDIS_URL with redis:// instead.")
     if "DB index is out of range" in text or "invalid DB index" in text:
         return HistoryError(f"Redis at {address} has no database of that number; change the last part of REDIS_URL.")
     if "unknown command" in text:
@@ -123,7 +123,7 @@ def _mistake(error: BaseException, address: str, key: str) -> HistoryError | Non
         )
     if _has(text, ("WRONGTYPE",)):
         return HistoryDataError(
-            f"The Redis key {key!r} holds no list of messages; rename it, or set another RAG_KEY_PREFIX."
+            f"The Redis key {key!r} does not hold a list of messages; rename it, or set another RAG_KEY_PREFIX."
         )
     return None
 
@@ -150,13 +150,13 @@ def _tls_mistake(error: BaseException, address: str) -> HistoryError | None:
             )
     if isinstance(error, foreign.InvalidResponse) and not secure:
         return HistoryError(
-            f"What answers at {address} is no Redis server, or expects TLS; check REDIS_URL, or use rediss://."
+            f"The server at {address} is not a Redis server, or expects TLS; check REDIS_URL, or use rediss://."
         )
     return None
 
 
 def _reason(error: BaseException, *, secure: bool) -> str:
-    """Why a server is away, in words that hold nothing of the server's or the library's text."""
+    """Return why a server is away, without any text from the server or the library."""
     text = str(error)
     causes = list(_chain(error))
     if isinstance(error, foreign.MaxConnectionsError):
@@ -176,12 +176,12 @@ def _reason(error: BaseException, *, secure: bool) -> str:
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
-    """Whether a reply starts with an error code; a script's own error may stand before it."""
+    """Whether a reply starts with an error code, perhaps after the prefix of a script's error."""
     return any(text.startswith(word) or f": {word} " in text or f"-{word} " in text for word in words)
 
 
 def may_be_about_tls(error: BaseException | None, address: str) -> bool:
-    """Whether a server might be away only because one side speaks TLS and the other does not.
+    """Whether a server might seem away only because one side uses TLS and the other does not.
 
     A server that gets TLS and has none is silent; one that expects it closes the connection.
     """
@@ -193,10 +193,10 @@ def may_be_about_tls(error: BaseException | None, address: str) -> bool:
 
 
 def tls_error(address: str, *, expects_tls: bool) -> HistoryAuthError:
-    """Return the error of a server that was reached with TLS and has none, or the other way round."""
+    """Return the error for a server that was called with TLS but has none, or vice versa."""
     if expects_tls:
         return HistoryAuthError(f"Redis at {address} expects TLS; begin REDIS_URL with rediss instead of redis.")
-    return HistoryAuthError(f"Redis at {address} does not speak TLS there; use redis:// in REDIS_URL.")
+    return HistoryAuthError(f"Redis at {address} does not use TLS on this port; use redis:// in REDIS_URL.")
 
 
 def _not_tls(error: ssl.SSLError) -> bool:
@@ -204,7 +204,7 @@ def _not_tls(error: ssl.SSLError) -> bool:
 
 
 def _chain(error: BaseException | None, *, implicit: bool = True) -> Iterator[BaseException]:
-    """An error and what caused it; ``implicit``: also what was being handled when it was raised."""
+    """Yield an error and its causes; ``implicit``: also errors that were being handled when it was raised."""
     while error is not None:
         yield error
         error = error.__cause__ or (error.__context__ if implicit else None)

@@ -1,4 +1,4 @@
-"""Feedback on turns, kept in Redis beside their session."""
+"""Feedback on turns, stored in Redis with their session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RedisFeedback:
         self._address = address
 
     def put(self, ref: SessionRef, turn_id: str, feedback: Feedback) -> Flow[Saved]:
-        """Keep feedback in place of older feedback on the same turn.
+        """Store feedback, replacing older feedback on the same turn.
 
         Raises:
             SessionBusyError: the turn is being answered.

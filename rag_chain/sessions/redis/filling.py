@@ -1,4 +1,4 @@
-"""A new session with messages, which its readers see whole or not at all."""
+"""Create a session with messages atomically: readers see all of it or nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rag_chain.sessions.values.limits import Limits
 from rag_chain.sessions.values.turns import Part
 
 STAGED_MS = 60_000
-"""How long a part of a session stays that was not finished, after the last call."""
+"""Time to live of an unfinished part of a session, after the last call."""
 STAGED_MESSAGES = 250
-"""In one call, so that the server is busy for a millisecond at most."""
+"""Messages per call, so that the server is busy for a millisecond at most."""
 KEPT_IDS = 32
 """See ``append.lua``."""
 
@@ -22,7 +22,7 @@ KEPT_IDS = 32
 def fill(
     call: Callable[..., Flow[Any]], ref: SessionRef, limits: Limits, data: str, parts: Sequence[Part]
 ) -> Flow[bool]:
-    """Make a session of messages; whether it is new.
+    """Create a session with messages; return whether it is new.
 
     Args:
         call: calls a script with the keys of a session.
@@ -52,4 +52,4 @@ def fill(
 
 
 def _busy(ref: SessionRef) -> SessionBusyError:
-    return SessionBusyError(f"Session {ref} was being made or deleted by another process too; try again.")
+    return SessionBusyError(f"Another process was creating or deleting session {ref} at the same time; try again.")

@@ -12,9 +12,9 @@ from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import SessionState
 
 _VALUES = 5
-"""In the reply of ``overview.lua``, of each session."""
+"""Values per session in the reply of ``overview.lua``."""
 GROUP = 128
-"""Sessions in one call, so that a page of many keeps the server busy for less than a millisecond at a time."""
+"""Sessions per call, so that a page of many keeps the server busy for less than a millisecond at a time."""
 
 
 def describe(address: str, refs: Sequence[SessionRef], *, one_slot: bool) -> Flow[list[SessionState]]:
@@ -22,7 +22,7 @@ def describe(address: str, refs: Sequence[SessionRef], *, one_slot: bool) -> Flo
 
     Args:
         address: of the server, for messages.
-        one_slot: whether one script may read them all; in a cluster each needs a call.
+        one_slot: whether one script can read them all; in a cluster each needs a call.
     """
     states: list[SessionState] = []
     size = GROUP if one_slot else 1
@@ -64,5 +64,5 @@ def _parse(values: Sequence[Any]) -> SessionState:
 
 
 def _parse_time(value: bytes | None) -> int | None:
-    """Milliseconds; ``None`` too for what another program has put there: one session must not end the whole list."""
+    """Return milliseconds; ``None`` also for another program's values: one session must not break the whole list."""
     return int(value) if value and value.isdigit() else None

@@ -17,7 +17,7 @@ def count_request(prefix: str, caller: str, limit: int, period_ms: int) -> Flow[
         period_ms: its length.
 
     Returns:
-        0; for one request too many how long the period still lasts (ms); ``None``: Redis is away.
+        0 if the request is within the limit, else the rest of the period (ms); ``None``: Redis is away.
     """
     try:
         return int((yield Call("rate", (make_rate_key(prefix, caller),), (limit, period_ms))))

@@ -1,4 +1,4 @@
-"""The wire format of the scripts in ``lua/``: what their arguments and replies mean."""
+"""The wire format of the scripts in ``lua/``: their arguments and replies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OUTCOMES: dict[int, Outcome] = {1: "saved", 0: "repeated", -1: "deleted", -2: "
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a reader holds of a session, for the server to check. ``whole``: every message is checked."""
+    """A reader's cached window, for the server to check. ``whole``: every message is checked."""
 
     cached: CachedWindow | None
     whole: bool
 
 
 def pack_begin(limits: Limits, claim: Claim, pending: Pending | None, member: str, *, alone: bool, ttl_ms: int) -> Args:
-    """The arguments of ``begin.lua``."""
+    """Return the arguments of ``begin.lua``."""
     total, count, digest = claim.cached.make_claim(whole=claim.whole) if claim.cached is not None else (0, 0, "")
     turn_id, question = (pending.turn_id, pending.dump()) if pending else ("", b"")
     numbers = f"{limits.window} {ttl_ms} {total} {count} {int(claim.whole)} {int(alone)} {limits.listed_ms}"
@@ -37,13 +37,13 @@ def pack_begin(limits: Limits, claim: Claim, pending: Pending | None, member: st
 
 
 def parse_spent(reply: Any) -> Spent | None:
-    """Return what the reply of ``begin.lua`` says of spending; ``None``: it says nothing."""
+    """Return the spending in the reply of ``begin.lua``; ``None``: it has none."""
     numbers = (reply if isinstance(reply, bytes) else reply[0]).split()
     return Spent(*map(int, numbers[9:11])) if len(numbers) > 9 else None
 
 
 def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[SessionWindow, bool]:
-    """Parse the reply of ``begin.lua``: the window, and whether what the reader holds is right."""
+    """Parse the reply of ``begin.lua``: the window, and whether the reader's cached window is valid."""
     line, raw_items, raw_pending, *summary = (reply, [], []) if isinstance(reply, bytes) else reply
     began, now, created, deletion, lost, total, matched, life, dropped = map(int, line.split()[:9])
     items = [Item(raw) for raw in reversed(raw_items)]
@@ -66,16 +66,16 @@ def parse_window(reply: Any, window: int, held: CachedWindow | None) -> tuple[Se
 
 
 def parse_state(reply: Any) -> SessionState:
-    """The reply of ``inspect.lua``.
+    """Parse the reply of ``inspect.lua``.
 
     Raises:
-        HistoryDataError: another program has changed the hash beside the session.
+        HistoryDataError: another program has changed the hash of the session.
     """
     try:
         return _parse_state(reply)
     except ValueError as error:
         raise HistoryDataError(
-            "The hash beside a session's messages holds values that rag_chain did not write; delete the session."
+            "The hash of a session holds values that rag_chain did not write; delete the session."
         ) from error
 
 
@@ -118,13 +118,13 @@ def _parse_state(reply: Any) -> SessionState:
 
 
 def parse_outcome(reply: bytes) -> tuple[Outcome, int, int]:
-    """The reply of ``commit.lua`` and ``append.lua``: what became of it, the messages ever in the list, the life."""
+    """Parse the reply of ``commit.lua`` and ``append.lua``: outcome, messages ever in the list, life."""
     outcome, total, life = map(int, reply.split())
     return _OUTCOMES[outcome], total, life
 
 
 def parse_page(reply: Sequence[bytes]) -> list[tuple[str, int]]:
-    """The reply of ``list.lua``: session ids and when they were last active (ms)."""
+    """Parse the reply of ``list.lua``: session ids and when they were last active (ms)."""
     pairs = zip(reply[::2], reply[1::2], strict=True)
     return [(session.decode(), int(float(active))) for session, active in pairs]
 

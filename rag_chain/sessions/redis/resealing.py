@@ -1,4 +1,4 @@
-"""The same messages in other bytes on one server: encrypted, or with another key."""
+"""Encrypt messages on one server, or encrypt them again with another key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rag_chain.sessions.values.flow import Flow, Scan
 from rag_chain.sessions.values.keys import SessionRef, is_id, make_known_ref
 
 BATCH = 100
-"""Messages in one call."""
+"""Messages per call."""
 
 
 class Resealing:
@@ -32,7 +32,7 @@ class Resealing:
         self._feedback = RedisFeedback(address)
 
     def list_sessions(self, prefix: str) -> Flow[list[SessionRef]]:
-        """Return all sessions of all users: it passes over every key of the server."""
+        """Return all sessions of all users: it scans every key of the server."""
         pattern = re.sub(r"([*?\[\]^\\-])", r"\\\1", prefix) + "*"
         try:
             keys = yield Scan(pattern)
@@ -41,7 +41,7 @@ class Resealing:
         return list(_refs_of(prefix, keys))
 
     def put(self, ref: SessionRef, items: list[Item], changed: dict[int, bytes]) -> Flow[int]:
-        """Put messages in other bytes, by their place from the oldest; how many were put."""
+        """Replace the stored bytes of messages, by their place from the oldest; return the number replaced."""
         places = sorted(changed)
         put = 0
         for start in range(0, len(places), BATCH):
@@ -52,7 +52,7 @@ class Resealing:
         return put
 
     def renew_summary(self, ref: SessionRef, renew: Callable[[str], str | None]) -> Flow[bool]:
-        """Put the summary in the bytes that ``renew`` gives (``None``: it stays); whether it was put."""
+        """Replace the summary's bytes by those of ``renew`` (``None``: no change); return whether it was replaced."""
         _, text = yield from self._call("reseal", ref, ("", ""))
         new = renew(text.decode(errors="replace")) if text else None
         if new is None:
@@ -61,7 +61,7 @@ class Resealing:
         return True
 
     def renew_feedback(self, ref: SessionRef, renew: Callable[[str, Feedback], Feedback | None]) -> Flow[None]:
-        """Put the feedback in the bytes that ``renew`` gives for a turn's id (``None``: it stays)."""
+        """Replace the feedback's bytes by those that ``renew`` returns for a turn's id (``None``: no change)."""
         for turn_id, feedback in (yield from self._feedback.read(ref)).items():
             new = renew(turn_id, feedback)
             if new is not None:

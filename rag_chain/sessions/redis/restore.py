@@ -1,8 +1,8 @@
-"""What is put back into a session that the server has lost, worked out from what is there and what is held.
+"""Plan how to restore a session that the server has lost, from its present state and a cached window.
 
-Messages are counted from the first that was ever in a session. The messages of the session as it was before the loss
-stand before all that came since, in the order that they had; ``restored`` is the count at the loss. What several
-processes hold is put back by each of them, when it next sees the session.
+Messages are counted from the first that was ever in a session. Messages from before the loss come before all later
+ones, in their original order; ``restored`` is the count at the loss. If several processes hold messages, each of them
+restores its own when it next reads the session.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from rag_chain.sessions.values.window_cache import CachedWindow
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """A session as it is to be.
+    """The planned state of a session.
 
     Args:
         items: all messages.
-        lost: how many messages no one has put back yet.
-        dropped: messages that are no longer in it, the lost ones among them.
-        restored: messages ever in it when it was lost.
-        shift: by how much the positions of newer messages grow.
+        lost: number of messages that are not restored yet.
+        dropped: number of messages that are no longer in it, including the lost ones.
+        restored: number of messages that were ever in it when it was lost.
+        shift: increase of the positions of newer messages.
         digest: of the list as it was read.
     """
 
@@ -40,18 +40,19 @@ class Restoration:
 
 
 def is_lost(held: CachedWindow, found: SessionWindow | SessionState) -> bool:
-    """Whether the server may have lost what is held: the session's life is another, and no deletion explains it."""
+    """Whether the server may have lost cached messages: the session's life has changed, and not by a deletion."""
     return bool(held.life) and found.life != held.life and found.deletion <= held.deletion
 
 
 def plan_restoration(held: CachedWindow, state: SessionState) -> Restoration:
-    """What is to be put back.
+    """Plan the restoration of a session.
 
     Args:
-        state: the session as it is, with all of its messages.
+        held: the cached window.
+        state: the present session, with all of its messages.
     """
     there = state.items
-    # What was taken back since it was read does not come back.
+    # Turns that were deleted since the window was read must not come back.
     gone = set(state.erased)
     taken = [item for item in held.items if gone and turn_id_of(item) in gone]
     digest = hashlib.sha1(b"".join(item.raw for item in reversed(there)), usedforsecurity=False).hexdigest()
@@ -64,7 +65,7 @@ def plan_restoration(held: CachedWindow, state: SessionState) -> Restoration:
     restored = max(held.total, state.restored)
     trimmed = max(held.trimmed, max(0, min(state.dropped, state.restored) - state.lost))
     if state.dropped > state.restored:
-        # The list has been full since: what is older than all of it has no place in it.
+        # The list has been full since the loss: older messages do not fit in.
         return Restoration(list(there), state.lost, state.dropped, state.restored, 0, digest, changes=False)
     lost = max(0, restored - len(put) - trimmed)
     return Restoration(

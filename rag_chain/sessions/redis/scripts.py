@@ -21,9 +21,9 @@ from rag_chain.sessions.redis.slots import AsyncSlots, Limit, Slots
 from rag_chain.sessions.values.flow import Args
 
 POLL_SECONDS = 0.05
-"""How long a caller waits for another turn's end where too many already wait for one on the server."""
+"""Polling interval for the end of another turn, if too many callers already wait on the server."""
 SCANNED = 1000
-"""Keys that one SCAN looks at: some 0.2 ms of the server's time."""
+"""Keys per SCAN: about 0.2 ms of the server's time."""
 
 
 class SyncClient:
@@ -46,21 +46,21 @@ class SyncClient:
 
     @property
     def calls(self) -> int:
-        """How many calls run now."""
+        """Return the number of running calls."""
         return self._slots.in_use
 
     @property
     def redis(self) -> Any:
-        """The redis-py client; a cluster's is made at the first call, because making it asks the nodes."""
+        """The redis-py client; that of a cluster is created at the first call, because it asks the nodes."""
         if self._redis is None:
             with self._lock:
                 self._redis = self._redis or self._make()
         return self._redis
 
     def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
-        """Run ``lua/<script>.lua``; with ``confirm`` wait until what it wrote is confirmed.
+        """Run ``lua/<script>.lua``; with ``confirm`` wait until its write is confirmed.
 
-        Redis-py's errors pass through.
+        Errors of redis-py are not translated.
         """
         source, sha = load_script(script)
         confirmation = self._confirmation if confirm else None
@@ -83,7 +83,7 @@ class SyncClient:
     def wait(self, key: str, seconds: float) -> None:
         """Wait on the server for an element of a list.
 
-        A wait holds a connection but no slot: those who wait must not keep the turn that they wait for from ending.
+        A wait holds a connection but no slot: waiting callers must not block the turn that they wait for.
         """
         if not self._waits.acquire(blocking=False):
             time.sleep(POLL_SECONDS)
@@ -134,7 +134,7 @@ class AsyncClient:
 
     @property
     def calls(self) -> int:
-        """How many calls run now."""
+        """Return the number of running calls."""
         return self._slots.in_use
 
     async def call(self, script: str, keys: tuple[str, ...], args: Args, *, confirm: bool = False) -> Any:
@@ -161,7 +161,7 @@ class AsyncClient:
                     call = confirmation.awrite(self.redis, keys[0], command)
                 return await (call if self._deadline is None else self._deadline.arun(call))
             except AttributeError as error:
-                # A cluster's client closes connections that others use; redis-py then asks a writer that is gone.
+                # A cluster's client may close connections in use; redis-py then uses a writer that is gone.
                 if is_last:
                     raise ConnectionError("the connection was closed while it was in use") from error
         raise AssertionError("unreachable")
@@ -194,9 +194,9 @@ class AsyncClient:
 
 
 async def _close_at_end(client: Any) -> AsyncGenerator[None]:
-    """Close a client when this generator is closed, which an event loop does with all of its generators when it ends.
+    """Close a client when this generator is closed, which an event loop does with all its generators at its end.
 
-    So ``asyncio.run`` leaves no connection behind: https://docs.python.org/3/library/asyncio-eventloop.html
+    So ``asyncio.run`` leaves no connection open: https://docs.python.org/3/library/asyncio-eventloop.html
     (``shutdown_asyncgens``).
     """
     try:
@@ -234,7 +234,7 @@ def _undecoded(reply: Any) -> Any:
 
 @cache
 def load_script(name: str) -> tuple[str, str]:
-    """Return a script's text and the SHA-1 that the server knows it by."""
+    """Return a script's text and the SHA-1 by which the server identifies it."""
     folder = Path(__file__).parent / "lua"
     source = (folder / f"{name}.lua").read_text(encoding="utf-8")
     first = source.partition("\n")[0]

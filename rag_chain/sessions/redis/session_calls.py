@@ -1,4 +1,4 @@
-"""Calls of scripts with the keys of a session: which script gets which of them."""
+"""Calls of scripts with the keys of a session that each script needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READS_DELETION = {"begin", "commit", "append", "delete", "inspect", "stage", "a
 _WAKES = {"commit", "delete", "forget_pending"}
 _READS_ERASED = {"commit", "delete", "erase", "inspect", "settle", "summary"}
 _CONFIRMED = {"commit", "append", "delete", "erase", "restore", "adopt"}
-"""What is told to be kept, or to be gone, once it is done."""
+"""Scripts whose writes are reported as stored or deleted, and so are confirmed."""
 _INDEXED = {"begin", "commit", "append", "delete", "inspect", "create", "adopt"}
 
 
@@ -29,7 +29,7 @@ class SessionCalls:
         self._one_slot = one_slot
 
     def __call__(self, script: str, ref: SessionRef, args: Args) -> Flow[Any]:
-        """Call a script with the keys of a session that it needs, in its order, and return its reply."""
+        """Call a script with the keys of a session that it needs, in its order; return its reply."""
         keys: tuple[str, ...] = (ref.messages_key, ref.meta_key)
         if script in _READS_DELETION:
             keys += (ref.deletion_key,)

@@ -1,7 +1,7 @@
-"""How many calls run on a client at a time, first come first served.
+"""Limit of concurrent calls on a client, first come first served.
 
-redis-py's pools raise when they are full, or let a newcomer overtake. A full pool is no outage: callers wait in order,
-for a bounded time, and the log says so.
+redis-py's pools raise when they are full, or let later callers overtake. A full pool is not an outage: callers wait in
+order, for a bounded time, and long waits are logged.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections import deque
 from redis.exceptions import MaxConnectionsError
 
 NOTICE_SECONDS, NOTICE_PAUSE = 1.0, 60.0
-"""A wait of this length is logged, at most once in that time."""
+"""Waits of this length are logged, at most once in this time."""
 log = logging.getLogger("rag_chain.sessions")
 
 
 class Limit:
-    """How many calls may run at a time, and how long the others wait.
+    """The number of concurrent calls, and how long the others wait.
 
     Args:
-        size: calls at a time.
+        size: concurrent calls.
         seconds: the longest wait.
         address: the server without credentials, for the log.
     """
@@ -41,7 +41,7 @@ class Limit:
             self._notice_again = now + NOTICE_PAUSE
             log.warning(
                 "All %d connections to Redis at %s are in use; a call waited %.1f s for one. Raise max_connections "
-                "(an option of REDIS_URL), or send fewer turns at a time.", self.size, self._address, now - begun,
+                "(an option of REDIS_URL), or run fewer turns at a time.", self.size, self._address, now - begun,
             )  # fmt: skip
 
     def refusal(self) -> MaxConnectionsError:
@@ -50,10 +50,10 @@ class Limit:
 
 
 class Slots:
-    """A context manager that holds one of the slots: for threads.
+    """A context manager that holds one of the slots, for threads.
 
-    ``threading.Semaphore`` is no choice, because a newcomer can overtake those who wait. Entering raises
-    MaxConnectionsError if no slot came free in time.
+    ``threading.Semaphore`` is not used, because later callers can overtake waiting ones. Entering raises
+    MaxConnectionsError if no slot became free in time.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -64,7 +64,7 @@ class Slots:
 
     @property
     def in_use(self) -> int:
-        """How many calls run."""
+        """Return the number of running calls."""
         return self._limit.size - self._free
 
     def __enter__(self) -> None:
@@ -100,7 +100,7 @@ class Slots:
         with self._lock:
             try:
                 self._waiting.remove(turn)
-            except ValueError:  # granted in this moment
+            except ValueError:  # granted at this moment
                 self._pass_on()
 
 
@@ -111,7 +111,7 @@ class AsyncSlots:
         self._limit = limit
         self._slots = asyncio.Semaphore(limit.size)
         self.in_use = 0
-        """How many calls run."""
+        """Return the number of running calls."""
 
     async def __aenter__(self) -> None:
         if not self._slots.locked():

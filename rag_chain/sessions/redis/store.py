@@ -1,4 +1,4 @@
-"""Sessions in Redis: which script each operation calls, and what its reply means for the windows in memory."""
+"""Sessions in Redis: the script of each operation, and the update of cached windows by its reply."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from rag_chain.sessions.values.window_cache import CachedWindow, WindowCache
 
 log = logging.getLogger("rag_chain.sessions")
 _EARLIER_MS = 100
-"""A cached window expires so much before the session may: the server's clock for a command is some ms old."""
+"""A cached window expires so much before the session: the server's clock of a command may be some ms old."""
 
 
 class RedisStore:
-    """Flows over one server. Reads check the window in memory and bring only what is newer.
+    """Flows over one server. Reads check the cached window and fetch only newer messages.
 
-    What is added, trimmed, cleared or replaced is seen at once: by the number of messages, the newest and the oldest
-    one. A message that is changed in place, which no program of LangChain's does, is seen within
+    Added, trimmed, cleared or replaced messages are noticed at once: by the number of messages, the newest and the
+    oldest one. A message that is changed in place, which no program of LangChain's does, is noticed within
     ``whole_check_ms``: after that time a read checks every message of the window.
 
     Args:
         address: the server without credentials, for messages.
-        one_slot: whether a script may touch the user's index together with the session; not in a cluster.
-        wait_seconds: how long a wait for another turn's end may take in one call.
+        one_slot: whether a script can use the user's index together with the session; not in a cluster.
+        wait_seconds: longest wait for another turn's end in one call.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RedisStore:
         self.whole_check_ms = 1000
         self._wait_seconds = wait_seconds
         self.has_seen_loss = False
-        """Whether the server has lost a session, so that it may lack others that this process holds."""
+        """Whether the server has lost a session, and so may have lost others that this process has cached."""
 
     def begin(self, ref: SessionRef, pending: Pending | None, *, alone: bool = False) -> Flow[SessionWindow]:
         """Read the window; with ``pending`` also store the question, unless ``alone`` and another turn runs."""
@@ -87,7 +87,7 @@ class RedisStore:
         pending = None if excess else pending
         window, matched, checked = yield from self._begin(ref, held, pending, alone=alone, ttl_ms=self._limits.ttl_ms)
         window.excess = window.excess or excess
-        # What has expired by now says nothing: the server may have let the session expire in good order.
+        # An expired window proves nothing: the session may have expired regularly on the server.
         if held is not None and not matched and held.expires > steady_ms() and is_lost(held, window):
             window = yield from self._put_back(ref, held, window)
             self.has_seen_loss = True
@@ -95,9 +95,9 @@ class RedisStore:
         return window
 
     def wait(self, ref: SessionRef) -> Flow[None]:
-        """Wait until a turn of the session ends, for a short time: the process that answers it may die.
+        """Wait until a turn of the session ends, but only for a short time: the process that answers it may die.
 
-        The scripts wake one of those who wait when a turn ends that another one has waited for.
+        When a turn ends, the scripts wake one of the waiting callers.
         """
         try:
             yield Wait(ref.wake_key, self._wait_seconds)
@@ -105,7 +105,7 @@ class RedisStore:
             raise translate(error, self.address, ref.wake_key) from error
 
     def peek(self, ref: SessionRef) -> Flow[None]:
-        """Bring a session that is not there into memory, without writing anything."""
+        """Read a session that is not cached into the cache, without any write."""
         if self._cache.get(ref) is None:
             sent = steady_ms()
             window, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=0)
@@ -128,9 +128,9 @@ class RedisStore:
             turn_id: of the turn; a turn is appended once.
             moment: when the turn began.
             items: the turn's messages, oldest first.
-            base: messages that the session is known to have had then.
-            again: the turn may have been committed before and then begun again. It takes the place of what is stored
-                of it, if that gives way (see ``versions.py``).
+            base: number of messages that the session was known to have then.
+            again: the turn may have been committed before and then begun again. It replaces its stored version if that
+                gives way (see ``versions.py``).
         """
         limits = self._limits
         place = find_replacement(items)
@@ -146,7 +146,7 @@ class RedisStore:
         if saved.outcome == "saved" and spent != Spent():
             yield from self._budget.note(ref, spent)
         if saved.outcome == "replaced":
-            # What this turn was to replace was taken back meanwhile, and so is what it says of that.
+            # The turn to replace was deleted meanwhile: remove the reference to it.
             items = without_replacement(items)
             return (yield from self.commit(ref, turn_id, moment, items, base, again=again))
         if place is not None:
@@ -163,7 +163,7 @@ class RedisStore:
         *,
         late: bool = False,
     ) -> Flow[Saved]:
-        """Append messages that are no turn, once. ``late``: they were kept elsewhere, and were asked for then."""
+        """Append messages that do not belong to a turn, once. ``late``: they were journaled at an earlier time."""
         numbers = f"{moment.dump()} {self._limits.ttl_ms} {self._limits.maximum} {base} {int(late)}"
         sent = steady_ms()
         reply = yield from self._call(
@@ -176,7 +176,7 @@ class RedisStore:
         yield from self._call("forget_pending", ref, (turn_id,))
 
     def settle(self, ref: SessionRef, dead: Sequence[tuple[str, Item]]) -> Flow[None]:
-        """Put the questions of dead turns into the list."""
+        """Add the questions of dead turns to the list."""
         args = [part for turn_id, item in dead for part in (turn_id, item.raw)]
         yield from self._call("settle", ref, (self._limits.maximum, self._limits.ttl_ms, *args))
 
@@ -192,9 +192,9 @@ class RedisStore:
 
         Args:
             ref: the session.
-            moment: when it was asked for by the server's clock, if that was earlier: what came after stays.
-            turn_ids: of turns that were before it, though the server may have got some of them after it.
-            keep_session: whether only the messages go.
+            moment: time of the request by the server's clock, if it was earlier: later messages stay.
+            turn_ids: of turns that were before it, although the server may have received some of them after it.
+            keep_session: whether only the messages are deleted.
         """
         at = "" if moment is None else moment.server_ms
         args = (at, self._limits.listed_ms, int(keep_session), ref.session_id, *turn_ids)
@@ -211,11 +211,11 @@ class RedisStore:
         Args:
             ref: the session.
             turn_id: of the turn.
-            late: this was kept elsewhere: the turn may be on its way yet, or be pending here.
+            late: the deletion was journaled: the turn may still be on its way, or be pending here.
 
         Raises:
             SessionBusyError: the turn is being answered.
-            TurnNotFoundError: it is not there, and was not taken back before.
+            TurnNotFoundError: it does not exist, and was not deleted before.
         """
         gone = yield from self._call("erase", ref, (turn_id, self._limits.listed_ms, int(late)))
         if gone == -1:
@@ -226,50 +226,50 @@ class RedisStore:
         return Saved("durable", "saved" if gone else "repeated")
 
     def _read_anew(self, ref: SessionRef) -> Flow[None]:
-        """Hold the window as it is now, after messages have left it."""
+        """Read the window into the cache again, after messages have left it."""
         if self._cache.get(ref) is None:
             return
         sent = steady_ms()
         try:
             window, _, checked = yield from self._begin(ref, None, None, alone=False, ttl_ms=self._limits.ttl_ms)
         except HistoryUnavailableError:
-            self._cache.drop(ref)  # what was done stays done; what is held is not right any more
+            self._cache.drop(ref)  # the deletion is done; the cached window is not valid any more
         else:
             self._remember(ref, window, checked, sent)
 
     def read_clock(self, ref: SessionRef) -> Flow[int]:
-        """Return what turns a time of this machine's steady clock into one of the server that has the session (ms)."""
+        """Return the offset from this machine's steady clock to the clock of the session's server (ms)."""
         sent = steady_ms()
         server = yield from self._call("clock", ref, ())
         return int(server) - (sent + steady_ms()) // 2
 
     def create(self, ref: SessionRef, data: str) -> Flow[bool]:
-        """Make an empty session; whether it is new."""
+        """Create an empty session; return whether it is new."""
         new = yield from self._call("create", ref, (data, self._limits.ttl_ms, ref.session_id))
         if new and self._index is not None:
             yield from self._index.add(ref)
         return bool(new)
 
     def fill(self, ref: SessionRef, data: str, parts: Sequence[Part]) -> Flow[bool]:
-        """Make a session of messages, see ``filling.py``; whether it is new."""
+        """Create a session with messages, see ``filling.py``; return whether it is new."""
         new = yield from fill(self._call, ref, self._limits, data, parts)
         if new and self._index is not None:
             yield from self._index.add(ref)
         return new
 
     def extend(self, ref: SessionRef, ttl_ms: int) -> Flow[bool]:
-        """Set the time to live of a session; whether there is one."""
+        """Set the time to live of a session; return whether it exists."""
         if (yield from self._call("extend", ref, (ttl_ms,))):
             return True
         return (yield from self._bring_back(ref)) and bool((yield from self._call("extend", ref, (ttl_ms,))))
 
     def keep_summary(self, ref: SessionRef, summary: Summary, last: Item, read_at: int) -> Flow[bool]:
-        """Keep a summary beside the session, unless the one there covers as much; whether it was kept.
+        """Store a summary with the session, unless the existing one covers as much; return whether it was stored.
 
         Args:
             ref: the session.
             summary: of the session's oldest messages.
-            last: the newest message that it covers; nothing is kept if that is gone.
+            last: the newest message that it covers; nothing is stored if that is gone.
             read_at: when those messages were read (ms).
         """
         digest = hashlib.sha1(last.raw, usedforsecurity=False).hexdigest()
@@ -281,10 +281,10 @@ class RedisStore:
         return kept
 
     def inspect(self, ref: SessionRef, offset: int = 0, count: int = 0, *, renew: bool = False) -> Flow[SessionState]:
-        """The state of a session and ``count`` messages after the newest ``offset``; -1: all.
+        """Return the state of a session and ``count`` messages after the newest ``offset``; -1: all.
 
         Args:
-            renew: whether this is a use of the session, which renews its time to live.
+            renew: whether this counts as use of the session and renews its time to live.
         """
         state = yield from self._inspect(ref, offset, count, renew=renew)
         held = self._cache.get(ref)
@@ -299,20 +299,20 @@ class RedisStore:
         states = yield from describe(self.address, refs, one_slot=self._index is None)
         for at, ref in enumerate(refs):
             if not states[at].exists and self._cache.get(ref) is not None:
-                states[at] = yield from self.inspect(ref)  # puts back what the server has lost
+                states[at] = yield from self.inspect(ref)  # restores what the server has lost
         return states
 
     def list_page(
         self, prefix: str, user_id: str | None, before: tuple[int, str] | None, limit: int
     ) -> Flow[list[tuple[str, int]]]:
-        """A page of the user's index, see ``overview.py``."""
+        """Return a page of the user's index, see ``overview.py``."""
         key = make_index_key(prefix, user_id)
         return (yield from list_page(self.address, key, before, limit, self._limits.listed_ms))
 
     def _begin(
         self, ref: SessionRef, held: CachedWindow | None, pending: Pending | None, *, alone: bool, ttl_ms: int
     ) -> Flow[tuple[SessionWindow, bool, int]]:
-        """What is there, whether ``held`` is right, and when every message was last checked (steady, ms)."""
+        """Return the window, whether ``held`` is valid, and when every message was last checked (steady, ms)."""
         whole = held is not None and steady_ms() - held.checked >= self.whole_check_ms
         args = pack_begin(self._limits, Claim(held, whole), pending, ref.session_id, alone=alone, ttl_ms=ttl_ms)
         reply = yield from self._call("begin", ref, args)
@@ -329,14 +329,14 @@ class RedisStore:
         return parse_state((yield from self._call("inspect", ref, args)))
 
     def _bring_back(self, ref: SessionRef) -> Flow[bool]:
-        """Put back what this process holds of a session that the server may have lost; whether it held any."""
+        """Restore a session that the server may have lost from the cache; return whether messages were cached."""
         if (held := self._cache.get(ref)) is None or not held.items:
             return False
         yield from self.begin(ref, None)
         return True
 
     def _put_back(self, ref: SessionRef, held: CachedWindow, window: SessionWindow) -> Flow[SessionWindow]:
-        """The server has lost the session: give it what this process still holds, and say what stays lost."""
+        """Restore a lost session from the cached window; return the window, which counts messages that stay lost."""
         while True:
             state = yield from self._inspect(ref, 0, -1, renew=False)
             if not is_lost(held, state):
@@ -372,9 +372,9 @@ class RedisStore:
     def _put_summary_back(
         self, ref: SessionRef, held: CachedWindow, plan: Restoration, state: SessionState
     ) -> Flow[Summary | None]:
-        """The summary that this process holds is all that is left of what stays lost."""
+        """Restore the cached summary, which is all that is left of the lost messages."""
         if held.summary is None or state.erased:
-            return None  # it may tell of what was taken back
+            return None  # it may cover deleted turns
         covers = held.summary.covers - (held.total - len(held.items))
         if not 0 < covers <= len(held.items):
             return None
@@ -384,7 +384,7 @@ class RedisStore:
         return summary if (yield from self.keep_summary(ref, summary, last, steady_ms())) else None
 
     def _remember(self, ref: SessionRef, window: SessionWindow, checked: int, sent: int) -> None:
-        """Hold a window. It expires before the session does, which the server renewed after ``sent`` (steady, ms)."""
+        """Cache a window. It expires before the session, which the server renewed after ``sent`` (steady, ms)."""
         self._cache.put(
             CachedWindow(
                 ref,
@@ -407,12 +407,12 @@ class RedisStore:
         outcome, total, life = parse_outcome(reply)
         cached = self._cache.get(ref)
         size = self._limits.window
-        # Where another writer came between, or the server lost the session, the next read brings what is missing.
+        # If another writer intervened, or the server lost the session, the next read fetches what is missing.
         follows = cached is not None and life == cached.life and cached.total + len(items) == total
         if outcome == "saved" and cached is not None and follows:
             known = exclude(cached.items, find_turn(cached.items, again)) if again else cached.items
             newest = [*known, *items][-size:] if size else []
-            # A window that has become shorter may lack an older message: the next read finds that it is wrong.
+            # A shorter window may lack an older message: the next read would find it invalid.
             if len(newest) >= min(size, len(cached.items)):
                 expires = sent + self._limits.lifetime_ms - _EARLIER_MS
                 new = replace(cached, items=newest, total=total, expires=expires, read_at=steady_ms())

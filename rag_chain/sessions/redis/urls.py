@@ -1,8 +1,8 @@
-"""REDIS_URL: its parts, and what is wrong with it. No connection is opened here.
+"""Parse and check REDIS_URL. No connection is opened here.
 
 =============================================================  ==================================================
 ``redis://user:password@host:6379/0``                          one server; ``rediss://`` with TLS
-``unix:///path/redis.sock?db=0``                               one server by its socket
+``unix:///path/redis.sock?db=0``                               one server, by its socket
 ``redis+sentinel://user:password@host,host:26379/service/0``   the master that Sentinel names
 ``redis+cluster://user:password@host:7000``                    a cluster, by any of its nodes
 =============================================================  ==================================================
@@ -46,18 +46,18 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A URL that was checked.
+    """A checked URL.
 
     Args:
         kind: ``server``, ``sentinel`` or ``cluster``.
         address: see ``address_of``; free of secrets.
         hosts: hosts with their ports; none with a unix socket.
-        service: the name that the sentinels have for the master.
+        service: the sentinels' name of the master.
         options: keyword arguments of a redis-py client of the server.
         sentinel_options: the same for the sentinels.
-        max_connections: calls that may run at a time, ``None``: the default.
+        max_connections: concurrent calls, ``None``: the default.
         wait: seconds that a call waits for a connection, ``None``: the default.
-        inherits_login: the sentinels are tried with the server's credentials, because they have none of their own.
+        inherits_login: the sentinels are tried with the server's credentials, because the URL has none for them.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class RedisUrl:
 def parse(url: str) -> RedisUrl:
     """Return the parts of a Redis URL. Files that its options name are read, no connection is opened.
 
-    Errors quote the names of options and nothing else of the URL: any other part may be a secret.
+    Errors quote only names of options from the URL: any other part may be a secret.
 
     Raises:
         ConfigurationError: the URL can't be used; the message says why and what to do.
@@ -123,7 +123,7 @@ def parse(url: str) -> RedisUrl:
 
 
 def _options_by_owner(query: str, kind: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The options of the server's connections, and those of the sentinels' without their prefix."""
+    """Return the options of the server's connections, and those of the sentinels' without their prefix."""
     own: dict[str, str] = {}
     sentinel: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -135,7 +135,7 @@ def _options_by_owner(query: str, kind: str) -> tuple[dict[str, str], dict[str, 
 
 
 def _typed(options: dict[str, str], tls: bool, kind: str, prefix: str = "") -> dict[str, Any]:
-    """The options with the types that redis-py gives them."""
+    """Return the options with redis-py's types."""
     typed: dict[str, Any] = {}
     for name, value in options.items():
         shown = f"REDIS_URL: the option {prefix}{name}"
@@ -155,7 +155,7 @@ def _typed(options: dict[str, str], tls: bool, kind: str, prefix: str = "") -> d
 
 
 def _value(name: str, value: str, tls: bool) -> Any:
-    """The value as redis-py reads it; ``None`` if it refuses it."""
+    """Return the value as redis-py parses it; ``None`` if it refuses it."""
     try:
         pool = redis.ConnectionPool.from_url(f"redis{'s' * tls}://localhost?{urlencode({name: value})}")
         if name == "max_connections":
@@ -180,7 +180,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 def _check_tls(options: dict[str, Any], prefix: str) -> None:
-    """Try the files of TLS here, because redis-py reports them as a lost connection.
+    """Try to load the files for TLS here, because redis-py reports failures as a lost connection.
 
     Raises:
         ConfigurationError: one of them can't be read or used.
@@ -205,16 +205,16 @@ def _check_tls(options: dict[str, Any], prefix: str) -> None:
         reason = _failure(attempt) if name in options else None
         if reason is not None:
             raise ConfigurationError(
-                f"REDIS_URL: what the option {prefix}{name} names can't be used for TLS ({reason}); check the file, "
-                "its rights and the options beside it."
+                f"REDIS_URL: the file in the option {prefix}{name} can't be used for TLS ({reason}); check the file, "
+                "its permissions and the related options."
             )
 
 
 def _failure(attempt: Callable[[], object]) -> str | None:
-    """Why an attempt failed, without the text that was handed to it."""
+    """Return why an attempt failed, without the text that was passed to it."""
     try:
         attempt()
-    except OSError as error:  # ssl.SSLError too, whose text for a wrong file differs by version
+    except OSError as error:  # also ssl.SSLError, whose text for a wrong file differs by version
         return "not valid" if isinstance(error, ssl.SSLError) else (error.strerror or "not readable").lower()
     except (ValueError, TypeError):
         return "not valid"

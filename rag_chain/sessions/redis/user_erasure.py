@@ -1,4 +1,4 @@
-"""All sessions of one user on a server: finding them, and the mark of when they were erased."""
+"""All sessions of one user on a server: list them, and mark when they were erased."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class UserErasure:
         self._limits = limits
 
     def list_sessions(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
-        """Return all sessions of a user, also those that no index names: it passes over every key of the server."""
+        """Return all sessions of a user, also those that are in no index: it scans every key of the server."""
         user = make_user_ref(prefix, user_id)
         found: dict[str, None] = {}
         try:
             before: tuple[str | int, str] = ("", "")
             while True:
-                # An index that is bounded by nothing: what is idle for long is named, too.
+                # Without bounds of the index: sessions that are idle for long are included.
                 reply = yield Call("list", (user.index_key,), (*before, PAGE, 1 << 52))
                 found.update((member.decode(), None) for member in reply[::2])
                 if len(reply) < 2 * PAGE:
@@ -49,21 +49,21 @@ class UserErasure:
         return [make_known_ref(prefix, session_id, user_id) for session_id in found]
 
     def erase(self, prefix: str, user_id: str) -> Flow[list[SessionRef]]:
-        """Note that all sessions of a user are to go, and return them. What is replayed later and older is dropped."""
+        """Mark all sessions of a user as erased, and return them. Older changes that are replayed later are dropped."""
         yield from self.mark(make_user_ref(prefix, user_id))
         return (yield from self.list_sessions(prefix, user_id))
 
     def mark(self, ref: SessionRef, at: int | None = None) -> Flow[None]:
-        """Note that all sessions of the user of ``ref`` are erased.
+        """Mark all sessions of the user of ``ref`` as erased.
 
         Args:
             ref: any session of the user.
-            at: when it was asked for by the server's clock (ms), if that was earlier.
+            at: time of the request by the server's clock (ms), if it was earlier.
         """
         yield from self._call(ref, "now" if at is None else str(at))
 
     def is_erased(self, ref: SessionRef, at: int) -> Flow[bool]:
-        """Return whether the user of ``ref`` was erased at a time of the server's clock (ms), or later."""
+        """Return whether the user of ``ref`` was erased at a time of the server's clock (ms) or later."""
         return (yield from self._call(ref, "")) >= at
 
     def _call(self, ref: SessionRef, at: str) -> Flow[int]:

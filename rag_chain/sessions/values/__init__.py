@@ -1,1 +1,1 @@
-"""What the parts of the session engine pass to each other: plain values and pure functions."""
+"""Plain values and pure functions that the parts of the session engine share."""

@@ -1,4 +1,4 @@
-"""One name for a server, however its URL is spelled, so that what waits for it is found again."""
+"""One name for a server, for all spellings of its URL, so that its waiting changes are found again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _PORT, _SENTINEL_PORT = "6379", "26379"
 
 
 def name_server(url: str) -> str:
-    """The server and database that a Redis URL means, without credentials and options; empty for an empty URL.
+    """Return the server and database of a Redis URL, without credentials and options; empty for an empty URL.
 
-    A port that serves TLS does not serve anything else, so the scheme does not matter; nor do the case of the host,
-    the defaults of port and database, the order of several hosts, and which name of this machine is used.
+    A port with TLS serves nothing else, so the scheme is ignored; so are the case of the host, the defaults of port and
+    database, the order of several hosts, and which name of this machine is used.
     """
     scheme, found, rest = url.strip().partition("://")
     if not found:

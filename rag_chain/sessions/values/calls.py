@@ -1,7 +1,7 @@
-"""Tool calls and their results: only complete pairs are shown to a model.
+"""Tool calls and their results: a model gets only complete pairs.
 
-An agent that was stopped between a call and its result, and a window that begins between the two, leave one without the
-other. Providers answer such a request with status 400, and every later one of the session too.
+An agent that was stopped between a call and its result, or a window that begins between the two, leaves one without the
+other. Providers answer such a request with status 400, and every later request of the session too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rag_chain.sessions.values.codec import has_calls
 
 _CALL_BLOCKS = frozenset({"tool_use", "tool_call", "function_call", "invalid_tool_call", "tool_call_chunk"})
 _THOUGHT_BLOCKS = frozenset({"reasoning", "thinking", "redacted_thinking"})
-"""Blocks that OpenAI and Anthropic refuse without the call that came of them."""
+"""Blocks that OpenAI and Anthropic refuse without the call that they led to."""
 
 
 def is_result(message: BaseMessage) -> bool:
@@ -26,8 +26,8 @@ def is_result(message: BaseMessage) -> bool:
 def without_open_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return the messages without calls that have no result, and without results that have no call.
 
-    A result counts if it follows the message with its call, with nothing but other results between them. An answer of
-    which nothing is left is left out.
+    A result counts if it follows the message with its call, with only other results between them. An answer without
+    any content left is dropped.
     """
     kept: list[BaseMessage] = []
     at = 0
@@ -46,7 +46,7 @@ def without_open_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _matched(message: AIMessage, results: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return a message with those of its calls that have a result, and those results, one for each call."""
+    """Return a message with only its calls that have a result, and these results, one for each call."""
     calls = _call_ids(message)
     by_id: dict[str, BaseMessage] = {}
     for result in results:
@@ -68,7 +68,7 @@ def _matched(message: AIMessage, results: Sequence[BaseMessage]) -> list[BaseMes
 
 
 def _with_calls(message: AIMessage, ids: Iterable[str], *, has_function: bool) -> AIMessage | None:
-    """Return the message with no calls but these; ``None`` if it then says nothing."""
+    """Return the message with only these calls; ``None`` if it is then empty."""
     wanted = set(ids)
     kwargs = dict(message.additional_kwargs)
     if not has_function:
@@ -120,5 +120,5 @@ def _block_ids(message: AIMessage) -> set[str]:
 
 
 def _block_id(block: dict[str, Any]) -> str:
-    # OpenAI's Responses API has ids of its own beside the call's.
+    # OpenAI's Responses API has its own ids in addition to the call's.
     return str(block.get("call_id") or block.get("id") or "")

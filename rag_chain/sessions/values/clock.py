@@ -1,7 +1,7 @@
-"""The two clocks of this machine: one to show times by, one to measure by.
+"""The two clocks of this machine: the wall clock to show times, the steady clock to measure.
 
-The wall clock may be set at any moment, and no two machines agree on it. What must be compared is compared by the
-steady clock of one machine, or by the server's clock, and only an age goes from the one to the other.
+The wall clock may be set at any moment, and no two machines agree on it. Times are compared by the steady clock of one
+machine, or by the server's clock, and only ages are converted between the two.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970, by this machine's wall clock."""
+    """Return the milliseconds since 1970, by this machine's wall clock."""
     return time.time_ns() // 1_000_000
 
 
 def steady_ms() -> int:
-    """Milliseconds since this machine started: the same in all its processes, never set, never backwards."""
+    """Return the milliseconds since this machine started: equal in all its processes, never set, never backwards."""
     return time.clock_gettime_ns(_STEADY) // 1_000_000
 
 
@@ -28,10 +28,10 @@ _offset_ms = 0
 
 
 def wall_offset_ms() -> int:
-    """Return what turns a time of the steady clock into one of the wall clock, as that is set now (ms).
+    """Return the offset from the steady clock to the wall clock as it is set now (ms).
 
-    The two clocks are not read at one instant. A smaller change than that explains keeps the last value, so that a
-    time that is shown twice is the same.
+    The two clocks are not read at one instant. Changes within that tolerance keep the last value, so that a time that
+    is shown twice is the same.
     """
     global _offset_ms
     offset = now_ms() - steady_ms()
@@ -42,7 +42,7 @@ def wall_offset_ms() -> int:
 
 @cache
 def read_boot_id() -> str:
-    """What names this start of the machine, or empty where the system does not tell."""
+    """Return the id of this start of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):

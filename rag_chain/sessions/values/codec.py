@@ -1,6 +1,6 @@
-"""Messages to and from the JSON that langchain-community's Redis history writes, and the note in each of them.
+"""Convert messages to and from the JSON of langchain-community's Redis history, with a note in each of them.
 
-The note is ``message.additional_kwargs["rag_chain"]``. It holds what this package knows of a turn:
+The note is ``message.additional_kwargs["rag_chain"]``. It holds this package's data about a turn:
 
 ==========================  ==========================================================================
 in                          keys
@@ -10,11 +10,11 @@ the answer                  ``turn_id``, ``status``, ``at``, ``citations``, ``mi
                             ``cost`` (US dollars) and ``usage`` (the model's tokens)
 a question without answer   all of these, and ``error`` (a class name, never a text)
 a step of an agent          ``turn_id``, ``status``, ``at``, and ``step`` (true): a tool call or its result
-a message that was reduced  ``left_out`` too, see ``reduction.py``
+a message that was reduced  also ``left_out``, see ``reduction.py``
 ==========================  ==========================================================================
 
-The Lua scripts find a turn and its status by how the note begins: ``turn_id`` first, in a question then ``at``, then
-``status``. So the order of the keys matters.
+The Lua scripts find a turn and its status by the beginning of the note: ``turn_id`` first, in a question then ``at``,
+then ``status``. So the order of the keys matters.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NOTE = "rag_chain"
 SEALED = "sealed"
 """In the note of a message that is encrypted, see ``sealed_items.py``."""
 ENCRYPTED = "rag_chain_encrypted"
-"""Beside the note of such a message, so that a message whose ``sealed`` was damaged is not taken for a plain one."""
+"""Next to the note of such a message, so that a message whose ``sealed`` was damaged does not pass for a plain one."""
 ENCRYPTED_MARK = b'"rag_chain_encrypted":'
 MAX_MESSAGE_BYTES = 1_000_000
 """Default of RAG_MAX_MESSAGE_BYTES."""
@@ -55,7 +55,7 @@ _CALLS = ("tool_calls", "invalid_tool_calls")
 _PARSED = (*_CALLS, "usage_metadata")
 """Fields of an answer that LangChain checks when it reads the message back."""
 _RAW_CALLS = ("tool_calls", "function_call")
-"""Keys of ``additional_kwargs`` in which providers' own forms of tool calls are kept."""
+"""Keys of ``additional_kwargs`` for providers' own forms of tool calls."""
 
 
 class Item:
@@ -85,7 +85,7 @@ class Item:
             limit: bytes of JSON, ``None``: any size.
 
         Raises:
-            UsageError: the message has no form in JSON, can't be read back, or is larger than ``limit``.
+            UsageError: the message can't be written as JSON, can't be read back, or is larger than ``limit``.
         """
         message = without_chunks(message)
         if SEALED in note_of(message) or ENCRYPTED in message.additional_kwargs:
@@ -94,7 +94,7 @@ class Item:
             raw = dump_message(message)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
-                f"A message of type {message.type!r} can't be stored: it holds a value that JSON has no form for; "
+                f"A message of type {message.type!r} can't be stored: it holds a value that JSON can't represent; "
                 "remove it, or turn it into text."
             ) from error
         if limit is not None and len(raw) > limit:
@@ -111,7 +111,7 @@ class Item:
 
     @property
     def message(self) -> BaseMessage | None:
-        """A copy of the message; ``None`` if the stored bytes are no message.
+        """Return a copy of the message; ``None`` if the stored bytes are not a message.
 
         Raises:
             DecryptionError: it is encrypted, and can't be decrypted.
@@ -122,7 +122,7 @@ class Item:
 
     @property
     def outline(self) -> BaseMessage | None:
-        """What the stores know of the message: the type and the note. No key is needed for it. Not to be changed."""
+        """Return the type and the note of the message, which are readable without a key. Do not change it."""
         if self._message is not None:
             return self._message if isinstance(self._message, BaseMessage) else None
         if self._outline is None:
@@ -130,7 +130,7 @@ class Item:
         return self._outline if isinstance(self._outline, BaseMessage) else None
 
     def unlock(self, box: Box) -> None:
-        """Let the message be decrypted by ``box`` when it is read."""
+        """Enable the decryption of the message by ``box`` when it is read."""
         if self._message is None and self.is_sealed:
             self.box = box
 
@@ -145,18 +145,18 @@ class Item:
 
     @property
     def is_sealed(self) -> bool:
-        """Whether the stored bytes are encrypted, or were before they were damaged."""
+        """Whether the stored bytes are encrypted, even if they are damaged."""
         return self._find_seal() is not None
 
     @property
     def key_name(self) -> str:
-        """The name of the key that encrypted the stored bytes; empty: none did, or they are damaged."""
+        """The name of the key that encrypted the stored bytes; empty: they are not encrypted, or damaged."""
         seal = self._find_seal()
         return seal[0].split(".")[1] if seal is not None and seal[0].count(".") == 3 else ""
 
     @property
     def plain(self) -> bytes:
-        """The JSON of the message.
+        """Return the JSON of the message.
 
         Raises:
             DecryptionError: it is encrypted, and can't be decrypted.
@@ -174,7 +174,7 @@ class Item:
         return self.box.open(token, "message", dump_json(outline), what)
 
     def _find_seal(self) -> tuple[str, tuple[Any, dict[str, Any]]] | None:
-        """The ciphertext, empty if it was damaged, and what is bound to it; ``None``: nothing is encrypted."""
+        """Return the ciphertext, empty if damaged, and the data bound to it; ``None``: nothing is encrypted."""
         is_marked = ENCRYPTED_MARK in self.raw
         if not is_marked and b'"sealed":"' not in self.raw:
             return None
@@ -193,19 +193,19 @@ class Item:
 
     @property
     def mark(self) -> str:
-        """``h`` for a question and ``a`` for a whole answer that are shown exactly as stored; else ``?``."""
+        """``h`` for a question and ``a`` for a complete answer that are shown exactly as stored; else ``?``."""
         if self._mark is None:
             self._mark = _mark(self.message)
         return self._mark
 
 
 def messages_of(items: Sequence[Item]) -> list[BaseMessage]:
-    """Return the messages of those items that hold one."""
+    """Return the messages of the items that hold one."""
     return [message for item in items if (message := item.message) is not None]
 
 
 def without_chunks(message: BaseMessage) -> BaseMessage:
-    """Return the message of a chunk; any other message as it is."""
+    """Return the message of a chunk; other messages unchanged."""
     while isinstance(message, BaseMessageChunk):  # a subclass of a chunk becomes a chunk first
         message = message_chunk_to_message(message)
     return message
@@ -218,7 +218,7 @@ def note_of(message: BaseMessage) -> dict[str, Any]:
 
 
 def with_note(message: BaseMessage, **note: Any) -> BaseMessage:
-    """Return a copy of the message with ``note`` in place of its own."""
+    """Return a copy of the message with ``note`` instead of its own."""
     message = without_chunks(message)
     return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NOTE: note}})
 
@@ -232,7 +232,7 @@ def has_calls(message: BaseMessage) -> bool:
 
 
 def to_json_values(value: Any) -> Any:
-    """Turn pydantic models and dataclasses, also inside a list, into what JSON can hold; leave the rest as it is."""
+    """Convert pydantic models and dataclasses, also inside a list, to JSON values; leave other values unchanged."""
     if isinstance(value, list | tuple):
         return [to_json_values(each) for each in value]
     try:
@@ -241,7 +241,7 @@ def to_json_values(value: Any) -> Any:
         if is_dataclass(value) and not isinstance(value, type):
             return asdict(value)
     except (TypeError, ValueError, RecursionError):
-        # One of its values has no form in JSON, or can't be copied.
+        # One of its values can't be written as JSON, or can't be copied.
         return dict(vars(value)) if isinstance(value, BaseModel) else value
     return value
 
@@ -252,7 +252,7 @@ def dump_json(value: Any) -> bytes:
     The standard library writes what orjson refuses (lone surrogates, long integers). NaN and infinity become null.
 
     Raises:
-        TypeError, ValueError: JSON has no form for it.
+        TypeError, ValueError: JSON can't represent it.
     """
     try:
         return orjson.dumps(value)
@@ -264,9 +264,9 @@ def load_json(raw: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
-    if not _LONG_INTEGER.search(raw):  # orjson makes floats of them
+    if not _LONG_INTEGER.search(raw):  # orjson turns these into floats
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -277,10 +277,10 @@ def load_json(raw: bytes) -> Any:
 def dump_message(message: BaseMessage) -> bytes:
     """Return the JSON of ``message_to_dict``.
 
-    The fields of a common message are dumped as they are, which takes a fifth of the time.
+    The fields of a common message are dumped directly, which takes a fifth of the time.
 
     Raises:
-        TypeError, ValueError, RecursionError: JSON has no form for it.
+        TypeError, ValueError, RecursionError: JSON can't represent it.
     """
     fields = message.__dict__
     if fields.keys() == _COMMON.get(type(message)) and not message.model_extra:
@@ -292,7 +292,7 @@ def dump_message(message: BaseMessage) -> bytes:
 
 
 def parse(raw: bytes) -> BaseMessage | None:
-    """Return the message that ``dump_message`` wrote; ``None`` if it is none."""
+    """Return the message that ``dump_message`` wrote; ``None`` if it is not a message."""
     try:
         return messages_from_dict([load_json(raw)])[0]
     except (ValueError, TypeError, KeyError, AttributeError, ValidationError, RecursionError):
@@ -300,8 +300,8 @@ def parse(raw: bytes) -> BaseMessage | None:
 
 
 def _is_simple(message: BaseMessage) -> bool:
-    """Whether a message is sure to be read back, so that it need not be tried."""
-    fields = message.__dict__  # looking for a field that a class lacks is slow
+    """Whether a message can surely be read back, so that this need not be tried."""
+    fields = message.__dict__  # getattr on a field that the class lacks is slow
     return (
         type(message) in _COMMON and isinstance(message.content, str) and not any(fields.get(name) for name in _PARSED)
     )

@@ -1,9 +1,9 @@
-"""Turns that take the place of others: what their note says of it, and what leaves the session with them.
+"""Turns that replace others: the data in their note, and the messages that they remove.
 
-The answer's note has ``replaces``: the ``turn_id`` of the turn whose place it takes, and ``until``, the SHA-1 of the
-newest message that was there when the new turn began. All from the one to the other leaves the session as the new turn
-is committed; what came after that stays. With another answer to the same question the note also has ``former``: the
-earlier answers, oldest first. As the note goes with the turn, a journaled turn is replayed the same way.
+The answer's note has ``replaces``: the ``turn_id`` of the turn that it replaces, and ``until``, the SHA-1 of the newest
+message in the session when the new turn began. The messages from the one to the other are removed when the new turn is
+committed; later ones stay. With another answer to the same question the note also has ``former``: the earlier answers,
+oldest first. The note is part of the turn, so a journaled turn is replayed in the same way.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from rag_chain.sessions.values.sealed_items import seal_item
 from rag_chain.sessions.values.versions import find_turn
 
 MAX_FORMER = 10
-"""Earlier answers that a turn keeps, the newest."""
+"""Maximum number of earlier answers that a turn keeps, the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """The place that a turn takes.
+    """The turns that a new turn replaces.
 
     Args:
-        turn_id: of the turn that leaves the session.
-        until: SHA-1 of the newest message that leaves with it.
-        former: earlier answers to the same question, as ``describe_answer`` gives them, oldest first.
+        turn_id: of the first turn that is removed.
+        until: SHA-1 of the newest message that is removed.
+        former: earlier answers to the same question, from ``describe_answer``, oldest first.
     """
 
     turn_id: str
@@ -39,16 +39,16 @@ class Replacement:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the note of the new answer says of it."""
+        """Return the data for the note of the new answer."""
         place = {"replaces": {"turn_id": self.turn_id, "until": self.until}}
         return place | ({"former": self.former} if self.former else {})
 
 
 def plan_replacement(items: Sequence[Item], turn_id: str, question: BaseMessage | None) -> tuple[Replacement, int]:
-    """Return what a turn in the place of another one replaces, and how many of ``items`` stay before it.
+    """Return what a new turn replaces, and how many of ``items`` stay before it.
 
     Args:
-        items: all messages of the session, the turn's among them, oldest first.
+        items: all messages of the session, including the turn's, oldest first.
         turn_id: of the turn to replace.
         question: of the new turn; ``None``: the same.
     """
@@ -65,7 +65,7 @@ def plan_replacement(items: Sequence[Item], turn_id: str, question: BaseMessage 
 
 
 def question_of(turn: Sequence[Item]) -> BaseMessage | None:
-    """Return the question of a turn as it was asked, without its note; ``None`` if it can't be read."""
+    """Return the original question of a turn, without its note; ``None`` if it can't be read."""
     found = next((one for one in messages_of(turn) if isinstance(one, HumanMessage)), None)
     if found is None:
         return None
@@ -92,7 +92,7 @@ def find_replacement(items: Sequence[Item]) -> Replacement | None:
 
 
 def without_replacement(items: Sequence[Item]) -> list[Item]:
-    """Return a turn's messages without what they say of the turn that they were to replace."""
+    """Return a turn's messages without the reference to the turn that they were to replace."""
     message = items[-1].message
     if message is None:
         return list(items)
@@ -102,7 +102,7 @@ def without_replacement(items: Sequence[Item]) -> list[Item]:
 
 
 def remove_replaced(items: Sequence[Item], place: Replacement) -> list[Item]:
-    """Return the messages without those that leave the session with a replacement."""
+    """Return the messages without those that a replacement removes."""
     turn = {item.raw for item in find_turn(items, place.turn_id)}
     if not turn:
         return list(items)
@@ -112,5 +112,5 @@ def remove_replaced(items: Sequence[Item], place: Replacement) -> list[Item]:
 
 
 def digest(item: Item) -> str:
-    """Return the SHA-1 by which a message is found again."""
+    """Return the SHA-1 that identifies a message."""
     return hashlib.sha1(item.raw, usedforsecurity=False).hexdigest()

@@ -15,8 +15,8 @@ class Removed:
         checkpoints: LangGraph's checkpoints removed from Redis.
         entries: changes removed from this machine's journal.
         is_from_memory: whether this process's memory had messages of it.
-        waits: the deletion waits in the journal for Redis, which is away.
-        is_scrubbed: no byte of it is left in the journal's files.
+        waits: whether the deletion waits in the journal for Redis, which is away.
+        is_scrubbed: whether no byte of it is left in the journal's files.
     """
 
     existed: bool
@@ -28,7 +28,7 @@ class Removed:
     is_scrubbed: bool = True
 
     def join(self, other: Removed) -> Removed:
-        """Return both as one."""
+        """Return the sum of both."""
         return Removed(
             existed=self.existed or other.existed,
             messages=self.messages + other.messages,

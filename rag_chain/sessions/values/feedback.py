@@ -1,4 +1,4 @@
-"""Feedback: what a user said of a turn, and how it is stored."""
+"""A user's feedback on a turn, and its stored form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Thumb = Literal["up", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a user said of a turn.
+    """A user's feedback on a turn.
 
     Args:
         thumb: ``up``, ``down`` or ``None``.
@@ -30,16 +30,16 @@ class Feedback:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it takes back what was said before."""
+        """Whether it is empty, and so removes earlier feedback."""
         return self.thumb is None and not self.text
 
     def dump(self) -> bytes:
-        """Return it as it is stored, "ms JSON" on one line, or "ms " if it says nothing."""
+        """Return its stored form: "ms JSON" on one line, or "ms " if it is empty."""
         body = b"" if self.says_nothing else orjson.dumps({"thumb": self.thumb, "text": self.text})
         return b"%d %b" % (self.at, body)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as messages show it."""
+        """Return it as a dictionary."""
         return {"thumb": self.thumb, "text": self.text, "at": self.at}
 
 
@@ -61,7 +61,7 @@ def make_feedback(thumb: object, text: object, at: int) -> Feedback:
 
 
 def load_feedback(raw: bytes) -> Feedback | None:
-    """Return what ``Feedback.dump`` wrote; ``None`` if it says nothing, or is no feedback."""
+    """Return the feedback that ``Feedback.dump`` wrote; ``None`` if it is empty, or not feedback."""
     at, _, body = raw.partition(b" ")
     try:
         found = orjson.loads(body)

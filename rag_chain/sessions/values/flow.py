@@ -1,8 +1,8 @@
-"""What the engine asks of the outside world, and the two loops that do it.
+"""The effects that the engine needs, and the two loops that run them.
 
-The engine is written once, as generators that yield *effects* and get their results. A shell drives one: the
-sync shell with blocking calls, the async shell on the event loop. (The pattern is httpx's ``Auth`` flow.) An
-error of an effect is raised inside the generator, at the ``yield``.
+The engine is written once, as generators that yield *effects* and get their results. A shell drives each generator: the
+sync shell with blocking calls, the async shell on the event loop. (The pattern is httpx's ``Auth`` flow.) An error of
+an effect is raised inside the generator, at the ``yield``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SyncClient(Protocol):
         """Run a script and return its reply; ``confirm``: see ``Call``."""
 
     def wait(self, key: str, seconds: float) -> None:
-        """Wait until the list has an element, and take it, but not longer than so many seconds."""
+        """Wait until the list has an element and remove it, at most so many seconds."""
 
     def scan(self, pattern: str) -> list[bytes]:
         """Return the keys of all primaries that match a pattern; see ``Scan``."""
@@ -37,7 +37,7 @@ class AsyncClient(Protocol):
         """Run a script and return its reply; ``confirm``: see ``Call``."""
 
     async def wait(self, key: str, seconds: float) -> None:
-        """Wait until the list has an element, and take it, but not longer than so many seconds."""
+        """Wait until the list has an element and remove it, at most so many seconds."""
 
     async def scan(self, pattern: str) -> list[bytes]:
         """Return the keys of all primaries that match a pattern; see ``Scan``."""
@@ -45,13 +45,13 @@ class AsyncClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One script or command for the server. The reply is as redis-py gives it, bytes undecoded.
+    """One script or command for the server. The reply is redis-py's, with undecoded bytes.
 
     Args:
         script: its name.
         keys: of one slot.
         args: its arguments.
-        confirm: whether what it writes must have reached what ``RAG_REDIS_WAIT`` names.
+        confirm: whether its writes must be confirmed as ``RAG_REDIS_WAIT`` says.
     """
 
     script: str
@@ -76,7 +76,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait on the server until the list ``key`` has an element, and take it, for so many seconds at most."""
+    """Wait on the server until the list ``key`` has an element and remove it, at most so many seconds."""
 
     key: str
     seconds: float
@@ -84,9 +84,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Return the keys that match a glob pattern, in many short calls: it passes over every key of the server.
+    """Return the keys that match a glob pattern, in many short calls: it scans every key of the server.
 
-    Only for what must find all that there is. No turn does this.
+    Only for operations that must find all keys. No turn does this.
     """
 
     pattern: str
@@ -97,7 +97,7 @@ Flow = Generator[Effect, Any, T]
 
 
 def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
-    """Drive a flow with blocking calls. ``client`` is only called when the flow asks for the server."""
+    """Drive a flow with blocking calls. ``client`` is only called if the flow needs the server."""
     try:
         effect = next(flow)
         while True:
@@ -113,7 +113,7 @@ def run(flow: Flow[T], client: Callable[[], SyncClient]) -> T:
                     result = client().scan(effect.pattern)
                 else:
                     time.sleep(effect.seconds)
-            except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
+            except BaseException as error:  # noqa: BLE001 - the flow handles it
                 effect = flow.throw(error)
             else:
                 effect = flow.send(result)
@@ -141,9 +141,9 @@ async def arun(flow: Flow[T], client: Callable[[], AsyncClient]) -> T:
                 else:
                     await asyncio.sleep(effect.seconds)
                 if task.cancelling() > cancelled:
-                    # redis-py sends within asyncio.wait_for, which loses a cancellation before Python 3.12.
+                    # redis-py sends within asyncio.wait_for, which may lose a cancellation before Python 3.12.
                     raise asyncio.CancelledError
-            except BaseException as error:  # noqa: BLE001 - the flow decides what to do with it
+            except BaseException as error:  # noqa: BLE001 - the flow handles it
                 effect = flow.throw(error)
             else:
                 effect = flow.send(result)

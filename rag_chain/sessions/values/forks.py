@@ -1,4 +1,4 @@
-"""What a forked process must not share with its parent: locks that another thread held, sockets, event loops."""
+"""Renew state after a fork that must not be shared with the parent: held locks, sockets, event loops."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from weakref import WeakSet
 
 
 class Forkable(Protocol):
-    """Has state that is not valid in a forked process."""
+    """An object with state that is not valid in a forked process."""
 
     def after_fork(self) -> None:
-        """Replace that state; called in the child, which has one thread then."""
+        """Replace that state; called in the child, which then has one thread."""
 
 
 _alive: WeakSet[Forkable] = WeakSet()
 
 
 def renew_after_fork(owner: Forkable) -> None:
-    """Call ``owner.after_fork()`` in every process that is forked from this one while ``owner`` is in use."""
+    """Call ``owner.after_fork()`` in every process that is forked from this one while ``owner`` exists."""
     _alive.add(owner)
 
 

@@ -1,19 +1,19 @@
 """Session identities and every Redis key, in one place.
 
-A session's messages live under langchain-community's own key, ``prefix + session_id``; what this package adds
-lives beside it in a hash whose hash tag is the whole first key, so that a cluster keeps both in one slot.
-A user's session has ``user_id/session_id`` where the anonymous one has ``session_id``. Neither id may hold a
-slash, so no two pairs share a key; neither may hold a brace, so no id can move a key to another slot.
+A session's messages are under langchain-community's own key, ``prefix + session_id``. This package's own data is in a
+hash whose hash tag is the whole first key, so that a cluster keeps both in one slot. The keys of a user's session have
+``user_id/session_id`` instead of ``session_id``. Neither id may contain a slash, so no two pairs share a key; neither
+may contain a brace, so no id can move a key to another slot.
 
 =========================================  ======  ======================================================
 ``message_store:s1``                       list    messages, newest first, JSON as langchain-community's
 ``meta:{message_store:s1}``                hash    times, counters, pending questions
-``meta:{message_store:s1}:deleted``        string  the mark of the last deletion, which outlives the session
-``meta:{message_store:s1}:erased``         zset    ids of turns that were taken back, by when; kept for 30 days
-``meta:{message_store:s1}:wake``           list    wakes the turns that wait for another one to end
+``meta:{message_store:s1}:deleted``        string  the mark of the last deletion, which survives the session
+``meta:{message_store:s1}:erased``         zset    ids of deleted turns, by time; kept for 30 days
+``meta:{message_store:s1}:wake``           list    wakes the turns that wait for the end of another one
 ``meta:{message_store:s1}:events:t1``      stream  events of a turn that is served over HTTP; short-lived
 ``meta:{message_store:s1}:events``         set     the turns that have such a stream
-``meta:{message_store:s1}:copy``           list    messages of a session that is being made; short-lived
+``meta:{message_store:s1}:copy``           list    messages of a session that is being created; short-lived
 ``meta:{message_store:s1}:checkpoints``    hash    LangGraph's checkpoints of the thread ``s1``, see checkpoints.lua
 ``meta:{message_store:s1}:order``          zset    their order, by namespace and by id
 ``index:{message_store:}``                 zset    the user's session ids by last activity (milliseconds)
@@ -37,21 +37,21 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@+=-]{1,256}")
 
 
 def check_id(value: object, what: str) -> str:
-    """``value`` if it can name a session, user or turn.
+    """Return ``value`` if it is a valid id of a session, user or turn.
 
     Args:
-        value: what the caller gave as an id.
-        what: what the id is called in the error, such as ``"session_id"``.
+        value: the caller's id.
+        what: name of the id for the error, such as ``"session_id"``.
 
     Raises:
-        InvalidIdError: it is no text, empty, longer than 256 bytes, or holds characters that are not allowed.
+        InvalidIdError: it is not a text, empty, longer than 256 bytes, or has characters that are not allowed.
     """
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a string, not {type(value).__name__}.")
     if not value:
-        raise InvalidIdError(f"{what} is empty; give each one an id such as 'support-42'.")
+        raise InvalidIdError(f"{what} is empty; choose an id such as 'support-42'.")
     # Counted by characters first, so that a huge id is not encoded; isprintable() is false for surrogates.
     if len(value) > MAX_ID_BYTES or (value.isprintable() and len(value.encode()) > MAX_ID_BYTES):
         raise InvalidIdError(f"{what} is longer than {MAX_ID_BYTES} bytes (starts with {value[:20]!a}).")
@@ -64,7 +64,7 @@ def check_id(value: object, what: str) -> str:
 
 
 def is_id(value: str) -> bool:
-    """Whether ``value`` can name a session."""
+    """Whether ``value`` is a valid id."""
     try:
         return bool(check_id(value, "session_id"))
     except InvalidIdError:
@@ -72,10 +72,10 @@ def is_id(value: str) -> bool:
 
 
 def check_prefix(value: str) -> str:
-    """``value`` if it can prefix keys.
+    """Return ``value`` if it is a valid prefix of keys.
 
     Raises:
-        ConfigurationError: it holds characters that would let two sessions share a key or split a slot.
+        ConfigurationError: it has characters with which two sessions could share a key, or one be split over slots.
     """
     if not value or not value.isprintable() or _FORBIDDEN.search(value):
         raise ConfigurationError(
@@ -85,7 +85,7 @@ def check_prefix(value: str) -> str:
 
 
 def make_turn_id() -> str:
-    """An id that no other turn has."""
+    """Return a new unique id."""
     return os.urandom(16).hex()
 
 
@@ -98,22 +98,22 @@ class SessionRef(NamedTuple):
     messages_key: str
     """The list of messages."""
     meta_key: str
-    """The hash beside it, in the same slot."""
+    """The hash of the session, in the same slot."""
     index_key: str
     """The index of the sessions of this user."""
     deletion_key: str
     """The mark of the last deletion, in the same slot."""
     wake_key: str
-    """What turns wait on that may not run at once, in the same slot."""
+    """The list on which turns wait for the end of another one, in the same slot."""
     erased_key: str
-    """The ids of turns that were taken back, in the same slot."""
+    """The ids of deleted turns, in the same slot."""
 
     def __str__(self) -> str:
         return repr(self.session_id) + (f" of user {self.user_id!r}" if self.user_id else "")
 
 
 def make_ref(prefix: str, session_id: object, user_id: object = None) -> SessionRef:
-    """The checked identity of a session.
+    """Check the ids of a session and return its identity.
 
     Raises:
         InvalidIdError: an id can't be used.
@@ -124,37 +124,37 @@ def make_ref(prefix: str, session_id: object, user_id: object = None) -> Session
 
 
 def make_events_key(ref: SessionRef, turn_id: str) -> str:
-    """The events of a turn, in the slot of its session."""
+    """Return the key of a turn's events, in the slot of its session."""
     return f"{ref.meta_key}:events:{turn_id}"
 
 
 def make_run_key(prefix: str, run_id: str) -> str:
-    """The threads in which a run has made checkpoints."""
+    """Return the key of the threads in which a run has made checkpoints."""
     return f"{make_index_key(prefix, None)}:run:{run_id}"
 
 
 def make_rate_key(prefix: str, caller: str) -> str:
-    """The number of requests of a caller in this period."""
+    """Return the key of the number of requests of a caller in this period."""
     return f"{make_index_key(prefix, None)}:rate:{caller}"
 
 
 def make_runs_ref(prefix: str) -> SessionRef:
-    """What removals of runs wait under for the server. No session can have that name."""
+    """Return the identity under which removals of runs wait for the server. No session can have that name."""
     return make_known_ref(prefix, "{runs}", None)
 
 
 def make_user_ref(prefix: str, user_id: str) -> SessionRef:
-    """What the erasure of a user waits under for the server. No session can have that name."""
+    """Return the identity under which the erasure of a user waits for the server. No session can have that name."""
     return make_known_ref(prefix, "{user}", user_id)
 
 
 def make_erased_key(ref: SessionRef) -> str:
-    """The mark of the last time when all sessions of the user of ``ref`` were erased."""
+    """Return the key of the last time at which all sessions of the user of ``ref`` were erased."""
     return f"{ref.index_key}:erased"
 
 
 def make_user_pattern(prefix: str, user_id: str) -> str:
-    """A glob pattern of all keys of a user's sessions, the lists and what lies beside them, and of some others."""
+    """Return a glob pattern that matches all keys of a user's sessions, and some others."""
     owned = re.sub(r"([*?\[\]^\\-])", r"\\\1", make_owner_prefix(prefix, user_id))
     return f"*{owned}*"
 
@@ -175,7 +175,7 @@ def find_session_id(prefix: str, user_id: str, key: str) -> str | None:
 
 
 def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> SessionRef:
-    """The identity of a session whose ids were checked before."""
+    """Return the identity of a session whose ids were checked before."""
     owned = make_owner_prefix(prefix, user_id)
     key = owned + session_id
     meta = f"meta:{{{key}}}"
@@ -186,10 +186,10 @@ def make_known_ref(prefix: str, session_id: str, user_id: str | None) -> Session
 
 
 def make_owner_prefix(prefix: str, user_id: str | None) -> str:
-    """What the message keys of a user's sessions start with."""
+    """Return the prefix of the message keys of a user's sessions."""
     return f"{prefix}{user_id}/" if user_id else prefix
 
 
 def make_index_key(prefix: str, user_id: str | None) -> str:
-    """The index of a user's sessions; ``None``: of the sessions without a user."""
+    """Return the key of the index of a user's sessions; ``None``: of the sessions without a user."""
     return f"index:{{{make_owner_prefix(prefix, user_id)}}}"

@@ -1,4 +1,4 @@
-"""What every store keeps to."""
+"""The limits that every store applies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``ttl`` in seconds, ``None``: for ever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all.
+    """``ttl`` in seconds, ``None``: forever; ``window`` and ``maximum`` in messages, ``maximum`` 0: all.
 
-    ``summaries``: reads bring the summary of what left the window. ``max_tokens`` of a session and ``max_micros``
-    (millionths of a dollar) of a user and day may be spent before no turn begins any more; 0: no limit.
+    ``summaries``: reads include the summary of messages that left the window. When ``max_tokens`` of a session, or
+    ``max_micros`` (millionths of a dollar) of a user and day, are spent, no further turn begins; 0: no limit.
     """
 
     ttl: int | None
@@ -24,23 +24,23 @@ class Limits:
 
     @property
     def has_budget(self) -> bool:
-        """Whether anything that turns take is limited."""
+        """Whether spending is limited."""
         return self.max_tokens > 0 or self.max_micros > 0
 
     @property
     def ttl_ms(self) -> int:
-        """For the scripts: -1 means for ever."""
+        """For the scripts: -1 means forever."""
         return -1 if self.ttl is None else self.ttl * 1000
 
     @property
     def lifetime_ms(self) -> int:
-        """How long this machine may hold a session."""
+        """How long this machine may keep a session, in ms."""
         return 30 * DAY_MS if self.ttl is None else self.ttl * 1000
 
     @property
     def listed_ms(self) -> int:
-        """How long an idle session stays in the index, which tells an expired session from one that never was.
+        """How long an idle session stays in the index, which distinguishes expired sessions from unknown ones.
 
-        So long does the mark of a deletion stay, too.
+        The mark of a deletion stays as long.
         """
         return max(30 * DAY_MS, 2 * self.lifetime_ms)

@@ -1,4 +1,4 @@
-"""Which process runs a turn, and whether it still does, as far as this process can know."""
+"""The process that runs a turn, and whether it is still alive, as far as this process can know."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rag_chain.sessions.values.clock import read_boot_id
 
 
 class RunningTurn:
-    """A turn that this process runs, for as long as this object lives and ``end`` was not called.
+    """A turn that this process runs, as long as this object exists and ``end`` was not called.
 
-    All users of a session in a process share the table of running turns, whichever ``Sessions`` they have.
+    All ``Sessions`` in a process share the table of running turns.
     """
 
     def __init__(self, key: str, turn_id: str) -> None:
@@ -27,7 +27,7 @@ class RunningTurn:
         self._end.atexit = False
 
     def end(self) -> None:
-        """The turn is over. Calling it again changes nothing."""
+        """Mark the turn as over. Further calls have no effect."""
         self._end()
 
 
@@ -59,12 +59,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_owner() -> str:
-    """``machine|process id|start`` of this process, right after a fork too."""
+    """Return ``machine|process id|start`` of this process, also after a fork."""
     return _owner(os.getpid())
 
 
 def is_dead(name: str) -> bool | None:
-    """Whether the owner is gone; ``None`` if it is of another machine or can't be known."""
+    """Whether the owner is gone; ``None`` if it is on another machine or unknown."""
     machine, _, rest = name.partition("|")
     pid, _, start = rest.partition("|")
     if machine != _machine() or not pid.isdecimal() or not start:
@@ -80,9 +80,9 @@ def _owner(pid: int) -> str:
 
 @cache
 def _machine() -> str:
-    """What no two machines share: names and machine ids are copied with an image, the id of a start is not.
+    """Return a unique id of the machine: names and machine ids are copied with an image, the boot id is not.
 
-    In a container process ids mean others, so the process namespace is part of it.
+    In a container process ids have another meaning, so the process namespace is part of it.
     """
     try:
         namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
@@ -92,9 +92,9 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process started, in the kernel's ticks.
+    """Return when a process started, in the kernel's ticks.
 
-    ``gone``: there is none; ``hidden``: this user may not see it; empty: the system does not tell.
+    ``gone``: there is no such process; ``hidden``: this user may not see it; empty: the system has no such value.
     """
     if not Path("/proc/self/stat").exists():
         return ""

@@ -1,7 +1,7 @@
 """Redaction: personal data and credentials are replaced in what is stored, before it is encrypted.
 
-E-mail addresses are found by the detector of LangChain's ``PIIMiddleware``. Its detector of card numbers knows those of
-16 digits alone, and it has none for telephone numbers and keys; these are ours.
+E-mail addresses are found by the detector of LangChain's ``PIIMiddleware``. Its detector of card numbers knows only
+those of 16 digits, and it has none for telephone numbers and keys; for these this module has its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rag_chain.errors import ConfigurationError
 from rag_chain.sessions.values.codec import NOTE
 
 Redactor = Callable[[str], str]
-"""Returns a text as it may be stored."""
+"""Returns the text to store."""
 FAILED = "[REDACTED: the redactor failed]"
 log = logging.getLogger("rag_chain.sessions")
 
@@ -52,7 +52,7 @@ def make_redactor(kinds: str) -> Redactor | None:
     unknown = [name for name in names if name not in _FINDERS]
     if unknown:
         raise ConfigurationError(f"RAG_REDACT: {unknown[0]!a} is none of {', '.join(_FINDERS)}.")
-    chosen = [name for name in _FINDERS if name in names]  # a card's number may look like a telephone's
+    chosen = [name for name in _FINDERS if name in names]  # a card number may look like a telephone number
     if not chosen:
         return None
 
@@ -66,9 +66,9 @@ def make_redactor(kinds: str) -> Redactor | None:
 
 
 def redact_message(message: BaseMessage, redact: Redactor) -> BaseMessage:
-    """Return the message with its texts redacted: content, tool calls and what providers put beside them.
+    """Return the message with its texts redacted: content, tool calls and providers' own fields.
 
-    The note stays as it is: it holds ids, figures and citations of documents.
+    The note is unchanged: it holds ids, figures and citations of documents.
     """
     changes: dict[str, Any] = {}
     for name in ("content", "tool_calls", "invalid_tool_calls", "artifact", "additional_kwargs"):
@@ -83,10 +83,10 @@ def redact_message(message: BaseMessage, redact: Redactor) -> BaseMessage:
 
 
 def redact_text(text: str, redact: Redactor) -> str:
-    """Return a text as it may be stored; ``FAILED`` if the redactor raises."""
+    """Return the text to store; ``FAILED`` if the redactor raises."""
     try:
         return str(redact(text))
-    except Exception as error:  # noqa: BLE001 - a caller's function raises what it likes
+    except Exception as error:  # noqa: BLE001 - a caller's function may raise anything
         log.error("The redactor failed (%s); a text is stored without its content.", type(error).__name__)
         return FAILED
 
@@ -95,7 +95,7 @@ def _redact_value(value: Any, redact: Redactor) -> Any:
     if isinstance(value, str):
         return redact_text(value, redact)
     if isinstance(value, dict):
-        # Ids and types say what a value is, and are no text.
+        # Ids and types identify a value, and are not text.
         return {
             key: one if key in ("id", "type", "name", "index") else _redact_value(one, redact)
             for key, one in value.items()

@@ -1,9 +1,9 @@
-"""As much of a message as can be stored, because an answer must not be lost for a part of it.
+"""Reduce a message to what can be stored, because an answer must not be lost for a part of it.
 
-Values that JSON has no form for are left out. If the message is still larger than the limit, parts are left out until
+Values that JSON can't represent are left out. If the message is still larger than the limit, parts are left out until
 it fits, the largest first: content blocks other than text, then the provider's metadata, other fields, and citations
-and the like in the note; at last the text is cut. Parts of less than a hundredth of the limit stay if cutting the text
-suffices. A short text replaces each content block that was left out, and the note's ``left_out`` names every part.
+and similar data in the note; last, the text is cut. Parts of less than a hundredth of the limit stay if cutting the
+text suffices. A short text replaces each content block that was left out, and the note's ``left_out`` names every part.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CUT_OFF = " [The rest was not stored: it exceeds RAG_MAX_MESSAGE_BYTES.]"
 _LEFT_OUT = object()
 _MAX_DEPTH = 50
 _MAX_NAMED = 20
-"""Parts that ``left_out`` names; the others are counted."""
+"""Maximum number of parts that ``left_out`` names; the others are only counted."""
 _MAX_NAME = 80
 _KEPT_IN_NOTE = frozenset({"turn_id", "at", "status", "error", "given_up", "left_out", "replaces", "access"})
 _KEPT_FIELDS = frozenset({"content", "type", "additional_kwargs", "response_metadata", "id", "name"})
 
 Part = tuple[str, Any, Callable[[], object]]
-"""The name of a part, its value, and how it is left out."""
+"""The name of a part, its value, and the function that leaves it out."""
 
 
 def reduced(message: BaseMessage, limit: int) -> Item:
     """Return the item that stores a message, or as much of it as can be stored.
 
     Args:
-        message: an answer, or a question that got none.
+        message: an answer, or a question without answer.
         limit: bytes of JSON.
     """
     message = without_chunks(message)
@@ -63,7 +63,7 @@ class _Reduction:
         self._note: dict[str, Any] = fields["additional_kwargs"][NOTE]
 
     def item(self) -> Item:
-        """Return what can be stored."""
+        """Return the item to store."""
         kinds = (self._blocks, self._metadata, self._other_fields, self._notes)
         for parts in kinds:
             self._shrink(parts(), least=self._limit // 100)
@@ -95,7 +95,7 @@ class _Reduction:
         return str(AIMessage(self._fields["content"]).text)
 
     def _shrink(self, parts: Iterator[Part], least: int) -> None:
-        """Leave parts of ``least`` bytes or more out until the message fits, the largest first."""
+        """Leave out parts of ``least`` bytes or more until the message fits, the largest first."""
         if len(self._dump()) <= self._limit:
             return
         every = [(len(dump_json(value)), name, remove) for name, value, remove in parts]
@@ -142,10 +142,10 @@ class _Reduction:
         self._fields["content"] = text[: max(0, kept)] + CUT_OFF
 
     def _storable(self, value: Any, name: str, inside: tuple[int, ...]) -> Any:
-        """Return ``value`` as what JSON can hold, without the parts that it has no form for.
+        """Return ``value`` as JSON values, without the parts that JSON can't represent.
 
         Args:
-            inside: ids of the values that hold this one.
+            inside: ids of the values that contain this one.
         """
         if id(value) in inside or len(inside) > _MAX_DEPTH:
             return self._leave_out(name, "nested too deeply")

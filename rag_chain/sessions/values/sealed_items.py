@@ -1,8 +1,8 @@
-"""Messages as they are stored when they are encrypted: a clear outline, and the whole message sealed in its note.
+"""The stored form of encrypted messages: a clear outline, with the whole message sealed in its note.
 
-The outline is a message of LangChain's too. It has what the stores need and no content: its type, and of the note
-``turn_id``, ``at``, ``status``, ``given_up``, ``step``, ``replaces`` and what the turn took (tokens, cost). The rest is
-in ``sealed``, bound to the outline, the session and its user: none of them can be changed or exchanged.
+The outline is a LangChain message too. It has what the stores need and no content: its type, and of the note
+``turn_id``, ``at``, ``status``, ``given_up``, ``step``, ``replaces`` and the turn's spending (tokens, cost). The rest
+is in ``sealed``, bound to the outline, the session and its user: none of them can be changed or exchanged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CLEAR = ("turn_id", "at", "status", "given_up", "step", "replaces", "cost")
 
 
 def seal_item(item: Item, box: Box) -> Item:
-    """Return the item that stores a message encrypted; one that holds no message as it is.
+    """Return the item that stores a message encrypted; an item that is not a message is returned unchanged.
 
     Raises:
-        DecryptionError: it is encrypted for another session, and does not decrypt.
+        DecryptionError: it is encrypted for another session, and can't be decrypted.
     """
     message = item.message
     if message is None or not box:
@@ -46,5 +46,5 @@ def _clear_of(message: BaseMessage) -> dict[str, Any]:
     total = usage.get("total_tokens") if isinstance(usage, dict) else None
     if isinstance(total, int):
         clear["usage"] = {"total_tokens": total}
-    value: dict[str, Any] = load_json(dump_json(clear))  # as it is going to be read
+    value: dict[str, Any] = load_json(dump_json(clear))  # as it will be read
     return value

@@ -1,8 +1,8 @@
-"""Encryption of what is stored: AES-256-SIV, bound to the user and session that it belongs to.
+"""Encryption of stored data: AES-256-SIV, bound to its user and session.
 
-AES-SIV (RFC 5297) is authenticated and deterministic: the same text under the same binding gives the same bytes. So a
-commit that is repeated has the messages that it had before, and the stores need no key to see that. What is equal in
-two places does not look equal, because the binding differs (user, session, turn; a random salt where there is no turn).
+AES-SIV (RFC 5297) is authenticated and deterministic: the same text with the same binding results in the same bytes. So
+a repeated commit has the same messages as before, and the stores need no key to recognise them. Equal texts in two
+places have different bytes, because the binding differs (user, session, turn; a random salt if there is no turn).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Keyring:
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._ciphers: dict[str, Any] = {}
         self.newest = ""
-        """The name of the key that encrypts; empty: none does. A name says nothing of its key."""
+        """The name of the key that encrypts; empty: there is none. A name reveals nothing about its key."""
         for key in keys:
             name, cipher = _derive(key)
             self._ciphers[name] = cipher
@@ -67,7 +67,7 @@ class Keyring:
         return bool(self._ciphers)
 
     def box(self, ref: SessionRef) -> Box:
-        """Return what encrypts and decrypts the values of one session."""
+        """Return the encryption of one session's values."""
         return Box(self, ref)
 
     def encrypt(self, plain: bytes, binding: Sequence[bytes]) -> tuple[str, bytes]:
@@ -79,10 +79,10 @@ class Keyring:
 
         Args:
             name: of the key.
-            what: what it is, for messages.
+            what: name of the value, for messages.
 
         Raises:
-            DecryptionError: the key is not known, or the bytes are not what was written there.
+            DecryptionError: the key is unknown, or the bytes are not those that were written there.
         """
         cipher = self._ciphers.get(name)
         if cipher is None:
@@ -92,7 +92,7 @@ class Keyring:
                 )
             raise DecryptionError(
                 f"{what} was encrypted with key {name[:16]!a}, which is not among RAG_ENCRYPTION_KEYS; add that key"
-                " behind the first."
+                " after the first."
             )
         from cryptography.exceptions import InvalidTag
 
@@ -100,7 +100,7 @@ class Keyring:
             plain: bytes = cipher.decrypt(data, list(binding))
         except (InvalidTag, ValueError) as error:
             raise DecryptionError(
-                f"{what} does not decrypt: its bytes were changed, or it was moved here from another place; restore it"
+                f"{what} can't be decrypted: its bytes were changed, or it was moved here from elsewhere; restore it"
                 " from a copy, or delete it."
             ) from error
         return plain
@@ -130,19 +130,19 @@ class Box:
 
         Args:
             plain: the bytes.
-            kind: what they are, such as ``message``. They decrypt only as that.
-            details: what else they are bound to.
-            salted: whether equal bytes shall not look equal.
+            kind: their kind, such as ``message``. They can be decrypted only as that kind.
+            details: other data that they are bound to.
+            salted: whether equal bytes result in different texts.
         """
         salt = os.urandom(8).hex() if salted else ""
         name, data = self._keyring.encrypt(plain, (*self._context, kind.encode(), salt.encode(), details))
         return f"{VERSION}.{name}.{salt}.{base64.b64encode(data).decode()}"
 
     def open(self, token: str, kind: str, details: bytes = b"", what: str = "A value") -> bytes:
-        """Return what ``seal`` was given.
+        """Return the bytes that ``seal`` encrypted.
 
         Raises:
-            DecryptionError: it does not decrypt here.
+            DecryptionError: it can't be decrypted here.
         """
         what = f"{what} of session {self.ref}"
         version, _, rest = token.partition(".")
@@ -157,17 +157,17 @@ class Box:
         return self._keyring.decrypt(name, data, (*self._context, kind.encode(), salt.encode(), details), what)
 
     def wrap(self, plain: bytes, kind: str, details: bytes = b"") -> bytes:
-        """Return bytes encrypted, or as they are where there is no key. ``plain`` never begins with ``*``."""
+        """Return bytes encrypted, or unchanged without a key. ``plain`` never begins with ``*``."""
         if not self:
             return plain
         name, data = self._keyring.encrypt(plain, (*self._context, kind.encode(), b"", details))
         return b"*%b.%b.%b" % (VERSION.encode(), name.encode(), data)
 
     def unwrap(self, stored: bytes, kind: str, details: bytes = b"", what: str = "A value") -> bytes:
-        """Return what ``wrap`` was given.
+        """Return the bytes that ``wrap`` encrypted.
 
         Raises:
-            DecryptionError: it does not decrypt here.
+            DecryptionError: it can't be decrypted here.
         """
         if not stored.startswith(b"*"):
             return stored

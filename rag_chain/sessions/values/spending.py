@@ -1,4 +1,4 @@
-"""Tokens and money that turns took, and the limits on them.
+"""Tokens and money that turns spent, and their limits.
 
 Money is counted in millionths of a US dollar, so that sums are exact. A day begins at midnight, UTC.
 """
@@ -29,12 +29,12 @@ class Spent:
     micros: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        """Return both in one."""
+        """Return the sum of both."""
         return Spent(self.tokens + other.tokens, self.micros + other.micros)
 
 
 def spent_by(items: Iterable[Item]) -> Spent:
-    """Return what the turns of these messages took, as far as they report it."""
+    """Return the spending of the turns of these messages, as far as they report it."""
     tokens, micros = 0, 0.0
     for item in items:
         if (message := item.outline) is None:
@@ -65,10 +65,10 @@ def find_excess(ref: SessionRef, limits: Limits, spent: Spent) -> str:
 
 
 class Ledger:
-    """What the server last told of the sessions and users that this process serves, for when it is away.
+    """The server's last counts for the sessions and users that this process serves, for when it is away.
 
     Args:
-        limit: sessions, and users, that are remembered: those used last.
+        limit: number of sessions, and of users, that are remembered: the most recently used.
     """
 
     def __init__(self, limit: int) -> None:
@@ -83,18 +83,18 @@ class Ledger:
         self._lock = threading.Lock()
 
     def get(self, ref: SessionRef) -> Spent:
-        """Return what is known of the session, and of its user today."""
+        """Return the known spending of the session, and of its user today."""
         with self._lock:
             return Spent(self._tokens.get(ref.messages_key, 0), self._micros.get((ref.index_key, _today()), 0))
 
     def put(self, ref: SessionRef, spent: Spent) -> None:
-        """Note what the server told."""
+        """Set the server's counts."""
         with self._lock:
             _put(self._tokens, ref.messages_key, spent.tokens, self._limit)
             _put(self._micros, (ref.index_key, _today()), spent.micros, self._limit)
 
     def add(self, ref: SessionRef, spent: Spent) -> None:
-        """Note what a turn took that the server has."""
+        """Add the spending of a turn that the server has."""
         self.put(ref, self.get(ref) + spent)
 
     def forget(self, ref: SessionRef) -> None:

@@ -1,4 +1,4 @@
-"""The values that the parts of the session engine hand to each other."""
+"""The values that the parts of the session engine exchange."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from rag_chain.sessions.values.window import shown_of
 
 Status = Literal["complete", "interrupted", "failed"]
 Outcome = Literal["saved", "repeated", "deleted", "replaced"]
-"""``replaced`` is between the stores alone: another turn took the place that this one was to take."""
+"""``replaced`` is internal to the stores: another turn has replaced the turn that this one was to replace."""
 Persistence = Literal["durable", "journaled", "volatile", "deleted"]
-"""Where a turn is kept: in Redis, on this machine's disk, in this process, or nowhere, because its session was deleted
-after it began, or the turn itself was."""
+"""Where a turn is stored: in Redis, on this machine's disk, in this process's memory, or nowhere, because the turn or,
+after it began, its session was deleted."""
 Knowledge = Literal["whole", "partial", "lost"]
-"""How much of a session is known: all; only what this machine kept, because the store is away; or what was left
-after the store lost it."""
+"""How much of a session is known: all; only what this machine has, because the store is away; or what is left after
+the store lost it."""
 
 
 NOTE_BYTES = 10_000
-"""What the note of a question that got no answer may take beside the question."""
+"""Room for the note of a question without answer, in addition to the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When something was asked for, so that each store can tell whether a deletion came later.
+    """The time of a request, from which each store can decide whether a deletion came later.
 
     Args:
-        deletion: the newest deletion of the session that was known then, by the server's mark; 0: none.
+        deletion: the newest deletion of the session known then, by the server's mark; 0: none.
         server_ms: by the server's clock; 0: the server was away.
         steady_ms: by this machine's steady clock.
     """
@@ -50,11 +50,11 @@ class Moment:
     steady_ms: int = field(default_factory=steady_ms)
 
     def on_server(self, offset: int) -> Moment:
-        """The same moment by the server's clock, which is ``offset`` ms ahead of the steady clock."""
+        """Return the same moment by the server's clock, which is ``offset`` ms ahead of the steady clock."""
         return self if self.server_ms else replace(self, server_ms=max(1, self.steady_ms + offset))
 
     def dump(self) -> str:
-        """For the scripts: the deletion, the server's time, and the age for where there is none."""
+        """Return the text for the scripts: the deletion, the server's time, and the age, for moments without one."""
         return f"{self.deletion} {self.server_ms} {max(0, steady_ms() - self.steady_ms)}"
 
 
@@ -63,8 +63,8 @@ class Pending:
     """A question whose turn is not over.
 
     Args:
-        owner: the process that runs it.
-        at: when it was asked (ms), by that process's clock.
+        owner: the process that runs the turn.
+        at: time of the question (ms), by that process's clock.
         begun: the same by the clock of the store that it was read from; 0: it was not read.
     """
 
@@ -75,12 +75,12 @@ class Pending:
     begun: int = 0
 
     def dump(self) -> bytes:
-        """As JSON; the question as it is going to be stored."""
+        """Return it as JSON, with the question in its stored form."""
         return b'{"owner":%b,"at":%d,"question":%b}' % (_quoted(self.owner), self.at, self.question.raw)
 
     @classmethod
     def load(cls, turn_id: str, raw: bytes | str, begun: int | None = None) -> Pending | None:
-        """The pending question that ``dump`` wrote, ``None`` if it is damaged. A script may have added ``begun``."""
+        """Return the pending question that ``dump`` wrote; ``None`` if damaged. A script may have added ``begun``."""
         try:
             value = load_json(raw if isinstance(raw, bytes) else raw.encode())
             question = Item(dump_json(value["question"]))
@@ -92,11 +92,11 @@ class Pending:
             return None
 
     def given_up(self) -> Item | None:
-        """The question as it stands in the session when its turn is known to be dead."""
+        """Return the question in its form for the session after its turn has died."""
         question = self.question.message
         if question is None:
             return None
-        # It was stored before, so its size is no reason to refuse it.
+        # It was stored before, so it must not be refused for its size.
         return Item.of(with_note(question, **note_of(question), status="interrupted", given_up=True), None)
 
 
@@ -107,7 +107,7 @@ def _quoted(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the oldest messages of a session said, in short. ``covers``: how many, of all that were ever in it."""
+    """A summary of the oldest messages of a session. ``covers``: their number, of all that were ever in it."""
 
     text: str
     covers: int
@@ -115,15 +115,15 @@ class Summary:
 
 @dataclass(slots=True)
 class SessionWindow:
-    """What a store knows of a session at one moment, newest messages last.
+    """A session in a store at one moment, newest messages last.
 
     Args:
-        total: messages that were ever in the session, as far as known.
+        total: number of messages that were ever in the session, as far as known.
         now: by the store's clock (ms).
         deletion: when the server last deleted the session, by its mark; 0: never.
-        life: what the server calls this life of the session, which a loss ends; 0: none.
-        trimmed: messages that left the session in good order.
-        local: it is what this machine alone knows.
+        life: the server's id of this life of the session, which a loss ends; 0: none.
+        trimmed: number of messages that left the session regularly.
+        local: whether it is only what this machine knows.
         excess: why no turn may begin, by the limits on spending; empty: one may.
     """
 
@@ -143,17 +143,17 @@ class SessionWindow:
 
     @property
     def moment(self) -> Moment:
-        """When a turn of this window began, as its store knows it."""
+        """The moment at which a turn of this window begins, by its store."""
         return Moment(self.deletion, 0, self.now) if self.local else Moment(self.deletion, self.now)
 
 
 @dataclass(slots=True)
 class Turn:
-    """A turn under way.
+    """A running turn.
 
-    ``named``: the caller chose its id; ``running``: what says that this process runs it; ``answered``: when the answer
-    was first stored, in ms by this machine's clock, 0 before that; ``replacement``: the place of another turn, which it
-    takes once it has an answer; ``asked``: the question before it was redacted.
+    ``named``: the caller chose its id; ``running``: marks it as run by this process; ``answered``: when the answer was
+    first stored, in ms by this machine's clock, 0 before that; ``replacement``: the turns that it replaces once it has
+    an answer; ``asked``: the question before redaction.
     """
 
     ref: SessionRef
@@ -176,12 +176,12 @@ class Turn:
 
     @property
     def question(self) -> BaseMessage:
-        """The question as it was asked."""
+        """The original question."""
         return self.stored_question if self.asked is None else self.asked
 
     @property
     def stored_question(self) -> BaseMessage:
-        """The question, as it is going to be stored."""
+        """The question in its stored form."""
         question = self.pending.question.message
         if question is None:
             raise HistoryDataError("The question of this turn can't be read any more.")
@@ -189,8 +189,8 @@ class Turn:
 
     @property
     def messages(self) -> list[BaseMessage]:
-        """What the chain is shown before the question: nothing of this turn itself, which may be asked again."""
-        if self._messages is None:  # worked out once: the trace and the chain both want it
+        """The history for the chain: without messages of this turn itself, which may be a repetition."""
+        if self._messages is None:  # computed once: the trace and the chain both need it
             items = self.window.items
             earlier = find_turn(items, self.turn_id) if self.named else []
             self._messages = shown_of(exclude(items, earlier) if earlier else items)
@@ -198,18 +198,18 @@ class Turn:
 
     @property
     def summary(self) -> str:
-        """What was said before those messages, in short; empty where that is not known, or nothing was."""
+        """The summary of the conversation before those messages; empty if there is none."""
         window = self.window
         return window.summary.text if window.summary is not None and window.total > len(window.items) else ""
 
     def finish(self, answer: BaseMessage | None, status: Status, max_bytes: int, **note: Any) -> list[Item]:
-        """Return the messages to store for the turn. What can't be stored of an answer is left out.
+        """Return the messages to store for the turn. Parts of an answer that can't be stored are left out.
 
         Args:
-            answer: the answer, the part that was given, or ``None``.
+            answer: the answer, a part of it, or ``None``.
             status: how the turn ended.
-            max_bytes: of the answer's JSON.
-            note: what else to note, such as ``citations``; of a failure, ``error`` is its class's name.
+            max_bytes: maximum size of the answer's JSON.
+            note: other values for the note, such as ``citations``; ``error`` is the class name of a failure.
         """
         if answer is None and self.steps:
             answer = AIMessage("")  # holds the note
@@ -218,12 +218,12 @@ class Turn:
             # The question was accepted without its note.
             limit = max(max_bytes, len(self.pending.question.raw)) + NOTE_BYTES
             return [reduced(with_note(question, **note_of(question), status=status, **note), limit)]
-        # Set once, so that a commit that is repeated has the same messages.
+        # Set once, so that a repeated commit has the same messages.
         self.answered = self.answered or now_ms()
         if self.replacement is not None and status != "failed":
             note |= self.replacement.note
         noted = with_note(answer, turn_id=self.turn_id, status=status, at=self.answered, **note)
-        # Whoever may not read the answer may not read what tools found for it.
+        # A caller who may not read the answer may not read the tool results for it either.
         shared = {"at": self.answered, "step": True, **{name: note[name] for name in ("access",) if name in note}}
         steps = [with_note(step, turn_id=self.turn_id, status=status, **shared) for step in self.steps]
         return [self.pending.question, *(reduced(step, max_bytes) for step in steps), reduced(noted, max_bytes)]
@@ -231,7 +231,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Messages of a new session that are stored in one call, oldest first. ``id``: so that none is stored twice."""
+    """Messages of a new session that are stored in one call, oldest first. ``id`` prevents storing them twice."""
 
     id: str
     items: Sequence[Item]
@@ -239,11 +239,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What became of a turn.
+    """The result of storing a turn.
 
-    ``outcome``: ``saved``; ``repeated``, the turn was stored before and this version of it was not kept; ``deleted``,
-    the session was, after the turn began, or the turn itself was. ``left_out`` names what could not be stored of the
-    answer.
+    ``outcome``: ``saved``; ``repeated``: the turn was stored before, and this version was discarded; ``deleted``: the
+    turn, or after it began its session, was deleted. ``left_out`` names parts of the answer that could not be stored.
     """
 
     persistence: Persistence
@@ -268,7 +267,7 @@ def turn_unknown(ref: SessionRef, turn_id: str) -> HistoryUnavailableError:
 def session_unknown(ref: SessionRef) -> HistoryUnavailableError:
     """Return the error for a session that may be on the server, which is away."""
     return HistoryUnavailableError(
-        f"Session {ref} can't be read now: its store is away and nothing of it is kept here; try again later."
+        f"Session {ref} can't be read now: its store is away and this machine has no copy; try again later."
     )
 
 
@@ -279,10 +278,10 @@ def turn_under_way(ref: SessionRef, turn_id: str) -> SessionBusyError:
 
 @dataclass(frozen=True, slots=True)
 class JournalStore:
-    """What the journal keeps for one server and prefix.
+    """The journal's contents for one server and prefix.
 
-    ``address`` is empty for what was kept without Redis. ``is_in_use``: it is the store of the settings. ``bytes``: of
-    the changes; ``oldest_seconds``: age of the oldest of them.
+    ``address`` is empty for sessions without Redis. ``is_in_use``: it is the store of the settings. ``bytes``: of the
+    changes; ``oldest_seconds``: age of the oldest of them.
     """
 
     address: str
@@ -296,12 +295,12 @@ class JournalStore:
 
 @dataclass(frozen=True, slots=True)
 class JournalSize:
-    """How much a journal holds.
+    """The size of a journal.
 
     Args:
         bytes: of its files.
-        limit: bytes that it may take.
-        waiting: changes that wait for the server of the settings.
+        limit: maximum size in bytes.
+        waiting: number of changes that wait for the server of the settings.
         oldest_ms: age of the oldest of them; ``None``: there is none.
     """
 
@@ -313,20 +312,20 @@ class JournalSize:
 
 @dataclass(slots=True)
 class SessionState:
-    """The state of a session and some of its messages, oldest first. Times in ms, ``None`` where there is none.
+    """The state of a session and some of its messages, oldest first. Times in ms, ``None`` if there is none.
 
     Args:
-        ttl_ms: ``None``: for ever.
-        length: messages kept.
-        dropped: messages that are no longer in it, those that the store lost among them.
-        lost: messages that the store is known to have lost.
+        ttl_ms: ``None``: forever.
+        length: number of messages.
+        dropped: number of messages that are no longer in it, including those that the store lost.
+        lost: number of messages that the store is known to have lost.
         under_way: questions that are being answered.
-        waiting: changes that wait for the server on this machine.
-        listed: an index still names it, so that it has expired if it does not exist.
-        deletion: as in ``SessionWindow``; so are ``life``.
-        restored: ``total`` when the store last lost the session: what is older is from before.
-        taken_back: turns that were deleted or replaced, of the last 30 days.
-        erased: their ids; only of a server, and where all messages were asked for.
+        waiting: number of changes that wait for the server on this machine.
+        listed: whether an index still contains it: if it does not exist, it has expired.
+        deletion, life: as in ``SessionWindow``.
+        restored: ``total`` when the store last lost the session: older messages are from before the loss.
+        taken_back: number of turns that were deleted or replaced in the last 30 days.
+        erased: their ids; only from a server, and if all messages were requested.
         elsewhere: changes of a session of this name that the journal keeps for other servers, by address.
     """
 

@@ -1,15 +1,15 @@
-"""What the chain is shown of a session: a pure function of the stored messages.
+"""The history of a session for the chain: a pure function of the stored messages.
 
-Every provider accepts what it gives. System messages come first; then questions and answers alternate, a question
-first and an answer last. A tool call is shown only together with its result, which follows it directly, and a result
-only with its call (OpenAI, Anthropic and Google refuse anything else with status 400).
+Every provider accepts the result. System messages come first; then questions and answers alternate, a question first
+and an answer last. A tool call is included only together with its result, which follows it directly, and a result only
+with its call (OpenAI, Anthropic and Google refuse anything else with status 400).
 
-A turn without a whole answer is shown like this, so that no partial answer passes for a whole one:
+A turn without a complete answer is shown like this, so that no partial answer passes for a complete one:
 
 ==================================  ===========================================================
 stored                              shown
 ==================================  ===========================================================
-question and answer, ``complete``   both, as they are
+question and answer, ``complete``   both, unchanged
 question and partial answer,        the question, then the partial answer with ``INTERRUPTED``
 ``interrupted``
 question and partial answer,        the question, then the partial answer with ``BROKEN_OFF``
@@ -21,8 +21,8 @@ question and a tool call that has   the question, then ``UNANSWERED``
 no result
 ==================================  ===========================================================
 
-A window that starts in the middle of a turn starts with the next question instead. A turn that is asked again under
-its id is not shown its own earlier messages.
+A window that starts in the middle of a turn starts with the next question instead. A turn that is repeated under its id
+does not get its own earlier messages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ROLES: dict[str, type[BaseMessage]] = {
 
 
 def shown_of(items: Sequence[Item]) -> list[BaseMessage]:
-    """Return what is shown of stored messages; whole turns of plain text are shown as they are."""
+    """Return the history for stored messages; complete turns of plain text are unchanged."""
     messages, marks = [], ""
     for item in items:
         marks += item.mark
@@ -81,7 +81,7 @@ def _close(result: list[BaseMessage]) -> None:
 
 
 def _with_status(message: BaseMessage) -> BaseMessage:
-    """Mark an answer that is not whole."""
+    """Mark an answer that is not complete."""
     note = note_of(message)
     status = note.get("status")
     # A step of an agent is not marked: the answer that ends its turn is.
@@ -104,7 +104,7 @@ def _with_known_role(message: BaseMessage) -> BaseMessage:
 
 
 def _is_empty(message: BaseMessage) -> bool:
-    """Whether a message says nothing: some providers refuse one without text."""
+    """Whether a message is empty: some providers refuse one without text."""
     if is_result(message) or has_calls(message):
         return False
     return not (message.content.strip() if isinstance(message.content, str) else any(map(_says, message.content)))
@@ -117,9 +117,9 @@ def _says(block: str | dict[str, object]) -> bool:
 
 
 def _joined(first: BaseMessage, second: BaseMessage) -> BaseMessage:
-    """Two answers in a row as one: some providers insist on a question between them.
+    """Join two consecutive answers: some providers require a question between them.
 
-    Who may not read one of them may not read both.
+    A caller who may not read one of them may not read the joined answer.
     """
     tags = {*note_of(first).get("access", ()), *note_of(second).get("access", ())}
     if tags:

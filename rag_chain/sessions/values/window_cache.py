@@ -1,6 +1,6 @@
-"""Windows of sessions in this process's memory, checked against the server at each read.
+"""Cached windows of sessions in this process's memory, checked against the server at each read.
 
-Bounded: the least recently used leave first, and each has its time to live.
+The cache is bounded: the least recently used are evicted first, and each has a time to live.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from rag_chain.sessions.values.turns import Summary
 
 @dataclass(slots=True)
 class CachedWindow:
-    """The newest messages of one session, oldest first, as the server had them.
+    """The newest messages of one session on the server, oldest first.
 
     Args:
-        total: messages that had ever been in the session.
+        total: number of messages that were ever in the session.
         created: by the server's clock (ms).
         expires: by the steady clock (ms).
         checked: when every message was last compared with the server's, by the steady clock (ms).
-        read_at: when the server last told of the session, by the steady clock (ms).
+        read_at: when the session was last read from the server, by the steady clock (ms).
         deletion, life, trimmed: as in ``SessionWindow``.
     """
 
@@ -43,7 +43,7 @@ class CachedWindow:
     summary: Summary | None = None
 
     def make_claim(self, *, whole: bool) -> tuple[int, int, str]:
-        """What this copy says of the newest messages: their total, how many it means, and a digest.
+        """Return the claim of this copy about the newest messages: their total, their number here, and a digest.
 
         The digest is of all of them, newest first, or only of the newest and the oldest.
         """
@@ -55,7 +55,7 @@ class CachedWindow:
 
 
 class WindowCache:
-    """The windows that this process holds; ``limit`` sessions at most."""
+    """The cached windows of this process; at most ``limit`` sessions."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -68,7 +68,7 @@ class WindowCache:
         self._lock = threading.Lock()
 
     def get(self, ref: SessionRef) -> CachedWindow | None:
-        """The window of a session, unless its time to live is over. It is never changed in place."""
+        """Return the window of a session, unless it has expired. It is never changed in place."""
         with self._lock:
             cached = self._windows.get(ref.messages_key)
             if cached is None:
@@ -80,7 +80,7 @@ class WindowCache:
             return cached
 
     def put(self, cached: CachedWindow, instead_of: CachedWindow | None = None) -> None:
-        """Hold a window. With ``instead_of``, only if that one is still the one held."""
+        """Cache a window. With ``instead_of``, only if that one is still cached."""
         with self._lock:
             key = cached.ref.messages_key
             if instead_of is not None and self._windows.get(key) is not instead_of:
@@ -91,7 +91,7 @@ class WindowCache:
                 self._windows.popitem(last=False)
 
     def renew(self, ref: SessionRef, lifetime_ms: int) -> None:
-        """Hold the window of a session that is used while its server is away for so long from now."""
+        """Extend the lifetime of a cached window, for a session that is used while its server is away."""
         if (cached := self.get(ref)) is not None:
             self.put(replace(cached, expires=max(cached.expires, steady_ms() + lifetime_ms)), instead_of=cached)
 
@@ -101,12 +101,12 @@ class WindowCache:
             self._windows.pop(ref.messages_key, None)
 
     def list_refs(self) -> list[SessionRef]:
-        """The sessions that are held, the least recently used first."""
+        """Return the cached sessions, the least recently used first."""
         with self._lock:
             return [cached.ref for cached in self._windows.values() if cached.expires >= steady_ms()]
 
     def list_user(self, prefix: str, user_id: str | None) -> list[CachedWindow]:
-        """The windows of a user's sessions."""
+        """Return the windows of a user's sessions."""
         start = make_owner_prefix(prefix, user_id)
         with self._lock:
             return [
