@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from rag_chain.retrieval.index import HybridIndex
 PER_FILE, CHARACTERS = 8, 700
 """Passages of a file, and the most characters of one: each becomes one chunk."""
 LOCAL, RAY = "local", "ray"
+_SAMPLE_SECONDS = 0.5
 
 
 def ingest_files(
@@ -102,33 +104,58 @@ def ingest_once(engine: str, folder: Path, workers: int) -> dict[str, Any]:
         ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         start = time.perf_counter() - began
     load = [os.getloadavg()[0]]
-    began, used = time.perf_counter(), processor_seconds()
+    began = time.perf_counter()
     chosen = settings(folder / engine)
-    report = ingest([folder / "docs"], chosen, progress=False, engine="ray" if engine == RAY else "local")
+    with ProcessorTime() as used:
+        report = ingest([folder / "docs"], chosen, progress=False, engine="ray" if engine == RAY else "local")
     seconds = time.perf_counter() - began
     return {
         "load": [*load, os.getloadavg()[0]],
         "seconds": seconds,
         "per_second": report.chunks / seconds,
-        "cpu_seconds": processor_seconds() - used,
+        "cpu_seconds": used.seconds,
         "start_seconds": start,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "report": {name: value for name, value in report.to_dict().items() if name != "seconds"},
     }
 
 
-def processor_seconds() -> float:
-    """Of this process and all below it, with those that have ended, as far as their parents have waited for them.
+class ProcessorTime:
+    """Samples the processor time of this process and of all below it. A context manager.
 
-    It changes less than the time on the clock where other programs run.
+    Ray does not account for workers that have ended, so each process is sampled while it lives. It changes less than
+    the time on the clock where other programs run.
     """
-    this = psutil.Process()
-    total = 0.0
-    for process in [this, *this.children(recursive=True)]:
-        with suppress(psutil.Error):
-            used = process.cpu_times()
-            total += used.user + used.system + used.children_user + used.children_system
-    return total
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[int, float], float] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.seconds = 0.0
+        """Of all processes since the beginning."""
+
+    def __enter__(self) -> ProcessorTime:
+        self._sample()
+        self._before = sum(self._of.values())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._sample()
+        self.seconds = sum(self._of.values()) - self._before
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_SAMPLE_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        this = psutil.Process()
+        for process in [this, *this.children(recursive=True)]:
+            with suppress(psutil.Error):
+                used = process.cpu_times()
+                self._of[process.pid, process.create_time()] = used.user + used.system
 
 
 def settings(index: Path) -> Settings:

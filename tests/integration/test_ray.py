@@ -221,6 +221,19 @@ class _Failing(Embeddings):
         return [1.0]
 
 
+class _DeadlyToEmbed(_Failing):
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        os._exit(1)
+
+
+class _DeadlyToLoad(_Failing):
+    def __setstate__(self, state: object) -> None:
+        os._exit(1)
+
+    def __getstate__(self) -> object:
+        return {"not": "empty"}
+
+
 class _Locked(CountingEmbeddings):
     def __init__(self) -> None:
         super().__init__()
@@ -233,6 +246,14 @@ def test_embeddings_of_the_caller(place: Path) -> None:
     try:
         with pytest.raises(ModelError, match=r"The embedding model local:minilm failed \(RuntimeError\)"):
             run("failing", embeddings=_Failing())
+        with pytest.raises(
+            ClusterUnavailableError, match=r"^4 workers of .* died while they embedded the same \d+ texts"
+        ):
+            run("deadly", embeddings=_DeadlyToEmbed())
+        with pytest.raises(
+            ClusterUnavailableError, match=r"^4 workers of .* died while they loaded the embedding model"
+        ):
+            run("deadly", embeddings=_DeadlyToLoad())
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     with pytest.raises(UsageError, match="can't be sent to Ray's workers"):

@@ -164,6 +164,8 @@ class EmbedderPool:
             if missing := missing_package(error):
                 raise missing from error
             self._failed_starts += 1
+            if self._failed_starts >= _TRIES and self._free:
+                return  # the others go on
             if self._failed_starts >= _TRIES:
                 raise ClusterUnavailableError(
                     f"{_TRIES} workers of {place()} died while they loaded the embedding model: give them more memory, "
@@ -171,6 +173,7 @@ class EmbedderPool:
                 ) from error
             self._start()
             return
+        self._failed_starts = 0
         self._free[actor] = _JOBS
 
     def _result(self, reference: Any) -> Batch | None:
