@@ -1,6 +1,6 @@
 """Conversational question answering over your own documents, native to LangChain, in which no turn is lost.
 
-The public names are loaded when they are first used, so that importing the package costs next to nothing.
+The public names are loaded at their first use, so importing the package is fast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Access tags: which documents a call may read.
 
 The rule: a document without tags is open to all. A document with tags is open to a call that has at least one of them.
-Tags are compared as they are written, upper and lower case apart.
+Tags are compared exactly, with upper and lower case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ACCESS = "access"
 """The key of a chunk's metadata, of a call's config and of a stored answer's note."""
 
 MAX_TAGS = 1_000
-"""Tags of a document or of a call."""
+"""Maximum number of tags of a document or of a call."""
 
 _MAX_LENGTH = 200
 
@@ -25,10 +25,10 @@ def read_tags(value: object, where: str) -> tuple[str, ...]:
 
     Args:
         value: a list, tuple or set of texts.
-        where: what the error names, such as ``'config["configurable"]["access"]'``.
+        where: the name in the error, such as ``'config["configurable"]["access"]'``.
 
     Raises:
-        UsageError: it is something else, or a tag is empty, too long or holds blanks, commas or control characters.
+        UsageError: it is something else, or a tag is empty, too long or has spaces, commas or control characters.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
         raise UsageError(f'{where} must be a list of tags such as ["staff"], not {_shown(value)}.')
@@ -37,7 +37,7 @@ def read_tags(value: object, where: str) -> tuple[str, ...]:
     for tag in value:
         if not isinstance(tag, str) or not tag or len(tag) > _MAX_LENGTH or not _is_plain(tag):
             raise UsageError(
-                f"{where} holds {_shown(tag)}: a tag is a text of 1 to {_MAX_LENGTH} characters without blanks, commas "
+                f"{where} holds {_shown(tag)}: a tag is a text of 1 to {_MAX_LENGTH} characters without spaces, commas "
                 "and control characters."
             )
     return tuple(sorted(set(value)))
@@ -47,7 +47,7 @@ def tags_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the access tags of a chunk; none: it is open to all.
 
     Raises:
-        UsageError: ``metadata["access"]`` is no list of tags and no single tag.
+        UsageError: ``metadata["access"]`` is neither a list of tags nor a tag.
     """
     value = metadata.get(ACCESS)
     if value is None:

@@ -45,7 +45,7 @@ class ChatbotWithRedisSession:
         self.session_id = session_id or self.new_session()
 
     def new_session(self) -> str:
-        """Begin a session and return its id. The earlier one stays in the store."""
+        """Begin a new session and return its id. The earlier one stays in the store."""
         self.session_id = uuid4().hex
         return self.session_id
 
@@ -67,7 +67,7 @@ class ChatbotWithRedisSession:
     def stream(self, message: str, **options: Any) -> Iterator[Answer]:
         """Answer a message in parts, which add up: the sources, then the text, then how the turn was stored.
 
-        If the iterator is closed early, the part of the answer that was given is stored.
+        If the iterator is closed early, the answer so far is stored.
         """
         yield from cast("Iterator[Answer]", self.chain.stream({"input": message}, self._config(options)))
 
@@ -79,7 +79,7 @@ class ChatbotWithRedisSession:
                 yield part
 
     def edit(self, message: str, turn_id: str | None = None, **options: Any) -> Answer:
-        """Answer another question in place of an earlier one; what came after that goes.
+        """Replace an earlier question by another one and answer it; later turns are removed.
 
         Args:
             message: the new question.
@@ -124,7 +124,7 @@ class ChatbotWithRedisSession:
         return await self._stored().adelete_turn(turn_id)
 
     def erase_session(self, *, branches: bool = False) -> ErasureReceipt:
-        """Delete the session everywhere, and return what was removed; the next message begins it anew.
+        """Delete the session everywhere, and return what was removed; the next message begins a new one.
 
         Args:
             branches: also delete the copies that were branched off.
@@ -148,10 +148,10 @@ class ChatbotWithRedisSession:
         return await self._manager().aerase_user(self._user())
 
     def history(self) -> list[BaseMessage]:
-        """Return what the chain is shown before the next question: the newest messages, oldest first.
+        """Return the history that the chain gets with the next question: the newest messages, oldest first.
 
-        A question without an answer has a placeholder, and a tool call without a result is left out. The messages as
-        they are stored are ``chain.history(session_id, user_id).messages``.
+        A question without an answer has a placeholder, and a tool call without a result is left out. For the messages
+        as they are stored, use ``chain.history(session_id, user_id).messages``.
         """
         return self.chain.history(self.session_id, self.user_id).shown()
 
@@ -183,7 +183,7 @@ class ChatbotWithRedisSession:
 
     def _user(self) -> str:
         if self.user_id is None:
-            raise UsageError("This chatbot has no user; make it with user_id=, or delete its session alone.")
+            raise UsageError("This chatbot has no user; create it with user_id=, or delete only its session.")
         return self.user_id
 
     def _config(self, options: dict[str, Any], **more: str) -> RunnableConfig:

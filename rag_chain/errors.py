@@ -10,7 +10,7 @@
     ├── DocumentIndexError           the index on disk
     │   ├── IndexNotFoundError
     │   ├── IndexMismatchError       built with another embedding model, dimension or chunking
-    │   ├── IndexDamagedError        a file is missing, truncated or altered
+    │   ├── IndexDamagedError        a file is missing, truncated or modified
     │   ├── IndexFormatError         written by another version
     │   └── IndexLockedError         another writer holds it
     ├── DocumentLoadError            one file could not be read; carries the reason
@@ -18,7 +18,7 @@
     │   └── DocumentUnsupportedError files of its kind can't be read
     ├── HistoryError                 a session's store
     │   ├── HistoryUnavailableError  the store is away
-    │   ├── HistoryWriteError        a turn could be stored nowhere
+    │   ├── HistoryWriteError        a turn could not be stored anywhere
     │   ├── HistoryDataError         a key of the wrong type, or data that is not a message
     │   │   └── DecryptionError      encrypted data whose key is missing, or that was changed or moved
     │   ├── HistoryAuthError         the store refused the credentials
@@ -43,7 +43,7 @@ from typing import Any
 
 
 class RagChainError(Exception):
-    """Base of all errors of this package. ``exit_code`` is what the scripts exit with."""
+    """Base of all errors of this package. ``exit_code`` is the exit code of the scripts."""
 
     exit_code = 1
 
@@ -79,7 +79,7 @@ class IndexMismatchError(DocumentIndexError):
 
 
 class IndexDamagedError(DocumentIndexError):
-    """A file of the index is missing, truncated or altered."""
+    """A file of the index is missing, truncated or modified."""
 
 
 class IndexFormatError(DocumentIndexError):
@@ -113,7 +113,7 @@ class DocumentUnsupportedError(DocumentLoadError):
 class HistoryError(RagChainError):
     """A session's store refused or failed.
 
-    ``output``: what the chain gave, if a turn was answered and could not be stored, so that the answer is not lost.
+    ``output``: the chain's output, if a turn was answered but could not be stored, so that the answer is not lost.
     """
 
     output: dict[str, Any] | None = None
@@ -124,7 +124,7 @@ class HistoryUnavailableError(HistoryError):
 
 
 class HistoryWriteError(HistoryError):
-    """A turn could be stored nowhere."""
+    """A turn could not be stored anywhere."""
 
 
 class HistoryDataError(HistoryError):
@@ -140,19 +140,19 @@ class HistoryAuthError(HistoryError):
 
 
 class SessionNotFoundError(HistoryError):
-    """The stores know of no such session."""
+    """No store has such a session."""
 
 
 class SessionExpiredError(HistoryError):
-    """The session existed and its time to live ran out."""
+    """The session has expired."""
 
 
 class TurnNotFoundError(HistoryError):
-    """The session has no such turn: it was never stored, or was trimmed away."""
+    """The session has no such turn: it was never stored, or was trimmed."""
 
 
 class CheckpointNotFoundError(HistoryError):
-    """The thread has no such checkpoint: it never was, or was trimmed away."""
+    """The thread has no such checkpoint: it never existed, or was trimmed."""
 
 
 class SessionBusyError(HistoryError):

@@ -44,16 +44,16 @@ def build_chain(
     """Build the whole chain: history, retrieval, model, and the storing of each turn.
 
     Call it with ``{"input": question}`` and ``config={"configurable": {"session_id": ..., "user_id": ...}}``, where
-    ``filter`` and ``access`` choose among which documents that call searches (``rag_chain.retrieval.selection``);
-    see ``rag_chain.chain.pipeline`` and ``ConversationChain`` for the output.
+    ``filter`` and ``access`` restrict the documents that the call searches (``rag_chain.retrieval.selection``). For the
+    output see ``rag_chain.chain.pipeline`` and ``ConversationChain``.
 
     Args:
         settings: by default from the environment.
-        index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one. Any
-            LangChain ``VectorStore`` does as well, see ``rag_chain.retrieval.vector_store``.
+        index: by default the one in ``settings.index_dir``. If it changes on disk, the next turn uses the new one. May
+            be any LangChain ``VectorStore``, see ``rag_chain.retrieval.vector_store``.
         model: by default the one that ``settings.chat_model`` names.
-        reranker: puts the found chunks in an order of its own; by default the one that ``settings.reranker`` names.
-        redact: returns a text as it may be stored; by default what ``settings.redact`` names is replaced.
+        reranker: reorders the found chunks; by default the one that ``settings.reranker`` names.
+        redact: returns the text to store; by default it replaces the data that ``settings.redact`` names.
 
     Raises:
         ConfigurationError: a key or a package is missing; the message names it.
@@ -90,7 +90,7 @@ def build_chain(
         try:
             index.check_selection(selection)
         except UsageError:
-            refresh_index(index)  # the key may have come since
+            refresh_index(index)  # a document with the key may have been added since
             index.check_selection(selection)
 
     limit, count = context_limit(model, settings.answer_tokens), token_counter(model)
@@ -137,13 +137,13 @@ def build_chain(
 
 
 _REFUSE_BELOW = {"off": 0.0, "default": 0.1, "strict": 0.5}
-"""Of a model that writes: it reads the sources itself, so that only what is clear is decided before it is called."""
+"""For models that write: they read the sources themselves, so only clear cases are refused without a call."""
 
 _REFUSE_BELOW_QUOTED = {"off": 0.0, "default": 0.5, "strict": 0.75}
 
 
 def set_up_extractive(model: BaseChatModel, settings: Settings, index: SearchIndex) -> None:
-    """Give ``local:extractive`` the threshold of the settings and the word weights of the index."""
+    """Set the threshold of the settings and the word weights of the index in ``local:extractive``."""
     if model._llm_type != "extractive":
         return
     from rag_chain.models.local.extractive import ExtractiveChatModel
@@ -169,10 +169,10 @@ def _make_judge(settings: Settings, index: SearchIndex) -> Judge | None:
 
 
 def as_index(index: SearchIndex | VectorStore) -> SearchIndex:
-    """Return what the pipeline can search: ``index`` itself, or a vector store with what it lacks added.
+    """Return ``index`` as an index of the pipeline; a vector store is wrapped.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither an index nor a vector store.
     """
     if isinstance(index, SearchIndex):
         return index
@@ -182,9 +182,9 @@ def as_index(index: SearchIndex | VectorStore) -> SearchIndex:
 
 
 def open_index(settings: Settings | None = None) -> AnyIndex:
-    """Open the index in ``settings.index_dir``, or at ``settings.index_url`` where that is set, as it is now.
+    """Open the current index in ``settings.index_dir``, or at ``settings.index_url`` if that is set.
 
-    Where the settings choose no embedding model, it is the local one that made the index.
+    If the settings choose no embedding model, the local model that built the index is used.
 
     Raises:
         DocumentIndexError: there is none, or it can't be used.
@@ -202,10 +202,10 @@ def open_index(settings: Settings | None = None) -> AnyIndex:
 
 
 def open_or_create_index(settings: Settings) -> AnyIndex:
-    """Open the index of the settings; where there is none, make one without documents.
+    """Open the index of the settings; if there is none, create one without documents.
 
     Raises:
-        DocumentIndexError: there is one that can't be used, or none can be made.
+        DocumentIndexError: there is one that can't be used, or none can be created.
         ConfigurationError: the embedding model's key or package is missing.
     """
     try:
@@ -221,7 +221,7 @@ def open_history(settings: Settings | None = None) -> Any:
 
 
 def _check_model_can_generate(settings: Settings) -> None:
-    """Raise ConfigurationError if a setting needs a model that can write, and not only quote."""
+    """Raise ConfigurationError if a setting needs a model that can write, but the model only quotes."""
     if settings.query_strategy == "condense":
         raise ConfigurationError(
             "RAG_QUERY_STRATEGY=condense needs a model that can rewrite a question, and local:extractive only quotes: "
@@ -237,7 +237,7 @@ def _check_model_can_generate(settings: Settings) -> None:
 def _make_grounding_check(settings: Settings) -> CheckSentences | None:
     if settings.grounding == "off":
         return None
-    # Whichever embeddings the index has: the threshold is for these.
+    # Independent of the index's embeddings: the threshold was chosen for this model.
     from rag_chain.models.local.minilm import MiniLMEmbeddings
 
     embed = MiniLMEmbeddings().embed

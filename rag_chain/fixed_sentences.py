@@ -1,4 +1,4 @@
-"""What is said without a model, in twelve languages."""
+"""Sentences that are said without a model, in twelve languages."""
 
 from __future__ import annotations
 
@@ -177,12 +177,12 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def sentence(name: str, language: str = DEFAULT) -> str:
-    """Return a fixed sentence in a language, in English where there is none."""
+    """Return a fixed sentence in a language; in English if there is none in that language."""
     return SENTENCES[name].get(language, SENTENCES[name][DEFAULT])
 
 
 def refusal(question: str, titles: Sequence[str]) -> str:
-    """Return that the documents do not say, in the question's language, with the titles of the closest ones."""
+    """Return the refusal in the question's language, with the titles of the closest documents."""
     language = language_of(question)
     nearest = list(dict.fromkeys(printable(title) for title in titles))[:_MOST_TITLES]
     text = sentence("refusal", language)

@@ -1,4 +1,4 @@
-"""Turns that ask for more of what was said, and name nothing by themselves: for the search and for the answer."""
+"""Detect turns that only ask for more of the last answer, for the search and for the answer."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ _PUNCTUATION = re.compile(r"[!?.,;:…？。，、！]+")
 
 
 def asks_for_more(question: str) -> bool:
-    """Whether the whole question asks for more of what was said, and names nothing by itself."""
+    """Whether the whole question only asks for more of the last answer."""
     text = " ".join(_PUNCTUATION.sub(" ", question).split())
     return bool(text) and _MORE.fullmatch(text) is not None

@@ -1,6 +1,6 @@
-"""The language of a short text such as a question, by its script and its commonest words.
+"""Detect the language of a short text such as a question, by its script and its function words.
 
-Detectors that are made for whole documents are often wrong about five words; function words are not.
+Detectors for whole documents are often wrong about five words; function words are more reliable.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 DEFAULT = "en"
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "it", "nl", "ru", "zh", "ja", "ko", "ar")
-"""Of which fixed sentences exist, as ISO 639-1."""
+"""Languages that have fixed sentences, as ISO 639-1."""
 
 _SCRIPTS = (
     ("ja", re.compile(r"[\u3040-\u30ff]")),
@@ -48,13 +48,13 @@ _TELLING = {
     "it": re.compile(r"[ìò]|\b(?:dell|nell|all|un|cos|quest)['’]", re.IGNORECASE),
 }
 _MANY, _LEAST_OF_MANY = 6, 1.5
-"""Of as many words, one alone tells nothing: "no" and "come" are words of several languages."""
+"""Number of words from which one alone is not enough: "no" and "come" are words of several languages."""
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def is_surely_foreign(text: str) -> bool:
-    """Whether a text is in another language than English, and no word in it speaks for English."""
+    """Whether a text is in a language other than English, without any English function word."""
     code = language_of(text)
     if code == DEFAULT:
         return False
@@ -66,11 +66,11 @@ def language_of(text: str, default: str = DEFAULT) -> str:
     """Return the language of a text as ISO 639-1, one of ``LANGUAGES``.
 
     Args:
-        default: where nothing tells.
+        default: if the language can't be detected.
     """
     latin = len(_LATIN.findall(text))
     for code, script in _SCRIPTS:
-        if (found := len(script.findall(text))) and found * 3 >= latin:  # a name in another script is no language
+        if (found := len(script.findall(text))) and found * 3 >= latin:  # a name alone in another script does not count
             return code
     words = _WORD.findall(text.lower())
     points = {code: float(sum(word in known for word in words)) for code, known in _SETS.items()}

@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
 REFUSAL = "The documents do not say"
-"""The beginning of an answer if the sources do not hold one."""
+"""The beginning of an answer if the sources have no answer."""
 
 _SYSTEM = f"""\
 You answer questions about a person's own documents.
@@ -136,17 +136,17 @@ class Source:
 
 
 def escape(text: str) -> str:
-    """Escape what looks like one of the prompt's own tags."""
+    """Escape text that looks like one of the prompt's own tags."""
     return _ESCAPE.sub(lambda m: f"&lt;{m[1]}" if m[1] else f"&amp;{m[2]}", text)
 
 
 def unescape(text: str) -> str:
-    """The inverse of ``escape``."""
+    """Return the inverse of ``escape``."""
     return _UNESCAPE.sub(lambda m: f"&{m[1][4:]}lt;{m[2]}" if m[1] else f"<{m[2]}", text)
 
 
 def title_of(document: Document) -> str:
-    """Return the source of a chunk and its place in it, on one line, for readers."""
+    """Return the source of a chunk and its heading, on one line, for readers."""
     source = str(document.metadata.get("source") or document.metadata.get("title") or "document")
     heading = document.metadata.get("heading")
     return " ".join((f"{source} > {heading}" if heading else source).split())
@@ -156,7 +156,7 @@ def render_sources(documents: Sequence[Document]) -> str:
     """Return the chunks numbered from 1, each in its fence.
 
     Args:
-        documents: chunks in the order in which they are to be numbered.
+        documents: chunks in the order of their numbers.
     """
     return "\n".join(render_source(number, document) for number, document in enumerate(documents, 1))
 
@@ -196,9 +196,9 @@ def render_prompt(
     """Return the messages for the model.
 
     Args:
-        documents: chunks in the order in which they are to be numbered.
-        summary: of what was said before ``history``, or empty.
-        attachments: content blocks of the question besides its text, such as images. They follow the text.
+        documents: chunks in the order of their numbers.
+        summary: of the conversation before ``history``, or empty.
+        attachments: other content blocks of the question, such as images. They follow the text.
         prompt: takes ``chat_history`` and ``request``.
     """
     request = render_request(question, standalone_question, documents, summary)

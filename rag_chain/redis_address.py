@@ -21,8 +21,8 @@ _PATHS = {
 def address_of(redis_url: str) -> str:
     """Return the canonical address of a Redis URL: no credentials, no options, defaults written out.
 
-    Two spellings of one server and database have one address. A URL that can't be split without doubt, such as one
-    whose password holds a bare slash, gives ``UNREADABLE_ADDRESS``: any part of it may belong to the password.
+    Two spellings of one server and database have one address. For a URL that can't be split unambiguously, such as one
+    whose password has a bare slash, it is ``UNREADABLE_ADDRESS``: any part may belong to the password.
     """
     url = redis_url.strip()
     if not url:

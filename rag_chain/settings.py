@@ -55,12 +55,12 @@ class Settings(BaseSettings):
     encryption_keys: SecretStr = Field(
         SecretStr(""),
         validation_alias="RAG_ENCRYPTION_KEYS",
-        description="keys for stored messages, each 32 bytes as base64, with commas: the first encrypts, all decrypt",
+        description="keys for stored messages, 32 bytes as base64 each, with commas: the first encrypts, all decrypt",
     )
     redact: str = Field(
         "",
         validation_alias="RAG_REDACT",
-        description="replaced in what is stored, with commas: email, phone, card, key",
+        description="replaced in stored texts, separated by commas: email, phone, card, key",
     )
     session_ttl: int = Field(
         3600,
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         description="seconds that a session is kept after its last use; each read and write renews it",
     )
     history_window: int = Field(
-        20, ge=0, validation_alias="RAG_HISTORY_WINDOW", description="newest messages that the chain is shown"
+        20, ge=0, validation_alias="RAG_HISTORY_WINDOW", description="newest messages that the chain gets"
     )
     history_max: int = Field(
         2000, ge=0, validation_alias="RAG_HISTORY_MAX", description="messages kept per session, 0: all"
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         200,
         ge=1,
         validation_alias="RAG_CHECKPOINTS_KEPT",
-        description="LangGraph's checkpoints kept per thread; the oldest leave, the newest stays whole",
+        description="LangGraph's checkpoints kept per thread; the oldest are removed, the newest stays complete",
     )
     max_message_bytes: int = Field(
         1_000_000,
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         description="SQLite journal that keeps turns while Redis is away; empty: no journal",
     )
     journal_max_mb: float = Field(
-        256, gt=0, validation_alias="RAG_JOURNAL_MAX_MB", description="megabytes that the journal may take"
+        256, gt=0, validation_alias="RAG_JOURNAL_MAX_MB", description="maximum size of the journal in megabytes"
     )
     redis_timeout: float = Field(
         1.0, gt=0, le=60, validation_alias="RAG_REDIS_TIMEOUT", description="seconds that a call to Redis may take"
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         "",
         pattern=WAIT_FORM,
         validation_alias="RAG_REDIS_WAIT",
-        description="what a turn must have reached to be durable: replicas:1 (or more), or fsync; empty: the server",
+        description="what must confirm a turn to be durable: replicas:1 (or more), or fsync; empty: the server",
     )
     turn_order: TurnOrder = Field(
         "free",
@@ -147,16 +147,16 @@ class Settings(BaseSettings):
     index_url: SecretStr | None = Field(
         None,
         validation_alias="RAG_INDEX_URL",
-        description="index in Milvus in place of the folder: milvus+lite:PATH.db or http(s)://[USER:PASSWORD@]HOST:PORT",
+        description="index in Milvus instead of the folder: milvus+lite:PATH.db or http(s)://[USER:PASSWORD@]HOST:PORT",
     )
     chunk_size: int = Field(
-        800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="most characters of a chunk"
+        800, ge=100, le=100_000, validation_alias="RAG_CHUNK_SIZE", description="maximum characters of a chunk"
     )
     chunk_overlap: int = Field(
         100,
         ge=0,
         validation_alias="RAG_CHUNK_OVERLAP",
-        description="most characters that neighbouring chunks share; below RAG_CHUNK_SIZE",
+        description="maximum characters that neighbouring chunks share; below RAG_CHUNK_SIZE",
     )
     max_file_mb: float = Field(
         50,
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         1000,
         ge=1,
         validation_alias="RAG_WEB_MAX_PAGES",
-        description="pages of one sitemap that are read, at most",
+        description="maximum number of pages that are read of one sitemap",
     )
     # Models
     chat_model: str = Field(
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
         None, validation_alias="OPENAI_API_KEY", description="key for openai: models"
     )
     openai_base_url: str | None = Field(
-        None, validation_alias="OPENAI_BASE_URL", description="any server that speaks OpenAI's protocol"
+        None, validation_alias="OPENAI_BASE_URL", description="any server with OpenAI's protocol"
     )
     azure_openai_api_key: SecretStr | None = Field(
         None, validation_alias="AZURE_OPENAI_API_KEY", description="key for azure_openai: models"
@@ -253,13 +253,11 @@ class Settings(BaseSettings):
     refuse: Literal["strict", "default", "off"] = Field(
         "default",
         validation_alias="RAG_REFUSE",
-        description="when the documents seem to hold no answer, say so without the model: strict (in doubt), default "
+        description="if the documents seem to have no answer, say so without the model: strict (in doubt), default "
         "(likely none) or off (the model decides)",
     )
     # Retrieval
-    retrieval_k: int = Field(
-        5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks given to the model"
-    )
+    retrieval_k: int = Field(5, ge=1, le=100, validation_alias="RAG_RETRIEVAL_K", description="chunks in the prompt")
     query_strategy: QueryStrategy = Field(
         "fusion",
         validation_alias="RAG_QUERY_STRATEGY",
@@ -268,7 +266,7 @@ class Settings(BaseSettings):
     reranker: str = Field(
         "",
         validation_alias="RAG_RERANKER",
-        description="flashrank:MODEL, huggingface:MODEL or cohere:MODEL puts the found chunks in order; empty: none",
+        description="flashrank:MODEL, huggingface:MODEL or cohere:MODEL reorders the found chunks; empty: none",
     )
     sparse: Literal["auto", "bm25", "splade"] = Field(
         "auto",
@@ -281,7 +279,7 @@ class Settings(BaseSettings):
         "127.0.0.1",
         min_length=1,
         validation_alias="RAG_SERVE_HOST",
-        description="address that rag-chain serve binds; one that other machines reach needs API keys",
+        description="address that rag-chain serve binds; one that other machines can reach needs API keys",
     )
     api_keys_path: Path = Field(
         default_factory=_default_api_keys,
@@ -291,7 +289,7 @@ class Settings(BaseSettings):
     jwt_issuer: str = Field(
         "",
         validation_alias="RAG_JWT_ISSUER",
-        description="issuer (iss) of JSON Web Tokens that rag-chain serve takes beside API keys; empty: none",
+        description="issuer (iss) of JSON Web Tokens that rag-chain serve accepts besides API keys; empty: none",
     )
     jwt_audience: str = Field(
         "", validation_alias="RAG_JWT_AUDIENCE", description="audience (aud) that the tokens must be for"
@@ -305,28 +303,28 @@ class Settings(BaseSettings):
         0,
         ge=0,
         validation_alias="RAG_SERVE_MAX_REQUESTS",
-        description="requests a minute of one API key or one token's user, at all servers together; 0: any number",
+        description="requests per minute of one API key or one token's user, over all servers; 0: no limit",
     )
     serve_max_turns: int = Field(
         64,
         ge=1,
         validation_alias="RAG_SERVE_MAX_TURNS",
-        description="turns that one process of rag-chain serve answers at once; more get status 429",
+        description="concurrent turns of one process of rag-chain serve; more get status 429",
     )
     serve_max_body_kb: int = Field(
-        2000, ge=1, validation_alias="RAG_SERVE_MAX_BODY_KB", description="kilobytes of one request's body"
+        2000, ge=1, validation_alias="RAG_SERVE_MAX_BODY_KB", description="maximum kilobytes of a request's body"
     )
     documents_dir: Path = Field(
         Path(".rag_documents"),
         validation_alias="RAG_DOCUMENTS_DIR",
-        description="folder in which rag-chain serve keeps the documents that were uploaded",
+        description="folder in which rag-chain serve stores uploaded documents",
     )
     serve_grace: float = Field(
         30,
         ge=0,
         le=3600,
         validation_alias="RAG_SERVE_GRACE",
-        description="seconds that running turns may take to end when rag-chain serve is stopped",
+        description="seconds for running turns to end when rag-chain serve is stopped",
     )
 
     def __init__(self, **values: Any) -> None:
@@ -377,10 +375,10 @@ class Settings(BaseSettings):
         return self.embedding_model or self._choose_by_keys(_OPENAI_EMBEDDING, "local:minilm")
 
     def with_model_of(self, index_model: str) -> Settings:
-        """Return these settings with the embedding model of an index, where they choose none themselves.
+        """Return these settings with the embedding model of an index, if they choose none themselves.
 
         Args:
-            index_model: ``provider:model`` as the index names it; only a local one is taken over, and empty is none.
+            index_model: ``provider:model`` of the index; only a local one is used; empty: none.
         """
         if self.embedding_model or not index_model.startswith("local:") or self.openai_api_key:
             return self
@@ -400,7 +398,7 @@ class Settings(BaseSettings):
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a field of ``Settings``: ``"session_ttl"`` -> ``"RAG_SESSION_TTL"``."""
+    """Return the environment variable of a field of ``Settings``: ``"session_ttl"`` -> ``"RAG_SESSION_TTL"``."""
     return str(Settings.model_fields[field].validation_alias)
 
 

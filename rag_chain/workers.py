@@ -1,4 +1,4 @@
-"""Threads for the short computations of a turn, kept between turns: to start one takes as long as some of the work."""
+"""Threads for the short computations of a turn, kept between turns: starting one takes as long as some of the work."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _limits: list[int] = []
 
 
-def beside(work: Callable[[], T]) -> Future[T]:
-    """Do ``work`` in another thread, beside the caller's own, in the caller's context.
+def run_in_thread(work: Callable[[], T]) -> Future[T]:
+    """Run ``work`` in another thread, concurrently with the caller, in the caller's context.
 
-    For work that computes and ends by itself; it must not wait for other such work.
+    For computations that end by themselves; they must not wait for other such work.
     """
     return _pool(os.getpid()).submit(contextvars.copy_context().run, work)
 
@@ -31,7 +31,7 @@ def limit_cores(count: int) -> None:
 
 @cache
 def cores() -> int:
-    """Processors that this process may use: its affinity, and its control group's share where there is one."""
+    """Return the processors that this process may use, by its affinity and its control group's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min([affinity, *_limits])
     try:
@@ -44,5 +44,5 @@ def cores() -> int:
 
 @cache
 def _pool(pid: int) -> ThreadPoolExecutor:
-    """A process's own: after a fork the parent's threads are not there."""
+    """Return the pool of a process: after a fork the parent's threads do not exist."""
     return ThreadPoolExecutor(cores(), thread_name_prefix="rag_chain")

@@ -1,4 +1,4 @@
-"""What a client may look at: the sources of an index, their text, and passages, within one selection."""
+"""The data for a client: the sources of an index, their text, and passages, within one selection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rag_chain.retrieval.selection import Selection
 from rag_chain.settings import Settings
 
 MOST = 50
-"""Passages of one search."""
+"""Maximum number of passages of one search."""
 
 _ORDER = ("page", "start_line", "row", "cell")
 
@@ -27,7 +27,7 @@ class Library:
     Args:
         index: that holds the passages.
         settings: ``retrieval_k`` and ``query_strategy`` are used.
-        selection: what the client may read.
+        selection: the passages that the client may read.
     """
 
     def __init__(self, index: AnyIndex, settings: Settings, selection: Selection) -> None:
@@ -58,7 +58,7 @@ class Library:
         """Return the passages of a source, in the order of its text.
 
         Raises:
-            UsageError: there is none of that name, or the client may not read it.
+            UsageError: there is no source of that name, or the client may not read it.
         """
         return await asyncio.to_thread(self._text_of, source)
 
@@ -81,7 +81,7 @@ class Library:
         self._index.refresh()
         documents = self._readable(source)
         if not documents:
-            raise UsageError(f"There is no document {source!r}: list_sources names those that there are.")
+            raise UsageError(f"There is no document {source!r}: list_sources lists the names.")
         documents.sort(key=lambda document: [int(document.metadata.get(name) or 0) for name in _ORDER])
         return "\n\n".join(document.page_content for document in documents)
 

@@ -1,4 +1,4 @@
-"""Maps what a model's provider raises to this package's errors. No other module does.
+"""Map the exceptions of model providers to this package's errors. No other module does.
 
 Each provider's package has errors of its own. Most carry the HTTP status, and all build on a few HTTP libraries. They
 are classified by status and by the names of their classes, so that no such package is imported here.
@@ -86,7 +86,7 @@ _TRANSIENT = frozenset({"quota", "fault", "away", "broken", "time"})
 
 
 class TransientError(Exception):
-    """Marks a failure of a model that a retry may mend; the failure itself is chained to it."""
+    """Marks a failure of a model that a retry may fix; the failure itself is chained to it."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -118,7 +118,7 @@ def _classify(error: BaseException) -> tuple[type[ModelError] | None, str]:
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and status >= 400:
         return _by_status(status)
-    # For a lost connection the cause says more than the client's own error.
+    # For a lost connection the cause is more informative than the client's own error.
     if names & {"APIConnectionError", "ModelConnectionError"} and error.__cause__ is not None:
         below = _classify(error.__cause__)
         if below[0] is not None:

@@ -1,4 +1,4 @@
-"""Builds the chat model or embeddings of a ``provider:model``, with LangChain's constructors and our settings."""
+"""Build the chat model or embeddings of a ``provider:model``, with LangChain's constructors and our settings."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ def embeddings(settings: Settings) -> Embeddings:
 
 
 def sparse_encoder(settings: Settings) -> SpladeEncoder | None:
-    """The model of learned sparse weights that ``settings.sparse`` asks for; None: BM25 alone.
+    """Return the model of learned sparse weights that ``settings.sparse`` names; None: only BM25.
 
     Raises:
-        ConfigurationError: it is asked for by name, and its package is missing.
+        ConfigurationError: it is named explicitly, and its package is missing.
     """
     from rag_chain.models.local.splade import SpladeEncoder, check_installed, is_installed
 
@@ -167,7 +167,7 @@ def _get_arguments(variable: str, provider: str, model: str, settings: Settings)
         key = settings.openai_api_key or ("none" if settings.openai_base_url else None)
         _require(variable, provider, model, openai_api_key=key)
         if settings.openai_base_url and not is_chat:
-            # Otherwise LangChain sends token numbers of OpenAI's own models in place of the text.
+            # Otherwise LangChain sends token numbers of OpenAI's own models instead of the text.
             options["check_embedding_ctx_length"] = False
         return {"api_key": key, "base_url": settings.openai_base_url, **options}
     if provider == "azure_openai":

@@ -20,7 +20,7 @@ _PACKAGES = {
 
 
 def reranker(settings: Settings) -> BaseDocumentCompressor | None:
-    """Make the reranker that ``settings.reranker`` names; None: no name, no reranker.
+    """Return the reranker that ``settings.reranker`` names; None: it names none.
 
     Raises:
         ConfigurationError: the provider is unknown, or its key or package is missing.
@@ -39,8 +39,7 @@ def reranker(settings: Settings) -> BaseDocumentCompressor | None:
             f"RAG_RERANKER={settings.reranker} needs a package that is not installed: "
             f"pip install {_PACKAGES[provider]}."
         ) from error
-    # Each package has its own idea of what to raise when a key or a model is missing; its text may show what was
-    # handed in.
+    # Each package raises other exceptions if a key or a model is missing; their texts may show the arguments.
     except Exception as error:
         raise ConfigurationError(
             f"RAG_RERANKER={settings.reranker} can't be used ({type(error).__name__}): a key or an option is missing "
@@ -56,7 +55,7 @@ def _make(provider: str, model: str, k: int) -> BaseDocumentCompressor:
         made: BaseDocumentCompressor = compressors.CrossEncoderReranker(model=encoder, top_n=k)
     elif provider == "flashrank":
         disable_telemetry()
-        _load("flashrank")  # without it the class is unfinished, and says so in a riddle
+        _load("flashrank")  # without it the class raises an obscure error
         made = _load("langchain_community.document_compressors").FlashrankRerank(model=model, top_n=k)
     else:
         made = _load("langchain_cohere").CohereRerank(model=model, top_n=k)

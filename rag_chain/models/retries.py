@@ -26,18 +26,18 @@ _OTHER_UNITS = ("openrouter",)
 """Providers whose ``timeout`` is in milliseconds in some releases of their packages."""
 
 LONGEST_PAUSE = 8.0
-"""Seconds between two tries, at most: one at first, doubled each time, plus up to a second at random."""
+"""Longest pause between two tries in seconds. It begins with one and doubles, plus up to a second at random."""
 
 
 def client_options(kind: type, provider: str, settings: Settings) -> dict[str, Any]:
     """Return the timeout and retry options that the client of a chat model or embeddings has."""
     seconds = settings.model_timeout
     options: dict[str, Any] = {
-        # Some accept whole seconds only.
+        # Some accept only whole seconds.
         "timeout": seconds if provider in _OPENAI else math.ceil(seconds),
         "max_retries": settings.model_retries,
         # GuardedModel limits the pauses in a stream. LangChain's own limit uses asyncio.wait_for, which before Python
-        # 3.12 loses a cancellation that arrives together with a chunk.
+        # 3.12 may lose a cancellation that arrives together with a chunk.
         "stream_chunk_timeout": None,
     }
     if provider in _OTHER_UNITS:
@@ -71,7 +71,7 @@ def _fields(kind: type) -> set[str]:
 
 
 class _Wrapper(Runnable[LanguageModelInput, BaseMessage]):
-    """Passes every call on to a model."""
+    """Forwards every call to a model."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -99,7 +99,7 @@ class _Wrapper(Runnable[LanguageModelInput, BaseMessage]):
 
 
 class _Timed(_Wrapper):
-    """A model whose asynchronous answers must be complete, or have begun to stream, within ``seconds``."""
+    """A model whose async answers must be complete, or have begun to stream, within ``seconds``."""
 
     def __init__(self, model: Model, seconds: float) -> None:
         super().__init__(model)

@@ -1,1 +1,1 @@
-"""Running it: the doctor."""
+"""Operations: the doctor."""

@@ -27,7 +27,7 @@ from rag_chain.retrieval.query_vectors import QueryVectors
 from rag_chain.retrieval.search import HybridSearch
 from rag_chain.retrieval.selection import EVERYTHING, Selection
 from rag_chain.settings import QueryStrategy
-from rag_chain.workers import beside
+from rag_chain.workers import run_in_thread
 
 Turn = Mapping[str, Any]
 """``{"input": question, "chat_history": messages, "selection": Selection}``; only the question is required."""
@@ -96,7 +96,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
         if self.strategy == "last":
             found = self.search.dense(index, query, self._embed(query))
         else:
-            words = beside(partial(self.search.words, index, query))
+            words = run_in_thread(partial(self.search.words, index, query))
             found = self.search.hybrid(index, query, self._embed(query), words)
         return self.search.rerank(found, query.standalone)
 
@@ -107,7 +107,7 @@ class HistoryAwareRetriever(Runnable[dict[str, Any], list[Document]]):
             vector = await self._aembed(query)
             found = await asyncio.to_thread(search.dense, index, query, vector)
         else:
-            words = beside(partial(search.words, index, query))
+            words = run_in_thread(partial(search.words, index, query))
             vector = await self._aembed(query)
             found = await asyncio.to_thread(search.hybrid, index, query, vector, words)
         return await search.arerank(found, query.standalone)

@@ -1,4 +1,4 @@
-"""``create_app``: the service as an ASGI application. Settings come from the environment, so workers need no more."""
+"""``create_app``: the service as an ASGI application. Settings come from the environment, also in worker processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rag_chain.sessions import RedisSessionManager, open_sessions
 from rag_chain.settings import Settings
 
 FLUSH_MILLISECONDS = 5000
-"""How long the export of the last spans may delay the end, and that of the last metrics."""
+"""Longest delay of the shutdown by the export of the last spans, and by that of the last metrics."""
 
 
 def create_app(settings: Settings | None = None, *, chain: ConversationChain | None = None) -> FastAPI:
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         chain: by default ``build_chain(settings)``; it is closed when the application ends.
 
     Raises:
-        ConfigurationError: ``settings.serve_host`` is reachable from elsewhere, and there are no API keys.
+        ConfigurationError: ``settings.serve_host`` is reachable from other machines, and there are no API keys.
     """
     settings = settings or Settings()
     keys, tokens = open_keys(settings), open_tokens(settings)
@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         await store.aclose()
         await asyncio.to_thread(flush, FLUSH_MILLISECONDS)
 
-    # No pages of documentation: they load scripts from elsewhere. /openapi.json describes the routes.
+    # No documentation pages: they load scripts from other hosts. /openapi.json describes the routes.
     app = FastAPI(title="rag_chain", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_error_handlers(app)
     max_upload = int(settings.max_file_mb * 1_000_000)

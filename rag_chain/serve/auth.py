@@ -1,4 +1,4 @@
-"""Who may call: holders of an API key or, where no keys are needed, programs of this machine alone."""
+"""Authentication: holders of an API key or, without keys, only programs of this machine."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rag_chain.settings import Settings
 
 
 def open_keys(settings: Settings) -> KeyFile | None:
-    """Return the keys that callers need; ``None`` if there are none and the server is for this machine alone.
+    """Return the keys that callers need; ``None`` if there are none and only this machine can reach the server.
 
     Raises:
-        ConfigurationError: other machines could reach the server, and there is neither a key nor an issuer of tokens.
+        ConfigurationError: other machines can reach the server, and there is neither a key nor an issuer of tokens.
     """
     keys = KeyFile(settings.api_keys_path)
     if keys.list_keys() or settings.jwt_issuer:
         return keys
     if not is_loopback(settings.serve_host):
         raise ConfigurationError(
-            f"Without API keys the server is for this machine alone, and {settings.serve_host!a} is not: "
+            f"Without API keys only this machine may reach the server, but {settings.serve_host!a} is open to others: "
             "make one with `rag-chain keys add USER`, set RAG_JWT_ISSUER, or bind 127.0.0.1."
         )
     return None
@@ -36,26 +36,26 @@ def open_keys(settings: Settings) -> KeyFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and what they may read.
+    """The caller of a request, with its rights.
 
     Args:
-        user: whose sessions they reach; ``None``: those without a user.
-        access: tags of the documents that they read beside the open ones; ``None``: a program of this machine, which
-            chooses for itself.
-        manages: whether they may add and delete documents.
+        user: the user whose sessions it can use; ``None``: those without a user.
+        access: tags of the documents that it may read, in addition to the open ones; ``None``: a program of this
+            machine, which chooses for itself.
+        manages: whether it may add and delete documents.
     """
 
     user: str | None
     access: frozenset[str] | None
     manages: bool
     name: str = "local"
-    """Whose requests are counted together."""
+    """The name under which its requests are counted."""
 
     def choose_access(self, wanted: list[str] | None) -> list[str]:
-        """Return the tags of one request: all of the caller's, or those of them that the request names.
+        """Return the tags of one request: all of the caller's, or those that the request names.
 
         Raises:
-            RequestError: 403, the request names a tag that the caller does not have.
+            RequestError: 403: the request names a tag that the caller does not have.
             UsageError: a tag is malformed.
         """
         tags = read_tags(wanted or [], "access")
@@ -75,11 +75,11 @@ LOCAL = Caller(None, None, manages=True)
 
 
 def find_caller(request: Request, keys: KeyFile | None, tokens: Tokens | None = None) -> Caller:
-    """Return whom the request's key or token stands for. Blocking: it may fetch the keys of the tokens' issuer.
+    """Return the caller of the request's key or token. Blocking: it may fetch the keys of the tokens' issuer.
 
     Raises:
-        RequestError: 401 without a valid key or token; 403 where neither is needed and a page of another site calls;
-            503 where the issuer's keys can't be fetched.
+        RequestError: 401 without a valid key or token; 403 if neither is needed and a page of another site calls; 503
+            if the issuer's keys can't be fetched.
     """
     if keys is None:
         _check_local(request)
@@ -97,7 +97,7 @@ def find_caller(request: Request, keys: KeyFile | None, tokens: Tokens | None = 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -105,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_local(request: Request) -> None:
-    """Refuse calls through another name (DNS rebinding), from another machine, and from pages of other sites."""
+    """Refuse calls under another host name (DNS rebinding), from other machines, and from pages of other sites."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     origin = request.headers.get("origin")
     is_foreign_page = origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}"

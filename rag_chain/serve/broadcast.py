@@ -1,4 +1,4 @@
-"""The events of a turn: numbered, for readers that come and go here, and in Redis for readers of other servers."""
+"""Numbered events of a turn, for readers that may reconnect, here or, through Redis, on other servers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rag_chain.sessions.values.keys import SessionRef
 Event = dict[str, str]
 MayRead = Callable[[Sequence[str]], bool]
 LEASE_SECONDS = 10.0
-"""How long events of a running turn live without a sign of life of the server that answers."""
+"""Time to live of a running turn's events, which the answering server renews."""
 KEPT_SECONDS = 120.0
-"""How long the events of a turn that ended are kept."""
+"""How long the events of an ended turn are kept."""
 MAX_ENDED = 200
-"""Ended turns whose events are kept in this process; Redis has those of others."""
+"""Maximum number of ended turns whose events are kept in this process; Redis has those of others."""
 POLL_SECONDS = 0.1
 _LAST = ("end", "error")
 _ACCESS = "access"
@@ -31,12 +31,12 @@ _STOP = 2
 
 
 class Broadcast:
-    """Collects the events of one turn and gives them to any number of readers.
+    """Collects the events of one turn and passes them to any number of readers.
 
     Args:
         run: the turn.
         events: its events, ``event`` and ``data`` of each; the last one is ``end`` or ``error``.
-        access: tags of the documents that the turn may read, which another reader needs too.
+        access: tags of the documents that the turn may read; other readers need them too.
     """
 
     def __init__(self, run: Run, events: AsyncGenerator[Event], access: Sequence[str] = ()) -> None:
@@ -68,7 +68,7 @@ class Broadcast:
                 self.stop()
 
     async def collect(self, sessions: Sessions, ref: SessionRef, turn_id: str) -> None:
-        """Collect the events until the turn's end, and keep them in Redis while it serves."""
+        """Collect the events until the turn's end, and store them in Redis while it is available."""
         saving = asyncio.create_task(self._save(sessions, ref, turn_id))
         try:
             async with aclosing(self._source) as events:
@@ -102,7 +102,7 @@ class Broadcast:
                 try:
                     await asyncio.wait_for(changed.wait(), LEASE_SECONDS / 3)
                 except TimeoutError:
-                    continue  # a sign of life
+                    continue  # renew the time to live
 
     def stop(self) -> None:
         """End the turn, unless it is over; it is then stored as ``interrupted``."""
@@ -115,7 +115,7 @@ class Broadcast:
 
 
 def _not_found(turn_id: str) -> RequestError:
-    said = f"No events of the turn {turn_id!a} are kept; its session's messages may have it."
+    said = f"No events of the turn {turn_id!a} are kept; see its session's messages."
     return RequestError(404, said, "events_not_found")
 
 
@@ -125,7 +125,7 @@ async def follow(
     """Yield the events of a turn that another server runs or ran, after number ``after``.
 
     Raises:
-        RequestError: no events of the turn are kept that the reader may read.
+        RequestError: there are no events of the turn that the reader may read.
     """
     number, is_known = after, False
     while True:
@@ -133,7 +133,7 @@ async def follow(
         if found is None:
             if not is_known:
                 raise _not_found(turn_id)
-            said = "The server that answered has gone; the session's messages have what it stored."
+            said = "The server that answered is gone; the session's messages have what it stored."
             error = {"message": said, "type": "server_error", "code": "interrupted", "param": None}
             yield {"event": "error", "data": orjson.dumps({"error": error}).decode()}
             return
@@ -155,7 +155,7 @@ async def follow(
 
 
 class Broadcasts:
-    """The broadcasts of this process: those of running turns, and for a short time those of ended ones."""
+    """The broadcasts of this process: of running turns, and for a short time of ended ones."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -197,7 +197,7 @@ class Broadcasts:
         """End a turn that this server or another one answers.
 
         Raises:
-            RequestError: no events of the turn are kept.
+            RequestError: there are no events of the turn.
         """
         known = self._known.get((ref, turn_id))
         if known is not None:
@@ -211,7 +211,7 @@ class Broadcasts:
             del self._known[key]
 
     async def drain(self) -> None:
-        """Wait until the events of turns that ended are kept."""
+        """Wait until the events of ended turns are stored."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5)
 

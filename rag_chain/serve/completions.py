@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 @router.get("/models")
 async def list_models(user: UserOf) -> dict[str, Any]:
-    """List the one model: this service."""
+    """List the only model: this service."""
     return {"object": "list", "data": [_model()]}
 
 
@@ -48,9 +48,9 @@ async def complete(
 ) -> Response:
     """Answer the last message.
 
-    With a session (header ``X-Session-Id``, or ``metadata.session_id``) its history counts and the turn is stored;
-    ``X-Turn-Id`` or ``metadata.turn_id`` makes a retry safe. Without one, the messages are the history and nothing
-    is stored.
+    With a session (header ``X-Session-Id``, or ``metadata.session_id``) its history is used and the turn is stored;
+    ``X-Turn-Id`` or ``metadata.turn_id`` makes a retry safe. Without one, the messages are the history and nothing is
+    stored.
     """
     request.check()
     *history, question = [message.to_langchain() for message in request.messages]

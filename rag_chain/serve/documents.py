@@ -1,4 +1,4 @@
-"""Documents over HTTP: upload, list, deletion. A caller sees those that their access tags open."""
+"""Documents over HTTP: upload, list, deletion. Callers see the documents that their access tags allow."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _FORM = {
 
 @router.post("", openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}})
 async def add_documents(request: Request, service: ServiceOf, caller: CallerOf) -> EventSourceResponse:
-    """Add files, or replace those of the same name, and take them into the index.
+    """Add files, or replace those with the same name, and ingest them.
 
     A form with one or more fields ``file`` and any number of fields ``access`` (tags of the new documents, by default
     all of the caller's; one empty field: open to all). Events: ``accepted``, ``progress`` (``bytes``, ``total``), then
-    ``end`` (``documents``: ``name``, ``status``, ``reason``) or ``error``. It goes on if the client disconnects.
+    ``end`` (``documents``: ``name``, ``status``, ``reason``) or ``error``. It continues if the client disconnects.
     """
     _check_manages(caller)
     service.jobs.check_room()

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: every one has OpenAI's form, ``{"error": {"message", "type", "code", "param"}}``."""
+"""Errors as HTTP responses in OpenAI's form: ``{"error": {"message", "type", "code", "param"}}``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag_chain import errors
 
 RETRY_SECONDS = "1"
 _STATUS: list[tuple[type[errors.RagChainError], int]] = [
-    # The first that fits, so subclasses come first.
+    # The first match counts, so subclasses come first.
     (errors.ConfigurationError, 503),
     (errors.UsageError, 400),
     (errors.SessionNotFoundError, 404),
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
-    """A request that is refused.
+    """A refused request.
 
     Args:
         status: of HTTP.
         message: what is wrong, where, and what to do.
         code: for programs, such as ``model_not_found``.
         param: the field that is wrong.
-        retry_after: seconds after which the request may be sent again; by default one, where that helps.
+        retry_after: seconds after which the request may be sent again; by default one, if a retry can help.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RequestError(Exception):
 
 
 def describe_error(error: BaseException) -> tuple[int, dict[str, Any]]:
-    """Return the status and the body for an error. Of an unexpected one the body says nothing, and it is logged."""
+    """Return the status and the body for an error. An unexpected one is logged, and not described in the body."""
     if isinstance(error, RequestError):
         return error.status, _body(error.status, str(error), error.code, error.param)
     if isinstance(error, errors.RagChainError):
@@ -61,21 +61,21 @@ def describe_error(error: BaseException) -> tuple[int, dict[str, Any]]:
         body = _body(status, str(error), "".join(f"_{c.lower()}" if c.isupper() else c for c in code).lstrip("_"))
         output = error.output if isinstance(error, errors.HistoryError) else None
         if output is not None:
-            body["answer"] = str(output.get("answer", ""))  # it could not be stored, and is not lost
+            body["answer"] = str(output.get("answer", ""))  # it could not be stored, but must not be lost
         return status, body
     log.error("A request failed unexpectedly.", exc_info=error)
     return 500, _body(500, "The server failed; its log has the reason.", "internal_error")
 
 
 def error_response(error: BaseException) -> JSONResponse:
-    """Return the answer for an error."""
+    """Return the response for an error."""
     status, body = describe_error(error)
     seconds = error.retry_after if isinstance(error, RequestError) else None
     return _respond(status, body, seconds)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Give all errors of ``app`` the one form."""
+    """Return all errors of ``app`` in the same form."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         return error_response(error)

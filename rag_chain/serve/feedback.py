@@ -1,4 +1,4 @@
-"""Feedback on turns over HTTP: given, taken back, and exported as a set of labelled questions."""
+"""Feedback on turns over HTTP: give, remove, and export it as a set of labelled questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["feedback"])
 
 
 class FeedbackRequest(BaseModel):
-    """What the user says of a turn; without thumb and text, what was said before is removed."""
+    """A user's feedback on a turn; without thumb and text, earlier feedback is removed."""
 
     thumb: Literal["up", "down"] | None = None
     text: str = ""
@@ -26,7 +26,7 @@ class FeedbackRequest(BaseModel):
 async def give_feedback(
     session_id: str, turn_id: str, request: FeedbackRequest, service: ServiceOf, user: UserOf
 ) -> dict[str, Any]:
-    """Keep feedback on a turn, in place of earlier feedback on it."""
+    """Store feedback on a turn, replacing earlier feedback."""
     ref = service.sessions.ref(session_id, user)
     flow = service.sessions.feedback.put(ref, turn_id, request.thumb, request.text)
     feedback, saved = await service.sessions.arun(flow)

@@ -1,4 +1,4 @@
-"""The parts of answers that several routes send."""
+"""Parts of responses that several routes send."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FACTS = (
 
 
 def list_sources(documents: list[Document]) -> list[dict[str, Any]]:
-    """Return the chunks that the model was given, as a reader needs them, by their numbers in the answer."""
+    """Return the chunks of the prompt for readers, by their numbers in the answer."""
     return [citation(number, document).model_dump() for number, document in enumerate(documents, start=1)]
 
 
 def list_facts(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the citations of an answer and what is known of how it was made and stored."""
+    """Return the citations of an answer, and the facts about its model call and its storing."""
     cited = [one if isinstance(one, dict) else one.model_dump() for one in answer.get("citations") or []]
     return {"citations": cited, **{name: answer[name] for name in _FACTS if answer.get(name) is not None}}

@@ -1,4 +1,4 @@
-"""``/healthz`` (the process answers), ``/readyz`` (what it can do now) and ``/metrics`` (figures for Prometheus)."""
+"""``/healthz`` (the process answers), ``/readyz`` (what works now) and ``/metrics`` (figures for Prometheus)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from rag_chain.serve.service import ServiceOf, UserOf
 
 router = APIRouter(tags=["health"])
 PROBED = "readyz"
-"""A session that needs not exist: reading it shows whether Redis serves."""
+"""A session that need not exist: reading it shows whether Redis is available."""
 
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """Say that the process answers."""
+    """Report that the process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 async def readyz(service: ServiceOf) -> dict[str, Any]:
-    """Say whether turns are stored in Redis. Without Redis the server is ready too: degraded, and it says so."""
+    """Report whether turns are stored in Redis. Without Redis the server is ready too, but reports itself degraded."""
     engine = service.sessions.engine
     facts = {"turns": service.runs.count, "documents": await asyncio.to_thread(service.jobs.library.describe)}
     if engine.alone:
-        reason = "REDIS_URL is empty: sessions are kept on this machine alone."
+        reason = "REDIS_URL is empty: sessions are kept only on this machine."
         return {"status": "degraded", "redis": "not configured", "reason": reason, **facts}
     try:
         await service.manager.asession_exists(PROBED)
@@ -47,7 +47,7 @@ async def readyz(service: ServiceOf) -> dict[str, Any]:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(service: ServiceOf, user: UserOf) -> Response:
     """Return figures in Prometheus' text format, of all processes of this server."""
-    # A server without turns does not know otherwise whether Redis is there.
+    # Without turns the server would not know whether Redis is available.
     with contextlib.suppress(RagChainError):
         await service.manager.asession_exists(PROBED)
     journal = await service.manager.alist_journal()

@@ -18,7 +18,7 @@ class Jobs:
     """Ingestions of this process: one runs, some wait.
 
     Args:
-        library: what they change.
+        library: that they change.
     """
 
     def __init__(self, library: Library) -> None:
@@ -60,12 +60,12 @@ class Jobs:
             events.put_nowait(None)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the ingestions; what is not whole after ``seconds`` is not in the index."""
+        """Wait for the ingestions; those that are unfinished after ``seconds`` do not change the index."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
 
 def remove(uploads: Sequence[Upload]) -> None:
-    """Remove files that still wait."""
+    """Remove files that are still waiting."""
     for upload in uploads:
         upload.waiting.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""API keys: a file with the sha256 of each key and its user. The keys themselves are stored nowhere."""
+"""API keys: a file with the sha256 of each key and its user. The keys themselves are not stored anywhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rag_chain.sessions.values.keys import check_id
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept.
+    """The stored form of a key.
 
     Args:
         id: names the key for ``revoke``.
-        user: whose sessions it reaches.
+        user: the user whose sessions it can use.
         sha256: of the key, in hex. A plain hash is enough: the key has 256 random bits, and can't be guessed.
         created: time in UTC, ISO 8601.
-        access: tags of the documents that it reads beside those that are open to all.
+        access: tags of the documents that it may read, in addition to those that are open to all.
         manages: whether it may add and delete documents.
     """
 
@@ -41,7 +41,7 @@ class ApiKey:
 
 
 class KeyFile:
-    """The keys in one file; a change by another process is seen at the next ``find``.
+    """The keys in one file; a change by another process takes effect at the next ``find``.
 
     Args:
         path: a JSON file that only its owner may read. It need not exist.
@@ -78,11 +78,11 @@ class KeyFile:
         return self._by_hash.get(_hash(key))
 
     def add(self, user: str, access: Collection[str] = (), *, manages: bool = False) -> tuple[str, ApiKey]:
-        """Make a key for a user; return it, for the only time, with its entry.
+        """Create a key for a user; return it, for the only time, with its entry.
 
         Args:
-            user: whose sessions it reaches.
-            access: tags of the documents that it reads beside those that are open to all.
+            user: the user whose sessions it can use.
+            access: tags of the documents that it may read, in addition to those that are open to all.
             manages: whether it may add and delete documents.
 
         Raises:

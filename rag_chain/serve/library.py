@@ -31,14 +31,14 @@ MAX_NAME_BYTES = 200
 _LOCK_SECONDS = 60.0
 _STALE_SECONDS = 24 * 3600.0
 _MAX_OVERLAP = 2_000
-"""Characters that two chunks are taken to share at most."""
+"""Maximum overlap of two chunks that is looked for, in characters."""
 _LOOKED_AT, _TAGS_KEPT = 1_000, 20_000
 _NEW, _OLD = ".new-", ".old-"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that arrived: the name that it is to have, and where it waits."""
+    """An uploaded file: its future name, and where it waits."""
 
     name: str
     waiting: Path
@@ -49,7 +49,7 @@ class Library:
 
     Args:
         settings: ``documents_dir`` and those of the ingestion.
-        index: what is searched; ``None``: the index of the settings, opened when it is needed.
+        index: the searched index; ``None``: the index of the settings, opened when it is needed.
     """
 
     def __init__(self, settings: Settings, index: AnyIndex | None = None) -> None:
@@ -60,7 +60,7 @@ class Library:
     def list_documents(self, caller: Caller, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """Return documents of the index that the caller may read, by source, and the cursor of the next page.
 
-        A page looks at ``limit`` documents, or 1,000 if that is more, and may so have fewer than ``limit``.
+        A page examines ``limit`` documents, or 1,000 if that is more, and so may have fewer than ``limit``.
         """
         index = self._open()
         records = index.sources
@@ -98,11 +98,11 @@ class Library:
         return {"source": source, "before": before[: len(before) - shared], "text": text, "after": after[more:]}
 
     def describe(self) -> str:
-        """Say whether there are documents."""
+        """Report whether there are documents."""
         return "ready" if len(self._open()) else "no documents yet"
 
     def reserve(self, name: str, caller: Caller) -> Upload:
-        """Return where a new document of this name may be written.
+        """Return where a new document with this name is to be written.
 
         Raises:
             RequestError: the name is taken by a document that the caller may not read.
@@ -114,10 +114,10 @@ class Library:
     def add(
         self, uploads: Sequence[Upload], access: Sequence[str], caller: Caller, on_progress: Callable[[int, int], None]
     ) -> tuple[list[dict[str, Any]], IngestReport]:
-        """Take files into the index; those that can't be read leave nothing behind, the version before stays.
+        """Ingest files; of those that can't be read nothing is kept, and the previous version stays.
 
         Args:
-            uploads: files that were written whole.
+            uploads: completely written files.
             access: tags of the documents; empty: open to all.
             caller: who adds them.
             on_progress: see ``ingest``.
@@ -146,7 +146,7 @@ class Library:
                 if name in reasons:
                     _put_back(paths[name], old)
                     if old is not None and name in given:
-                        # A file that is empty, or has other tags now, has left the index.
+                        # A file that is empty, or has other tags now, was removed from the index.
                         ingest(paths[name], self._settings, progress=False, access=given[name])
                 elif old is not None:
                     old.unlink(missing_ok=True)
@@ -157,7 +157,7 @@ class Library:
         return told, report
 
     def delete(self, name: str, caller: Caller) -> bool:
-        """Delete an uploaded document, and tell whether there was one that the caller may read."""
+        """Delete an uploaded document; return whether there was one that the caller may read."""
         path = self._folder / name
         with self._lock():
             index = self._open()
@@ -191,14 +191,14 @@ class Library:
             raise DocumentIndexError("Other documents are being added; try again in a moment.") from None
 
     def _remove_stale(self) -> None:
-        """Remove what servers that were killed left behind."""
+        """Remove files that killed servers left behind."""
         for path in (*self._folder.glob(f"{_NEW}*"), *self._folder.glob(f"{_OLD}*")):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - _STALE_SECONDS:
                     path.unlink()
 
     def _put(self, upload: Upload) -> Path | None:
-        """Give a file its name, and return where the one before is kept."""
+        """Move a file to its name; return where the previous one is kept."""
         path = self._folder / upload.name
         old = None
         if path.exists():
@@ -211,14 +211,14 @@ class Library:
         index = self._open()
         source = self._find(index, name)
         if source is not None and not _is_open(self._tags(index, source, index.sources[source]), caller):
-            raise RequestError(409, f"There is a document {name!a} already; choose another name.", "name_taken", "file")
+            raise RequestError(409, f"A document {name!a} already exists; choose another name.", "name_taken", "file")
 
     def _find(self, index: AnyIndex, name: str) -> str | None:
         """Return the source of an uploaded document."""
         return next((source for source, record in index.sources.items() if self._uploaded_name(record) == name), None)
 
     def _tags_given(self, names: set[str]) -> dict[str, Sequence[str]]:
-        """Return the tags that uploads of these names were given, by name."""
+        """Return the tags of uploads with these names, by name."""
         records = ((self._uploaded_name(record), record) for record in self._open().sources.values())
         return {name: record.get("given", ()) for name, record in records if name in names and name is not None}
 
@@ -227,7 +227,7 @@ class Library:
         return path.name if path.parent == Path(os.path.normpath(self._folder.absolute())) else None
 
     def _tags(self, index: AnyIndex, source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return a document's access tags. The chunks have them all, those of its front matter too."""
+        """Return a document's access tags from its chunks, which also have those of its front matter."""
         state = repr(record)  # another version of the document has another record
         known = self._known_tags.get(source)
         if known is not None and known[0] == state:
@@ -253,7 +253,7 @@ def check_name(name: str | None) -> str:
     elif "/" in name or "\\" in name or ":" in name:
         said = "it names a folder: leave only the last part"
     elif name.startswith(".") or name.endswith("~"):
-        said = "hidden files and backup files are not taken"
+        said = "hidden files and backup files are not accepted"
     elif not name.isprintable():
         said = "it has characters that can't be printed"
     elif len(name.encode(errors="replace")) > MAX_NAME_BYTES:
@@ -269,7 +269,7 @@ def _is_open(tags: Sequence[str], caller: Caller) -> bool:
 
 
 def _overlap(first: str, second: str) -> int:
-    """Return how many characters at the end of the first text are the beginning of the second."""
+    """Return the number of characters at the end of the first text that begin the second."""
     most = min(len(first), len(second), _MAX_OVERLAP)
     return next((size for size in range(most, 0, -1) if first.endswith(second[:size])), 0)
 

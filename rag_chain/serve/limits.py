@@ -18,9 +18,9 @@ class Limits:
     """ASGI middleware.
 
     Args:
-        app: what it protects.
-        max_body: bytes of a request's body, counted while it arrives; a larger one gets 413.
-        max_upload: the same of files.
+        app: the protected application.
+        max_body: maximum bytes of a request's body, counted while it arrives; a larger one gets 413.
+        max_upload: the same for uploads of files.
     """
 
     def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:

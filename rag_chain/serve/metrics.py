@@ -1,7 +1,7 @@
 """Figures for Prometheus: turns, latency, the journal, calls to Redis.
 
-With several workers each process writes its figures into files of one folder (``PROMETHEUS_MULTIPROC_DIR``), and
-whichever answers ``/metrics`` adds them up. No figure has the name of a user or a session, or a text.
+With several workers each process writes its figures into files of one folder (``PROMETHEUS_MULTIPROC_DIR``), and the
+one that answers ``/metrics`` adds them up. No figure has the name of a user or a session, or any text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Metrics:
     """The figures of one running server.
 
     Args:
-        sessions: what is asked when the figures are read.
+        sessions: read when the figures are read.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -54,10 +54,10 @@ class Metrics:
         self._limit = Gauge(
             "rag_redis_calls_limit", "Calls to Redis that may run.", registry=own, multiprocess_mode="livesum"
         )
-        # Labels are looked up once: a turn pays for it otherwise.
+        # Labels are looked up once, not per turn.
         self._turns_of = lru_cache(64)(self._turns.labels)
         self._stage_of = lru_cache(64)(self._stages.labels)
-        # Shown as 0 from the start: increase() does not see the first turn of a series that begins with it.
+        # Shown as 0 from the start: increase() ignores the first turn of a series that begins with it.
         for status, persistence in _ENDS:
             self._turns_of(status, persistence)
 
@@ -70,8 +70,8 @@ class Metrics:
 
         Args:
             status: ``complete``, ``interrupted`` or ``failed``.
-            facts: what the chain reported of it: ``persistence``, ``milliseconds`` by stage, ``usage``, ``cost``.
-                Without ``persistence`` nothing was to be stored or, of a turn that did not end well, it is not known.
+            facts: reported by the chain: ``persistence``, ``milliseconds`` by stage, ``usage``, ``cost``. Without
+                ``persistence`` the turn was not to be stored or, if it did not end regularly, it is unknown.
         """
         self._running.dec()
         persistence = facts.get("persistence") or (NOT_STORED if status == "complete" else UNKNOWN)
@@ -90,7 +90,7 @@ class Metrics:
         self._refused.inc()
 
     def write(self, journal: Iterable[JournalStore]) -> bytes:
-        """Return all figures in Prometheus' text format; ``journal``: what this machine's journal keeps."""
+        """Return all figures in Prometheus' text format; ``journal``: the contents of this machine's journal."""
         self._measure()
         registry: Collector = self._registry
         if FOLDER in os.environ:
@@ -100,12 +100,12 @@ class Metrics:
         return generate_latest(registry) + generate_latest(self._of_machine(list(journal)))
 
     def close(self) -> None:
-        """Take this process's turns and calls out of the sums."""
+        """Remove this process's running turns and calls from the sums."""
         if FOLDER in os.environ:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
     def _measure(self) -> None:
-        """Note what others count."""
+        """Update figures that other objects count."""
         replayed = self._sessions.engine.replayed
         self._replays.inc(replayed - self._replayed)
         self._replayed = replayed

@@ -1,4 +1,4 @@
-"""``/ui``: a page to talk to. Three files without a build step; the API serves it as any other client."""
+"""``/ui``: a chat page. Three files without a build step; it uses the API as any other client does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passages over HTTP: the text that a citation names, with what stands before and behind it."""
+"""Passages over HTTP: the text of a citation, with the text before and after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: the request's fields, and the bodies of its answers."""
+"""OpenAI's chat completions: the fields of requests, and the bodies of responses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChatMessage(BaseModel):
     content: str | list[TextPart | ImagePart]
 
     def to_langchain(self) -> BaseMessage:
-        """Return the message as LangChain has it."""
+        """Return the message as a LangChain message."""
         content: Any = self.content
         if not isinstance(content, str):
             content = [part.model_dump() for part in content]
@@ -56,9 +56,9 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The body of a request. Fields that are not named here, such as ``temperature``, have no effect.
+    """The body of a request. Other fields, such as ``temperature``, have no effect.
 
-    ``filter`` and ``access`` are our own: which documents the answer may use.
+    ``filter`` and ``access`` are our own: they restrict the documents for the answer.
     """
 
     model: str
@@ -72,12 +72,12 @@ class ChatRequest(BaseModel):
     access: list[str] | None = None
 
     def check(self) -> None:
-        """Raise RequestError if the request asks for what this server can't do."""
+        """Raise RequestError if the request has unsupported values."""
         if self.model != MODEL:
             said = f"There is no model {self.model!a} here; use {MODEL!r}."
             raise RequestError(404, said, "model_not_found", "model")
         if self.n not in (None, 1):
-            raise RequestError(400, "n: only one answer is given; leave it out.", "unsupported_value", "n")
+            raise RequestError(400, "n: there is only one answer; leave it out.", "unsupported_value", "n")
         if self.tools:
             raise RequestError(400, "tools: they are not supported; leave them out.", "unsupported_value", "tools")
         for number, message in enumerate(self.messages):
@@ -91,7 +91,7 @@ class ChatRequest(BaseModel):
 
 
 def _check_unicode(text: str, param: str) -> None:
-    """Raise RequestError for half a surrogate pair, which JSON can name and no model or store can take."""
+    """Raise RequestError for a lone surrogate, which is valid in JSON but not for models and stores."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -99,10 +99,10 @@ def _check_unicode(text: str, param: str) -> None:
 
 
 class Completion:
-    """Makes the bodies for one answer.
+    """Creates the response bodies of one answer.
 
     Args:
-        completion_id: names the answer.
+        completion_id: id of the answer.
     """
 
     def __init__(self, completion_id: str) -> None:
@@ -125,7 +125,7 @@ class Completion:
         return self._body("chat.completion.chunk", [choice], facts)
 
     def usage_chunk(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return the last chunk of a stream with ``include_usage``; its usage is null if the model told none."""
+        """Return the last chunk of a stream with ``include_usage``; its usage is null if the model reported none."""
         return self._body("chat.completion.chunk", [], None) | {"usage": to_usage(answer)}
 
     def _body(self, kind: str, choices: list[dict[str, Any]], facts: dict[str, Any] | None) -> dict[str, Any]:
@@ -134,12 +134,12 @@ class Completion:
 
 
 def finish_reason(answer: dict[str, Any]) -> str:
-    """Return why the answer ended, in OpenAI's words."""
+    """Return the finish reason in OpenAI's terms."""
     return _FINISHES.get(str(answer.get("finish_reason")), "stop")
 
 
 def to_annotations(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the marks of an answer with their sources, as OpenAI annotates them; a file's ``url`` is its path."""
+    """Return the marks of an answer with their sources, as OpenAI's annotations; the ``url`` of a file is its path."""
     cited = [one if isinstance(one, dict) else one.model_dump() for one in answer.get("citations") or []]
     by_number = {one["number"]: one for one in cited}
     found = []
@@ -153,7 +153,7 @@ def to_annotations(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def to_usage(answer: dict[str, Any]) -> dict[str, int] | None:
-    """Return the tokens of a turn in OpenAI's words; ``None`` if they are not known."""
+    """Return the tokens of a turn in OpenAI's terms; ``None`` if they are unknown."""
     usage = answer.get("usage")
     if not usage:
         return None

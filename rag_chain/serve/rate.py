@@ -12,15 +12,15 @@ from rag_chain.sessions.redis.rate import count_request
 
 PERIOD_SECONDS = 60
 MAX_CALLERS = 10_000
-"""Counted in this process at once."""
+"""Maximum number of callers that are counted in this process."""
 
 
 class RateLimit:
-    """Counts requests by caller, in Redis or, while that is away, in this process.
+    """Counts requests by caller, in Redis or, while it is away, in this process.
 
     Args:
         sessions: of the store.
-        limit: requests a minute; 0: any number.
+        limit: requests per minute; 0: no limit.
     """
 
     def __init__(self, sessions: Sessions, limit: int) -> None:
@@ -31,7 +31,7 @@ class RateLimit:
         """Count a request.
 
         Raises:
-            RequestError: 429, it is one too many.
+            RequestError: 429: the limit is exceeded.
         """
         if not self._limit:
             return
@@ -44,7 +44,7 @@ class RateLimit:
         if left_ms is None:
             left_ms = self._count_here(caller)
         if left_ms:
-            message = f"You may send {self._limit} requests a minute; wait until the minute is over."
+            message = f"The limit is {self._limit} requests per minute; wait until the minute is over."
             raise RequestError(429, message, "rate_limited", retry_after=math.ceil(left_ms / 1000))
 
     def _count_here(self, caller: str) -> int:
@@ -54,7 +54,7 @@ class RateLimit:
             if len(self._local) >= MAX_CALLERS:
                 self._local = {name: one for name, one in self._local.items() if one[0] > now}
             if len(self._local) >= MAX_CALLERS:
-                self._local.clear()  # more callers than can be counted: they begin anew
+                self._local.clear()  # too many callers: all counts start again
             ends, count = now + PERIOD_SECONDS, 0
         self._local[caller] = (ends, count + 1)
         return math.ceil((ends - now) * 1000) if count >= self._limit else 0

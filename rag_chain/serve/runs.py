@@ -1,4 +1,4 @@
-"""Turns that run in tasks of their own, so that a reader that disconnects does not cut the storing short."""
+"""Turns that run in separate tasks, so that a disconnecting reader does not prevent their storing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _COUNTED = ("persistence", "milliseconds", "usage", "cost")
 
 
 class Run:
-    """One turn that runs, and what it gave that was not read yet.
+    """A running turn, with the parts that were not read yet.
 
     Args:
         stream: the chain's parts.
-        metrics: count the turn.
+        metrics: that count the turn.
     """
 
     def __init__(self, stream: AsyncIterator[Part], metrics: Metrics) -> None:
@@ -30,9 +30,9 @@ class Run:
         self.task = asyncio.create_task(self._drive(stream))
 
     async def read_ahead(self, is_enough: Callable[[Part], bool]) -> list[Part]:
-        """Wait until a part is enough, or the end, and return the parts so far; ``read`` gives them again.
+        """Wait for the first part that satisfies ``is_enough``, or the end; return the parts, which ``read`` repeats.
 
-        Raises what the chain raises until then, so that it can still decide the status of the answer.
+        Raises what the chain raises until then, so that it can still decide the status of the response.
         """
         try:
             while not self._is_over:
@@ -99,7 +99,7 @@ class Runs:
 
     @property
     def count(self) -> int:
-        """How many turns run."""
+        """The number of running turns."""
         return len(self._tasks)
 
     def start(self, stream: AsyncIterator[Part]) -> Run:
@@ -112,7 +112,7 @@ class Runs:
             raise RequestError(503, "The server is shutting down; send the request again.", "shutting_down")
         if len(self._tasks) >= self._limit:
             self._metrics.refuse()
-            message = f"The server already answers {self._limit} questions; ask again in a moment."
+            message = f"The server is already answering {self._limit} questions; ask again in a moment."
             raise RequestError(429, message, "too_many_turns")
         run = Run(stream, self._metrics)
         self._tasks.add(run.task)

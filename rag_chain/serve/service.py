@@ -1,4 +1,4 @@
-"""What all routes share: the chain, the sessions, the turns that run, and who calls."""
+"""The parts that all routes share: the chain, the sessions, the running turns, and the caller."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def get_service(request: Request) -> Service:
 
 
 async def get_caller(request: Request) -> Caller:
-    """Return whom the request's API key or token stands for, and count the request.
+    """Return the caller of the request's API key or token, and count the request.
 
     Raises:
-        RequestError: 401, or 403 where a page of another site calls a server without keys; 429: too many requests.
+        RequestError: 401, or 403 if a page of another site calls a server without keys; 429: too many requests.
     """
     service = get_service(request)
     caller = await asyncio.to_thread(find_caller, request, service.keys, service.tokens)
@@ -58,7 +58,7 @@ async def get_caller(request: Request) -> Caller:
 
 
 def get_user(caller: Annotated[Caller, Depends(get_caller)]) -> str | None:
-    """Return the user of the request's API key; ``None`` where no keys are needed."""
+    """Return the user of the request's API key; ``None`` if no keys are needed."""
     return caller.user
 
 

@@ -32,7 +32,7 @@ _NOTED = ("turn_id", "status", "citations", "milliseconds", "usage", "cost", "er
 
 
 class TurnRequest(BaseModel):
-    """A question, the caller's own id of the turn, with which a retry is safe, and the turn whose place it takes.
+    """A question, the caller's id of the turn, which makes a retry safe, and the turn that it replaces.
 
     ``filter`` (metadata, key to value or list of values) and ``access`` (some of the caller's tags) restrict the
     sources.
@@ -46,7 +46,7 @@ class TurnRequest(BaseModel):
 
 
 class BranchRequest(BaseModel):
-    """The last turn that is copied, by default the newest, and the id of the new session, by default a random one."""
+    """The last turn to copy, by default the newest, and the id of the new session, by default a random one."""
 
     at_turn: str | None = None
     session_id: str | None = None
@@ -60,21 +60,21 @@ async def ask(
     caller: CallerOf,
     on_disconnect: Literal["stop", "finish"] = "finish",
 ) -> EventSourceResponse:
-    """Answer a question in a session, which is begun if there is none.
+    """Answer a question in a session, which is created if it does not exist.
 
     Events: ``sources`` (``standalone_question``, ``sources``), ``token`` (``text``), then ``end`` (``turn_id``,
     ``persistence``, ``citations``, ``milliseconds``, ...) or ``error``. If the client disconnects, the turn is
     finished and stored, or with ``on_disconnect=stop`` stored as ``interrupted``; see ``resume``.
     """
     ref = service.sessions.ref(session_id, caller.user)
-    # Named from the start, because the events' ids have it.
+    # Chosen at the start, because the events' ids contain it.
     turn_id = uuid4().hex if request.turn_id is None else check_id(request.turn_id, "turn_id")
     access = caller.choose_access(request.access)
     ids = {"session_id": session_id, "user_id": caller.user, "turn_id": turn_id, "instead_of": request.instead_of}
     given = {**ids, "filter": request.filter, "access": access}
     config = RunnableConfig(configurable={name: value for name, value in given.items() if value is not None})
     run = service.runs.start(service.chain.astream({"input": request.input}, config))
-    # The first part comes when the session is open: an error before it is an HTTP error.
+    # The first part comes once the session is open: an error before is an HTTP error.
     await run.read_ahead(lambda part: True)
     broadcast = service.broadcasts.start(run, _make_events(run), ref, turn_id, access)
     events = broadcast.read(turn_id, stops=on_disconnect == "stop")
@@ -89,7 +89,7 @@ async def resume(
     caller: CallerOf,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Go on with the events of a turn after ``Last-Event-ID``, on any server of the same Redis.
+    """Continue the events of a turn after ``Last-Event-ID``, on any server with the same Redis.
 
     They are kept while the turn runs and for two minutes after its end. If the server that answers dies, the last
     event is ``error`` with the code ``interrupted``. A reader that has all events gets status 204.
@@ -98,18 +98,18 @@ async def resume(
     check_id(turn_id, "turn_id")
     turn, _, number = (last_event_id or f"{turn_id}:0").rpartition(":")
     if turn != turn_id or not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise RequestError(400, "Last-Event-ID is none of this turn's events.", "invalid_value", "Last-Event-ID")
+        raise RequestError(400, "Last-Event-ID is not one of this turn's events.", "invalid_value", "Last-Event-ID")
     events = service.broadcasts.resume(ref, turn_id, int(number), caller.may_read)
     try:
         first = await anext(events)
     except StopAsyncIteration:
-        return Response(status_code=204)  # the reader has all; a browser then stops to reconnect
+        return Response(status_code=204)  # the reader has all events; a browser then stops reconnecting
     return send_events(_chain_events(first, events), service.settings.serve_grace)
 
 
 @router.post("/{session_id}/turns/{turn_id}/stop", status_code=202)
 async def stop(session_id: str, turn_id: str, service: ServiceOf, user: UserOf) -> Response:
-    """End a turn that is being answered, on any server; what was said is stored as ``interrupted``.
+    """Stop a running turn, on any server; the answer so far is stored as ``interrupted``.
 
     The server that answers stops at the turn's next event, or within four seconds.
     """
@@ -140,7 +140,7 @@ async def _make_events(run: Run) -> AsyncGenerator[dict[str, str]]:
         if "turn_id" in answer:
             yield to_event({**list_facts(answer), **usage}, "end")
         else:
-            raise RequestError(503, "The turn was stopped; what was said is stored.", "interrupted")
+            raise RequestError(503, "The turn was stopped; the answer so far is stored.", "interrupted")
     except Exception as error:  # noqa: BLE001 - the client gets it as an event
         yield to_event(describe_error(error)[1], "error")
 
@@ -149,7 +149,7 @@ async def _make_events(run: Run) -> AsyncGenerator[dict[str, str]]:
 async def list_sessions(
     service: ServiceOf, user: UserOf, limit: Annotated[int, Query(ge=1, le=1000)] = 20, cursor: str | None = None
 ) -> dict[str, Any]:
-    """List the caller's sessions, the most recently active first; ``cursor`` gives the next page."""
+    """List the caller's sessions, the most recently active first; ``cursor`` leads to the next page."""
     page = await service.manager.alist_sessions(user_id=user, cursor=cursor, limit=limit)
     return {"sessions": [asdict(one) for one in page.sessions], "cursor": page.cursor, "complete": page.complete}
 
@@ -171,7 +171,7 @@ async def delete_session(session_id: str, service: ServiceOf, user: UserOf) -> R
 
 @router.delete("/{session_id}/turns/{turn_id}")
 async def delete_turn(session_id: str, turn_id: str, service: ServiceOf, user: UserOf) -> dict[str, Any]:
-    """Delete one turn; a repeated call has the ``outcome`` ``repeated``."""
+    """Delete one turn; a repeated call returns the ``outcome`` ``repeated``."""
     saved = await service.manager.adelete_turn(session_id, turn_id, user_id=user)
     return {"persistence": saved.persistence, "outcome": saved.outcome}
 
@@ -191,7 +191,7 @@ async def list_messages(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:
-    """Return the newest ``limit`` messages but for ``offset``, oldest first, and the session's number of messages.
+    """Return the newest ``limit`` messages after skipping ``offset``, oldest first, and the session's message count.
 
     Answers from documents that the caller may not read are hidden.
     """

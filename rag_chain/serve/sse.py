@@ -1,4 +1,4 @@
-"""Server-sent events: one way to send a turn's parts."""
+"""Server-sent events for the parts of a turn."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sse_starlette.sse import EventSourceResponse
 
 
 def send_events(events: AsyncGenerator[dict[str, str]], grace: float) -> EventSourceResponse:
-    """Return the answer that streams events.
+    """Return the response that streams events.
 
     Args:
         events: ``data`` and, optionally, ``event`` of each.
-        grace: seconds that a stream may go on after the server was told to end.
+        grace: seconds that a stream may continue after the server's shutdown has begun.
     """
     return EventSourceResponse(events, sep="\n", shutdown_event=anyio.Event(), shutdown_grace_period=grace)
 

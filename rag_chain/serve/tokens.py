@@ -1,4 +1,4 @@
-"""JSON Web Tokens of an issuer, checked with PyJWT: who a token stands for, and what they may read."""
+"""JSON Web Tokens of an issuer, checked with PyJWT: the user of a token and its rights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rag_chain.sessions.values.keys import check_id
 from rag_chain.settings import Settings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""All of them have a public key. A secret one (HS256) would let whoever knows the public key sign."""
+"""Only algorithms with a public key. With HS256 too, anyone could sign with the public key as the secret."""
 LEEWAY_SECONDS = 30
-"""By how much the clocks of the issuer and of this machine may differ."""
+"""Tolerated difference between the clocks of the issuer and of this machine."""
 _FETCH_SECONDS = 5
 
 
@@ -24,7 +24,7 @@ class Tokens:
 
     Args:
         issuer: value that ``iss`` must have.
-        audience: value that ``aud`` must have or hold.
+        audience: value that ``aud`` must have or contain.
         keys_url: address of the issuer's keys (JWKS).
     """
 
@@ -63,7 +63,7 @@ class Tokens:
 
 
 def open_tokens(settings: Settings) -> Tokens | None:
-    """Return what checks tokens; ``None``: the settings name no issuer.
+    """Return the checker of tokens; ``None``: the settings name no issuer.
 
     Raises:
         ConfigurationError: a setting is missing, or the address of the keys can't be used.
@@ -77,7 +77,9 @@ def open_tokens(settings: Settings) -> Tokens | None:
     parts = urlsplit(url)
     is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and is_local)):
-        raise ConfigurationError(f"RAG_JWT_KEYS_URL: {url!a} is no https address; set it to the issuer's keys (JWKS).")
+        raise ConfigurationError(
+            f"RAG_JWT_KEYS_URL: {url!a} is not an https address; set it to that of the keys (JWKS)."
+        )
     return Tokens(issuer, settings.jwt_audience, url)
 
 
@@ -97,7 +99,7 @@ _REASONS: dict[type[Exception], str] = {
 
 
 def _describe(error: Exception) -> str:
-    """Return the reason, without a word of the token."""
+    """Return the reason, without any part of the token."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"it has no claim {error.claim!a}"
     if isinstance(error, InvalidIdError | UsageError):

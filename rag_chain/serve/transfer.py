@@ -32,7 +32,7 @@ async def export_session(session_id: str, service: ServiceOf, caller: CallerOf) 
 
 @router.post("/{session_id}/import", status_code=201, openapi_extra={"requestBody": _LINES})
 async def import_session(session_id: str, request: Request, service: ServiceOf, user: UserOf) -> dict[str, Any]:
-    """Make a session of an export, under this id and for the caller; there must be none of this id."""
+    """Create a session from an export, with this id and for the caller; it must not exist."""
     service.sessions.ref(session_id, user)
     body = await request.body()
     try:
@@ -47,9 +47,9 @@ async def import_session(session_id: str, request: Request, service: ServiceOf, 
 
 
 def _check_readable(lines: list[str], caller: Caller) -> None:
-    """Refuse an export with answers from documents that the caller may not read: without them it would have losses."""
+    """Refuse an export with answers from documents that the caller may not read: it would not be complete."""
     for line in lines[1:]:
-        message = json.loads(line).get("data")  # orjson refuses half a surrogate pair
+        message = json.loads(line).get("data")  # orjson refuses lone surrogates
         note = (message.get("additional_kwargs") or {}).get(NOTE) or {} if isinstance(message, dict) else {}
         if not caller.may_read(note.get(ACCESS) or ()):
             said = "The session has answers from documents that you may not read, so you may not export it."

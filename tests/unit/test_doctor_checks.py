@@ -235,7 +235,7 @@ def test_the_index_and_the_model() -> None:
     assert check_index(replace(index, wanted="openai:x")).level == "red"
     assert check_index(replace(index, error="damaged")).level == "red"
     assert check_model(ModelFacts("openai:x", True, 1.0)).level == "green"
-    assert check_model(ModelFacts("local:extractive", False)).found.endswith("it was not asked.")
+    assert check_model(ModelFacts("local:extractive", False)).found.endswith("it was not called.")
     assert check_model(ModelFacts("openai:x", True, error="no key")).level == "red"
     assert [format_age(one) for one in (5, 119, 121, 7300, 180_000)] == [
         "5 seconds", "119 seconds", "2 minutes", "2 hours", "2 days",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from langchain_core.embeddings import Embeddings
 
-from rag_chain.workers import beside, cores
+from rag_chain.workers import cores, run_in_thread
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]  # It ships no types.
@@ -67,7 +67,7 @@ class SentenceEmbeddings(Embeddings):
                 run(batch)
         elif len(batches) <= cores():
             # A turn's few texts, the longest last.
-            others = [beside(partial(run, batch)) for batch in batches[:-1]]
+            others = [run_in_thread(partial(run, batch)) for batch in batches[:-1]]
             run(batches[-1])
             for other in others:
                 other.result()

@@ -1,4 +1,4 @@
-"""The doctor: examines the Redis server and this machine, and says what its findings mean for sessions."""
+"""The doctor: examines the Redis server and this machine, and explains what the findings mean for sessions."""
 
 from rag_chain.operations.doctor.examination import aexamine, examine
 from rag_chain.operations.doctor.findings import Finding, Level, Report

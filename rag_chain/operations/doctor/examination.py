@@ -36,7 +36,7 @@ def examine(settings: Settings, *, model: bool = True, now: Callable[[], float] 
 
     Args:
         settings: names the server, the journal, the index and the model.
-        model: whether a chat model of a provider is asked a short question, which may cost a few tokens.
+        model: whether to send a provider's chat model a short question, which may cost a few tokens.
         now: this machine's wall clock, in seconds since 1970.
 
     Raises:
@@ -106,7 +106,7 @@ def _judge(
 
 
 def _without_redis(journal: JournalFacts) -> Finding:
-    place = f"in the journal {journal.path}" if journal.path else "in this process's memory alone"
+    place = f"in the journal {journal.path}" if journal.path else "only in this process's memory"
     return Finding(
         "yellow", "redis", f"REDIS_URL is empty: sessions are kept {place}.",
         "Other machines do not see them, and a lost disk loses them.", "set REDIS_URL",
@@ -115,8 +115,8 @@ def _without_redis(journal: JournalFacts) -> Finding:
 
 def _unreachable(error: HistoryError, url: RedisUrl, journal: JournalFacts) -> Finding:
     if isinstance(error, HistoryUnavailableError):
-        kept = "turns go to the journal" if journal.path and not journal.error else "turns are kept in memory alone"
+        kept = "turns go to the journal" if journal.path and not journal.error else "turns are kept only in memory"
         host = " -p ".join(str(one) for one in url.hosts[0]) if url.hosts else "SOCKET"
         return Finding("red", "redis", str(error), f"Nothing of the server is known; {kept}.",
                        f"redis-cli -h {host} PING; start the server, or correct REDIS_URL", url.address)  # fmt: skip
-    return Finding("red", "redis", str(error), "Waiting does not mend this.", "correct what it names", url.address)
+    return Finding("red", "redis", str(error), "Waiting does not fix this.", "correct what it names", url.address)

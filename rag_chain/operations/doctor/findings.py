@@ -15,12 +15,12 @@ class Finding:
     """The result of one check.
 
     Args:
-        level: ``red``: turns are lost or refused, now or at the next fault; ``yellow``: a risk, or not known;
-            ``green``: well.
+        level: ``red``: turns are lost or refused, now or at the next fault; ``yellow``: a risk, or unknown;
+            ``green``: no problem.
         check: name of the check, such as ``eviction``.
         found: what was read.
         why: what it means for sessions; empty if ``green``.
-        mend: the command or setting that mends it; empty if there is nothing to mend.
+        mend: the command or setting that fixes it; empty if there is nothing to fix.
         where: address of the server, or ``here`` for this machine.
     """
 

@@ -14,11 +14,11 @@ LEAST_DISK = 50_000_000
 def check_journal(facts: JournalFacts) -> Finding:
     """Check that the journal can be used and has room."""
     if facts.path is None:
-        why = "While Redis is away, turns are in this process's memory alone: its end loses them."
+        why = "While Redis is away, turns are only in this process's memory: its end loses them."
         return Finding("yellow", "journal", "There is no journal (RAG_JOURNAL_PATH is empty).", why,
                        "set RAG_JOURNAL_PATH to a file on a local disk")  # fmt: skip
     if facts.size is None or facts.error:
-        why = "While Redis is away, turns are in this process's memory alone."
+        why = "While Redis is away, turns are only in this process's memory."
         return Finding("red", "journal", facts.error or f"{facts.path} can't be read.", why,
                        f"ls -l {facts.path}; chown it to this user, or set another RAG_JOURNAL_PATH")  # fmt: skip
     share = facts.size.bytes / facts.size.limit
@@ -31,17 +31,17 @@ def check_journal(facts: JournalFacts) -> Finding:
 
 
 def check_waiting(facts: JournalFacts, *, is_redis_away: bool) -> Finding:
-    """Check that no turn waits for a Redis that is there, or for another server."""
+    """Check that no turn waits for a Redis that is available, or for another server."""
     size = facts.size
     others = [one for one in facts.stores if not one.is_in_use]
     if size is not None and size.waiting:
         age = (size.oldest_ms or 0) / 1000
         found = f"{size.waiting} changes wait for Redis, the oldest for {format_age(age)}."
         if is_redis_away:
-            return Finding("yellow", "waiting", found, "They are on this disk alone until Redis is back.",
-                           "bring Redis back; they are replayed by themselves")  # fmt: skip
+            return Finding("yellow", "waiting", found, "They are only on this disk until Redis is back.",
+                           "start Redis again; they are replayed automatically")  # fmt: skip
         if age > LATE_SECONDS:
-            why = "Redis is there and has not got them: no process runs here, or Redis refuses them."
+            why = "Redis is available but does not have them: no process runs here, or Redis refuses them."
             return Finding("red", "waiting", found, why, "rag-chain sessions journal --replay")
         return Finding("green", "waiting", found)
     if others:
@@ -53,10 +53,10 @@ def check_waiting(facts: JournalFacts, *, is_redis_away: bool) -> Finding:
 
 
 def check_disk(facts: JournalFacts) -> Finding:
-    """Check that the disk has room for what the journal may still take."""
+    """Check that the disk has room for the growth of the journal."""
     if facts.path is None or facts.disk_free is None:
         return Finding("green", "disk", "Not needed: there is no journal.") if facts.path is None else Finding(
-            "yellow", "disk", "Not known: the disk of the journal can't be read.", "A full disk refuses turns.",
+            "yellow", "disk", "Unknown: the disk of the journal can't be read.", "A full disk refuses turns.",
             f"df {facts.path}",
         )  # fmt: skip
     found = f"{facts.disk_free / 1e6:.0f} MB left on the disk of {facts.path}."
@@ -65,13 +65,13 @@ def check_disk(facts: JournalFacts) -> Finding:
     if facts.disk_free < LEAST_DISK:
         return Finding("red", "disk", found, "While Redis is away, turns can't be journaled.", mend)
     if facts.disk_free < left:
-        why = f"The journal may grow by {left / 1e6:.0f} MB, and the disk is full before."
+        why = f"The journal may grow by {left / 1e6:.0f} MB, more than the disk has left."
         return Finding("yellow", "disk", found, why, mend)
     return Finding("green", "disk", found)
 
 
 def check_index(facts: IndexFacts) -> Finding:
-    """Check that the index can be opened with the embedding model of the settings, and is not forgotten."""
+    """Check that the index can be opened with the embedding model of the settings, and is not outdated."""
     if not facts.exists:
         return Finding("yellow", "index", f"There is no index in {facts.path}.", "No question can be answered from it.",
                        "rag-chain ingest PATH..., or set RAG_INDEX_DIR or RAG_INDEX_URL")  # fmt: skip
@@ -90,7 +90,7 @@ def check_index(facts: IndexFacts) -> Finding:
     found = f"{facts.chunks} chunks by {facts.model}{written}."
     if age > OLD_DAYS * 86400:
         return Finding("yellow", "index", found, "Answers may cite documents that have changed.",
-                       "rag-chain ingest PATH... (only what changed is read)")  # fmt: skip
+                       "rag-chain ingest PATH... (only changed files are read)")  # fmt: skip
     return Finding("green", "index", found)
 
 
@@ -100,7 +100,7 @@ def check_model(facts: ModelFacts) -> Finding:
         return Finding("red", "chat model", facts.error, "Every turn ends as failed.",
                        "set RAG_CHAT_MODEL and its key; local:extractive needs neither key nor network")  # fmt: skip
     if not facts.was_asked:
-        return Finding("green", "chat model", f"{facts.name} is set up; it was not asked.")
+        return Finding("green", "chat model", f"{facts.name} is set up; it was not called.")
     return Finding("green", "chat model", f"{facts.name} answered in {facts.seconds:.1f} s.")
 
 

@@ -1,4 +1,4 @@
-"""What the doctor reads of this machine: the journal, its disk, the index, and whether the chat model answers."""
+"""Read the facts of this machine: the journal, its disk, the index, and whether the chat model answers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class JournalFacts:
 
     Args:
         path: of its file; ``None``: there is no journal.
-        size: what it holds; ``None``: it can't be read.
-        stores: what it holds by server.
+        size: of its contents; ``None``: it can't be read.
+        stores: its contents by server.
         error: why it can't be read or written; empty: it can.
-        disk_free: bytes left on its disk; ``None``: not known.
+        disk_free: bytes left on its disk; ``None``: unknown.
     """
 
     path: Path | None
@@ -45,10 +45,10 @@ class IndexFacts:
     Args:
         path: its folder, or the server and collection.
         exists: whether there is one.
-        model: ``provider:model`` that made its vectors.
+        model: ``provider:model`` of its vectors.
         wanted: ``provider:model`` that the settings name.
-        chunks: how many it has.
-        age: seconds since it was last written; ``None``: not known.
+        chunks: number of its chunks.
+        age: seconds since it was last written; ``None``: unknown.
         error: why it can't be used; empty: it can.
     """
 
@@ -68,7 +68,7 @@ class ModelFacts:
     Args:
         name: ``provider:model``.
         was_asked: whether a question was sent; a local model is only loaded.
-        seconds: that it took.
+        seconds: until the answer.
         error: why it did not answer; empty: it did.
     """
 
@@ -79,7 +79,7 @@ class ModelFacts:
 
 
 def read_journal(settings: Settings) -> JournalFacts:
-    """Read the journal of the settings. No file is made."""
+    """Read the journal of the settings, without creating a file."""
     path = settings.journal_path
     if path is None:
         return JournalFacts(None)
@@ -102,7 +102,7 @@ def read_journal(settings: Settings) -> JournalFacts:
 
 
 def read_index(settings: Settings) -> IndexFacts:
-    """Read how the index was made, and verify its files where it is a folder."""
+    """Read how the index was built, and verify its files if it is a folder."""
     if settings.index_url:
         return _read_served_index(settings)
     path = settings.index_dir
@@ -164,7 +164,7 @@ async def aask_model(settings: Settings, *, ask: bool) -> ModelFacts:
 
 
 def resolve(url: RedisUrl) -> list[str]:
-    """Return the IP addresses behind a URL, those of a unix socket as this machine's; empty: not known."""
+    """Return the IP addresses of a URL's hosts; for a unix socket this machine's; empty: unknown."""
     if not url.hosts:
         return ["127.0.0.1"]
     found = []
@@ -177,5 +177,5 @@ def resolve(url: RedisUrl) -> list[str]:
 
 
 def _without_retries(settings: Settings) -> Settings:
-    """The chat model itself is asked, once: a fallback would hide that it is away."""
+    """Return settings that call the chat model once, without a fallback, which would hide that it is unavailable."""
     return settings.model_copy(update={"model_retries": 0, "fallback_model": ""})

@@ -1,7 +1,7 @@
-"""Which rights the commands of this package need on a Redis server, and whether the user of REDIS_URL has them.
+"""The rights that this package's commands need on a Redis server, and whether the user of REDIS_URL has them.
 
-The rights are tried out: one script sets a string that expires within a second and runs every command on it, where it
-changes nothing or is refused as WRONGTYPE. Only a command that the user may not run is refused for another reason. So
+The rights are tested: one script sets a string that expires within a second and runs every command on it; the commands
+change nothing, or are refused as WRONGTYPE. Only a command that the user may not run is refused for another reason. So
 a user without the right to read ACLs can be checked too.
 """
 
@@ -24,16 +24,16 @@ IN_SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "ZREMRANGEBYSCORE": ("0", "1"), "ZREVRANGE": ("0", "0"), "ZREVRANGEBYLEX": ("+", "-"),
     "ZREVRANGEBYSCORE": ("1", "0"), "ZSCORE": ("v",),
 }  # fmt: skip
-"""Commands of the scripts -> arguments behind the key, with which they change nothing that holds a string.
+"""Commands of the scripts -> arguments after the key, with which they do not change a string.
 
 ``KEY`` stands for the key itself. PERSIST comes before PEXPIRE, which sets the string's time again.
 """
 
 OUTSIDE = ("SET", "TIME", "EVAL", "EVALSHA", "BLPOP", "WAIT", "WAITAOF", "SCAN", "PING", "SELECT", "CLIENT|SETINFO")
-"""Commands that are needed beside those, tried out or not. Logging in needs no right."""
+"""Other commands that are needed, tested or not. Logging in needs no right."""
 
 FOR_THE_DOCTOR = ("INFO", "CONFIG|GET", "ACL|WHOAMI", "ACL|GETUSER", "ACL|DRYRUN")
-"""What the doctor reads a server's state with; the sessions do without."""
+"""Commands with which the doctor reads a server's state; sessions do not need them."""
 
 IN_CLUSTER = ("CLUSTER|SLOTS", "CLUSTER|SHARDS", "CLUSTER|NODES", "CLUSTER|INFO", "CLUSTER|MYID", "COMMAND", "READONLY")
 
@@ -41,7 +41,7 @@ DANGEROUS = (
     "FLUSHALL", "FLUSHDB", "KEYS", "SHUTDOWN", "REPLICAOF", "SAVE", "MONITOR", "SWAPDB", "CONFIG|SET", "ACL|SETUSER",
     "SCRIPT|FLUSH", "CLIENT|KILL",
 )  # fmt: skip
-"""Commands that no code of ours calls, which end or expose the sessions of everybody."""
+"""Commands that this package never calls, and that delete or expose everybody's sessions."""
 
 _ARGUMENTS = {
     "KEYS": ("*",), "REPLICAOF": ("no", "one"), "SWAPDB": ("0", "1"), "CONFIG|SET": ("hz", "10"),
@@ -69,16 +69,16 @@ for at = 1, #ARGV, 2 do
 end
 return refused
 """
-"""KEYS: a key that is not there. ARGV: a command and its arguments behind the key, ... Reply: the commands refused."""
+"""KEYS: an unused key. ARGV: a command and its arguments after the key, ... Reply: the refused commands."""
 
 
 def least_rights(prefix: str, *, cluster: bool = False, doctor: bool = True) -> str:
-    """Return the rules of ``ACL SETUSER`` that let a user do what this package does, and nothing else.
+    """Return the rules of ``ACL SETUSER`` that allow exactly what this package does.
 
     Args:
         prefix: ``RAG_KEY_PREFIX``.
-        cluster: also what a cluster's client needs.
-        doctor: also what the doctor reads.
+        cluster: include the commands of a cluster's client.
+        doctor: include the commands of the doctor.
     """
     names = [*IN_SCRIPTS, *OUTSIDE, *(IN_CLUSTER if cluster else ()), *(FOR_THE_DOCTOR if doctor else ())]
     return " ".join([f"~{prefix}*", "~meta:*", "~index:*", *(f"+{name.lower()}" for name in names)])
@@ -92,7 +92,7 @@ def probe_arguments() -> list[str]:
 
 
 def dry_runs() -> list[tuple[str, tuple[str, ...]]]:
-    """Return what ``ACL DRYRUN`` is asked: each dangerous command with arguments that it accepts."""
+    """Return the arguments for ``ACL DRYRUN``: each dangerous command with arguments that it accepts."""
     return [(name, (*name.split("|"), *_ARGUMENTS.get(name, ()))) for name in DANGEROUS]
 
 
@@ -102,7 +102,7 @@ def check_needed(refused: Sequence[str] | None, keys: Sequence[str], user: str, 
     Args:
         refused: commands that the server refused; ``None``: scripts themselves are refused.
         keys: patterns of keys that were refused as a whole.
-        user: name of the user on the server; empty: not known.
+        user: name of the user on the server; empty: unknown.
         prefix: ``RAG_KEY_PREFIX``.
         where: address of the server.
     """
@@ -119,20 +119,20 @@ def check_needed(refused: Sequence[str] | None, keys: Sequence[str], user: str, 
 
 
 def check_excess(allowed: Sequence[str] | None, user: str, prefix: str, where: str) -> Finding:
-    """Check that the user may run no command that ends or exposes the sessions of everybody.
+    """Check that the user may not run any command that deletes or exposes everybody's sessions.
 
     Args:
-        allowed: dangerous commands that the user may run; ``None``: not known.
+        allowed: dangerous commands that the user may run; ``None``: unknown.
         user: name of the user on the server.
         prefix: ``RAG_KEY_PREFIX``.
         where: address of the server.
     """
     if allowed is None:
         return Finding(
-            "green", "excess rights", "The user may not read ACLs; its other rights are not known.", where=where
+            "green", "excess rights", "The user may not read ACLs; its other rights are unknown.", where=where
         )
     if not allowed:
-        return Finding("green", "excess rights", f"User {user!r} may run no dangerous command.", where=where)
+        return Finding("green", "excess rights", f"User {user!r} may not run any dangerous command.", where=where)
     return Finding(
         "yellow", "excess rights", f"User {user!r} may also run {', '.join(allowed)}.",
         "A stolen REDIS_URL is enough to delete or read everybody's sessions.",

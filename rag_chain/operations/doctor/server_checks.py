@@ -30,7 +30,7 @@ class Expected:
         prefix: ``RAG_KEY_PREFIX``.
         kind: ``server``, ``sentinel`` or ``cluster``, by the URL.
         has_tls: whether the URL has TLS.
-        network: where the server is, seen from here; empty: not known.
+        network: where the server is, seen from here; empty: unknown.
         wait: ``RAG_REDIS_WAIT``.
         timeout: ``RAG_REDIS_TIMEOUT``, in seconds.
     """
@@ -44,7 +44,7 @@ class Expected:
 
 
 def network_of(addresses: list[str]) -> Network:
-    """Return how far away the given IP addresses are; empty for none."""
+    """Return the network of the given IP addresses; empty for none."""
     found = [ipaddress.ip_address(one.partition("%")[0]) for one in addresses]
     if not found:
         return ""
@@ -99,9 +99,9 @@ def check_persistence(facts: ServerFacts, expected: Expected) -> Finding:
     if save is None:
         return _unknown(facts, "persistence", "CONFIG GET save")
     if save:
-        why = "A crash loses the turns since the last snapshot; processes put back only what they still hold."
-        return _finding(facts, "yellow", "persistence", f"Snapshots alone (save {save}).", why, mend)
-    why = "A restart loses every session; processes put back only what they still hold."
+        why = "A crash loses the turns since the last snapshot; processes restore only what they have cached."
+        return _finding(facts, "yellow", "persistence", f"Only snapshots (save {save}).", why, mend)
+    why = "A restart loses every session; processes restore only what they have cached."
     return _finding(facts, "red", "persistence", "Nothing is written to disk (save '', appendonly no).", why, mend)
 
 
@@ -129,7 +129,7 @@ def check_eviction(facts: ServerFacts, expected: Expected) -> Finding:
         mend = "CONFIG SET maxmemory-policy noeviction, then CONFIG REWRITE"
         return _finding(facts, "red", "eviction", f"maxmemory-policy {policy}.", why, mend)
     if evicted := facts.info.get("evicted_keys"):
-        why = "Sessions may be among them; sessions that processes still hold are put back when they are used."
+        why = "Sessions may be among them; sessions that processes have cached are restored when they are used."
         return _finding(facts, "yellow", "eviction", f"{evicted} keys were evicted since the server started.", why,
                         "raise maxmemory; CONFIG RESETSTAT sets the counter to 0")  # fmt: skip
     return _finding(facts, "green", "eviction", "noeviction: no session is deleted for memory.")
@@ -143,7 +143,7 @@ def check_memory(facts: ServerFacts, expected: Expected) -> Finding:
     if not limit:
         total = int(facts.info.get("total_system_memory") or 0)
         size = f" of {_megabytes(total)} in the machine" if total else ""
-        why = "The kernel kills the server when the machine's memory is full, in place of a refused write."
+        why = "When the machine's memory is full, the kernel kills the server; with a limit it would refuse writes."
         mend = f"CONFIG SET maxmemory {int((total or 8_000_000_000) * 0.6) // 1_000_000}mb, then CONFIG REWRITE"
         return _finding(facts, "yellow", "memory", f"maxmemory 0; {_megabytes(used)} used{size}.", why, mend)
     share = used / limit
@@ -173,7 +173,7 @@ def check_fragmentation(facts: ServerFacts, expected: Expected) -> Finding:
 
 
 def check_replicas(facts: ServerFacts, expected: Expected) -> Finding:
-    """Check the server's role, and that its replicas follow."""
+    """Check the server's role, and that its replicas are up to date."""
     info = facts.info
     if "role" not in info:
         return _unknown(facts, "replicas", "INFO replication")
@@ -200,13 +200,13 @@ def check_replicas(facts: ServerFacts, expected: Expected) -> Finding:
         why = "A failover to a replica that lags loses the turns that it does not have."
         return _finding(facts, "yellow", "replicas", f"Behind: {names}.", why, "redis-cli INFO replication on it")
     if expected.kind == "sentinel" and not replicas:
-        why = "Sentinel has nothing to fail over to: an outage lasts until this server is back."
+        why = "Sentinel has no replica for a failover: an outage lasts until this server is back."
         return _finding(facts, "yellow", "replicas", "No replicas.", why, "REPLICAOF on another server")
     return _finding(facts, "green", "replicas", f"{count}.")
 
 
 def check_cluster(facts: ServerFacts, expected: Expected) -> Finding:
-    """Check that the cluster serves every slot, and that the URL fits."""
+    """Check that the cluster serves every slot, and that the URL is one of a cluster."""
     if not facts.info.get("cluster_enabled"):
         return _finding(facts, "green", "cluster", "No cluster.")
     if not facts.cluster:
@@ -224,18 +224,18 @@ def check_cluster(facts: ServerFacts, expected: Expected) -> Finding:
         return _finding(facts, "red", "cluster", found, why, "begin REDIS_URL with redis+cluster://")
     if numbers["pfail"]:
         return _finding(
-            facts, "yellow", "cluster", found, "A node does not answer its neighbours.", "redis-cli CLUSTER NODES"
+            facts, "yellow", "cluster", found, "A node does not answer the others.", "redis-cli CLUSTER NODES"
         )
     return _finding(facts, "green", "cluster", found)
 
 
 def check_latency(facts: ServerFacts, expected: Expected) -> Finding:
-    """Check the time of a round trip, by the fastest of some: a busy machine must not look like a slow network."""
+    """Check the time of a round trip, by the fastest of several: a busy machine must not look like a slow network."""
     if not facts.round_trips:
         return _unknown(facts, "latency", "PING")
     best = min(facts.round_trips)
     found = f"A round trip takes {best * 1000:.2f} ms at best, {max(facts.round_trips) * 1000:.2f} ms at worst."
-    mend = "move the server nearer; look at redis-cli --latency and SLOWLOG GET"
+    mend = "move the server nearer; check redis-cli --latency and SLOWLOG GET"
     if best > expected.timeout / 2:
         why = f"It nears RAG_REDIS_TIMEOUT ({expected.timeout:g} s): turns will count it as an outage."
         return _finding(facts, "red", "latency", found, why, mend)
@@ -264,7 +264,7 @@ def check_tls(facts: ServerFacts, expected: Expected) -> Finding:
     if expected.has_tls:
         return _finding(facts, "green", "tls", "The connection is encrypted.")
     if expected.network == "local":
-        return _finding(facts, "green", "tls", "Not encrypted, and on this machine.")
+        return _finding(facts, "green", "tls", "Not encrypted, but on this machine.")
     level: Level = "red" if expected.network == "public" else "yellow"
     why = "Messages and the password cross the network in clear text."
     return _finding(facts, level, "tls", f"Not encrypted, over a {expected.network or 'unknown'} network.", why,
@@ -276,7 +276,7 @@ def check_password(facts: ServerFacts, expected: Expected) -> Finding:
     if facts.has_open_default is None:
         return _unknown(facts, "password", "ACL GETUSER default")
     if not facts.has_open_default:
-        return _finding(facts, "green", "password", "The server wants a password.")
+        return _finding(facts, "green", "password", "The server requires a password.")
     mend = "CONFIG SET requirepass to a long password (or ACL SETUSER default off), and put it into REDIS_URL"
     why = "Whoever reaches the port can read, change and delete every session."
     bind, guarded = facts.config.get("bind"), facts.config.get("protected-mode")
@@ -286,7 +286,7 @@ def check_password(facts: ServerFacts, expected: Expected) -> Finding:
     if bind is None:
         return _unknown(facts, "password", "CONFIG GET bind")
     if guarded == "yes" or _is_local(bind):
-        return _finding(facts, "green", "password", "No password, and only this machine is let in.")
+        return _finding(facts, "green", "password", "No password, but only this machine can connect.")
     return _finding(facts, "red", "password", f"No password, bound to {bind!r}, protected-mode {guarded}.", why, mend)
 
 
@@ -306,8 +306,8 @@ def _megabytes(count: float) -> str:
 
 
 def _unknown(facts: ServerFacts, check: str, command: str) -> Finding:
-    why = "It can't be told whether sessions are safe in this respect."
-    return _finding(facts, "yellow", check, f"Not known: the server did not answer {command}.", why, _NOT_READABLE)
+    why = "It is unknown whether sessions are safe in this respect."
+    return _finding(facts, "yellow", check, f"Unknown: the server did not answer {command}.", why, _NOT_READABLE)
 
 
 def _finding(facts: ServerFacts, level: Level, check: str, found: str, why: str = "", mend: str = "") -> Finding:

@@ -1,6 +1,6 @@
-"""What the doctor reads of a Redis server, once for sync and async.
+"""Read the facts of a Redis server; shared by sync and async.
 
-Nothing is changed on the server but one key of ours, which expires within a second (see ``rights.py``).
+The only change on the server is one key of this package, which expires within a second (see ``rights.py``).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class ServerFacts:
     Args:
         address: the server without credentials.
         info: the fields of INFO, of all sections; empty: not readable.
-        config: the settings that could be read; a missing one is not known.
-        cluster: the fields of CLUSTER INFO; empty: no cluster, or not readable.
-        round_trips: seconds that each of some calls took.
-        skew: seconds that the server's clock is ahead of this machine's; ``None``: not known.
+        config: the settings that could be read; a missing one is unknown.
+        cluster: the fields of CLUSTER INFO; empty: not a cluster, or not readable.
+        round_trips: seconds of several calls.
+        skew: seconds by which the server's clock is ahead of this machine's; ``None``: unknown.
         skew_error: seconds by which ``skew`` may be wrong.
-        user: name on the server; empty: not known.
-        has_open_default: whether anyone may log in as ``default`` without a password; ``None``: not known.
+        user: name on the server; empty: unknown.
+        has_open_default: whether anyone may log in as ``default`` without a password; ``None``: unknown.
         refused: commands that the user may not run; ``None``: not even EVAL.
         refused_keys: patterns of keys that the user may not write.
-        allowed: dangerous commands that the user may run; ``None``: not known.
+        allowed: dangerous commands that the user may run; ``None``: unknown.
     """
 
     address: str
@@ -60,7 +60,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A command for one server. ``whole``: for the cluster, by its key, and not for the node that is being read."""
+    """A command for one server. ``whole``: for the cluster, by its key, not for the node that is being read."""
 
     command: tuple[Any, ...]
     whole: bool = False
@@ -77,7 +77,7 @@ Reading = Generator[Ask | Enter, Any, Any]
 
 
 def read_servers(url: RedisUrl, prefix: str, now: Callable[[], float] = time.time) -> Reading:
-    """Read all primaries behind a URL. Returns a list of ``ServerFacts``.
+    """Read all primaries of a URL. Returns a list of ``ServerFacts``.
 
     Args:
         url: of the server.
@@ -103,7 +103,7 @@ def read_servers(url: RedisUrl, prefix: str, now: Callable[[], float] = time.tim
 
 
 def parse_primaries(nodes: str) -> list[tuple[str, int]]:
-    """Return host and port of each primary in a reply of CLUSTER NODES; the host is empty where it is not known."""
+    """Return host and port of each primary in a reply of CLUSTER NODES; the host is empty if it is unknown."""
     found = []
     for line in nodes.splitlines():
         parts = line.split()
@@ -141,7 +141,7 @@ def _read(address: str, prefix: str, now: Callable[[], float], url: RedisUrl) ->
 
 
 def _read_skew(now: Callable[[], float]) -> Reading:
-    """The skew of the quickest of some calls, and half the time that it took."""
+    """Return the skew by the quickest of several calls, and half the time that it took."""
     best: tuple[float | None, float] = (None, float("inf"))
     for _ in range(ROUND_TRIPS):
         began, wall = time.perf_counter(), now()
@@ -156,7 +156,7 @@ def _read_skew(now: Callable[[], float]) -> Reading:
 
 
 def _read_rights(prefix: str, *, whole: bool) -> Reading:
-    """Commands that are refused, ``None`` for EVAL itself; patterns of keys that are refused."""
+    """Return refused commands, ``None`` for EVAL itself, and refused patterns of keys."""
     name, refused, keys = f"doctor-{uuid.uuid4().hex}", [], []
     for key in (prefix + name, f"meta:{{{prefix}{name}}}", f"index:{{{prefix}{name}}}"):
         try:
@@ -166,14 +166,14 @@ def _read_rights(prefix: str, *, whole: bool) -> Reading:
                 return None, ()
             keys.append(f"{key.removesuffix('}').removesuffix(name)}*")
         except ResponseError:
-            pass  # a replica, or a full memory: the checks of those say so
+            pass  # a replica, or a full memory: other checks report these
     return tuple(dict.fromkeys(refused)), tuple(keys)
 
 
 def _read_default(url: RedisUrl) -> Reading:
     """Whether the user ``default`` needs no password."""
     if not url.options.get("password"):
-        return True  # we are in
+        return True  # we are logged in
     reply = yield from _try("ACL", "GETUSER", "default")
     if reply is None:
         return None
@@ -193,7 +193,7 @@ def _read_excess(user: str) -> Reading:
 
 
 def _try(*command: str) -> Reading:
-    """The reply; ``None`` where the server refuses the command."""
+    """Return the reply; ``None`` if the server refuses the command."""
     try:
         return (yield Ask(command))
     except ResponseError as error:
@@ -207,7 +207,7 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 
 def _pairs_of(reply: Any) -> dict[str, Any]:
-    """A reply of names and values as a dictionary, whatever redis-py made of it."""
+    """Return a reply of names and values as a dictionary, in whatever form redis-py returned it."""
     if isinstance(reply, dict):
         return {_text(name): value for name, value in reply.items()}
     rows = list(reply or ())
@@ -224,7 +224,7 @@ def run_reading(reading: Reading, url: RedisUrl, seconds: float) -> Any:
     Args:
         reading: of servers.
         url: of the server.
-        seconds: that connecting and a call may take.
+        seconds: timeout for connecting and for a call.
 
     Raises:
         HistoryError: the server is away or refuses to serve.
