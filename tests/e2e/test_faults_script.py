@@ -40,7 +40,7 @@ def test_a_short_run_as_json_with_a_plot(tmp_path: Path) -> None:
         (["--timeout", "0"], "--timeout must be above 0"),
         (["--plot", "answers.doc"], "--plot must name a file .svg or .png"),
         (["--faults", ","], "Name at least one history and one fault."),
-        (["--redis-url", "redis://:secret@127.0.0.1:1/0", "--faults", "kill"], "The server at 127.0.0.1:1/0 is not"),
+        (["--redis-url", "redis://:secret@127.0.0.1:1/0", "--faults", "kill"], "The server at 127.0.0.1:1/0 was not"),
     ],
 )
 def test_wrong_usage_is_one_line(options: list[str], said: str) -> None:

@@ -337,7 +337,7 @@ def test_feedback_becomes_a_set_of_questions(url: str, folder: Path, redis_serve
     (folder / "set.jsonl").write_text(lines)
     code, report = run(folder, "evaluate", "--queries", str(folder / "set.jsonl"), "--json", **environment)
     assert code == 0, report
-    assert json.loads(report)["questions"] == 1
+    assert json.loads(report.splitlines()[-1])["questions"] == 1
 
 
 def test_health_and_headers(url: str) -> None:

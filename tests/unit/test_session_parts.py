@@ -316,7 +316,7 @@ def test_a_conversation_message_knows_when() -> None:
         (['{"format":"rag_chain.session","version":1,"messages":1}', '{"base64":"?"}'], "base64"),
         (
             ['{"format":"rag_chain.session","version":1,"messages":1}', '{"type":"alert","data":{}}'],
-            "Line 2.*no message",
+            "Line 2.*not a message",
         ),
     ],
 )

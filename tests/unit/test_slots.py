@@ -95,5 +95,5 @@ def test_a_long_wait_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pyt
         limit.report(time.monotonic())
     assert [record.getMessage() for record in caplog.records] == [
         "All 50 connections to Redis at redis://h:6379/0 are in use; a call waited 0.0 s for one. Raise "
-        "max_connections (an option of REDIS_URL), or send fewer turns at a time."
+        "max_connections (an option of REDIS_URL), or run fewer turns at a time."
     ]

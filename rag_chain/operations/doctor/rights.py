@@ -20,9 +20,9 @@ IN_SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "PERSIST": (), "PEXPIRE": ("1000",), "PTTL": (), "RENAME": ("KEY",), "RESTORE": ("0", "v"), "RPOP": (),
     "RPUSH": ("v",), "SADD": ("v",), "SMEMBERS": (), "SREM": ("v",), "UNLINK": (), "XADD": ("*", "f", "v"),
     "XRANGE": ("-", "+"), "XREVRANGE": ("+", "-"), "ZADD": ("1", "v"), "ZCARD": (), "ZCOUNT": ("0", "1"),
-    "ZRANGE": ("0", "0"), "ZRANGEBYLEX": ("-", "+"), "ZREM": ("v",), "ZREMRANGEBYRANK": ("0", "0"),
-    "ZREMRANGEBYSCORE": ("0", "1"), "ZREVRANGE": ("0", "0"), "ZREVRANGEBYLEX": ("+", "-"),
-    "ZREVRANGEBYSCORE": ("1", "0"), "ZSCORE": ("v",),
+    "ZLEXCOUNT": ("-", "+"), "ZRANGE": ("0", "0"), "ZRANGEBYLEX": ("-", "+"), "ZREM": ("v",),
+    "ZREMRANGEBYRANK": ("0", "0"), "ZREMRANGEBYSCORE": ("0", "1"), "ZREVRANGE": ("0", "0"),
+    "ZREVRANGEBYLEX": ("+", "-"), "ZREVRANGEBYSCORE": ("1", "0"), "ZSCORE": ("v",),
 }  # fmt: skip
 """Commands of the scripts -> arguments after the key, with which they do not change a string.
 
