@@ -312,3 +312,35 @@ def test_what_is_counted_must_be_named(answerer):
         for q in ("How many sheets does it print?", "How many colours does it print?")
     }
     assert asked["How many colours does it print?"] < 0.5 * asked["How many sheets does it print?"]
+
+
+def test_items_are_kept_although_their_continuation_says_the_same(answer):
+    text = (
+        "These flags control the features of a feature set:\n\n- --features LIST: Enables the listed features.\n\n"
+        "  Several features of the list are separated by commas, all listed features are enabled.\n\n"
+        "- --all: Enables all features.\n"
+    )
+    assert "- --features LIST: Enables the listed features." in answer("Which flags control the features?", text)
+
+
+def test_the_section_of_the_same_question_is_told_from_its_beginning(answerer):
+    title = "faq.md > Why is the pump humming?"
+    sources = [
+        Source(1, title, "A pump that is humming may be heard next door. Why the pump is humming is hard to hear."),
+        Source(2, title, "Why is the pump humming?\n\nIts valve is open. Close it."),
+    ]
+    selected = answerer.select("Why is the pump humming?", "Why is the pump humming?", sources)
+    assert quoted("Why is the pump humming?", selected).startswith("Its valve is open. [2]")
+
+
+def test_code_defines_nothing(answer):
+    text = "## tool reset\n\nSettings may be wrong. For this the tool has a reset.\n\n```\n$ tool reset --all\n```\n"
+    assert not answer("What does tool reset do?", text).startswith("```")
+
+
+def test_a_fact_without_the_value_that_is_asked_for_is_doubted(answerer):
+    def score(text):
+        asked = "How much does the press cost?"
+        return answerer.select(asked, asked, [Source(1, "press.md > The press", text)]).score
+
+    assert score("The press has a cost.") < 0.6 * score("The press costs 300 euros.")

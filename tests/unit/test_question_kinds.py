@@ -37,4 +37,7 @@ def test_kinds_are_known_in_other_languages(question: str, kind: str) -> None:
 
 def test_a_command_is_asked_for() -> None:
     assert kind_of("Which command lists sessions?").name == "how_to"
+    assert kind_of("What are features?").name == "definition"
+    assert kind_of("What are the features?").name == "list"
+    assert kind_of("What features does it have?").name == "list"
     assert kind_of("Show me the command that lists sessions").wants_code

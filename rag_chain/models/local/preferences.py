@@ -45,7 +45,7 @@ _SAME_QUESTION = 0.6
 """Share of the question's weighted words that a heading or clause must have to ask the same."""
 _COPULA = re.compile(
     r"\s*(?:\([^)]*\)|,[^,]{1,60},)?\s*(?:(?:is|are|was|were)"
-    r"(?=\s+(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
+    r"(?=\s+(?:not\s+)?(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
     r"|means?|refers?|provides?|allows?|represents?"
     r"|describes?|defines?|contains?|specifies|controls|determines|displays|enables"
     r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
@@ -56,7 +56,7 @@ _TO_DO = re.compile(
     r"(?:,|\s+(?:you|use|call|run|add|set|pass|execute|type|enter|choose|select|open|install|put|edit|create|define|write)\b)"
 )
 _IS_A = re.compile(r"\W*(?:The |An? )?[\w`*.+-]+(?: [\w`*.+-]+)?\W* (?:is|are) (?:an?|the)\b", re.I)
-_COMPOUND = re.compile(r"\w+(?:-\w+)+")
+_COMPOUND = re.compile(r"\w+(?:[-.]\w+)+")
 _ACTION = re.compile(r"\bhow (?:do|can|should|would|could|must|to)\s+(?:(?:i|you|we|one|they)\s+)?(\w+)", re.I)
 _PURPOSE = re.compile(
     r"(?:The|An?|Its?)\s+(?:\w+\s+)?(?:concept|idea|purpose|point|goal|role|job|aim|task)s?\s+(?:of|behind)\s+"
@@ -109,6 +109,7 @@ def preferences(question: str, kind: QuestionKind, units: Sequence[Unit], measur
         )
     if kind.name == "definition":
         added += _DEFINES * np.array([_defines(unit, terms) for unit in units])
+        added -= _NO_FACT * np.array([unit.kind == "code" for unit in units])
     if kind.name != "how_to":
         added -= (_NO_FACT if kind.has_cue else 1.0) * np.array([unit.kind == "code" for unit in units])
     if kind.has_cue and kind.name != "how_to":
@@ -168,7 +169,7 @@ def _defines(unit: Unit, terms: set[str]) -> bool:
         return False
     if (named := _PURPOSE.match(unit.text)) and terms <= set(stems(named[1])):
         return True
-    for end in re.finditer(r"(?<=[\w)`])(?=[\s(,:—–]|-(?!\w)|是|指)", unit.text[:120]):
+    for end in re.finditer(r"(?<=[\w)`”\"’»])(?=[\s(,:—–]|-(?!\w)|是|指)", unit.text[:120]):
         start = unit.text[: end.start()]
         if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
             if _names_a_compound(start, terms):

@@ -343,7 +343,9 @@ def _without_repeats(places: Sequence[int], found: Sequence[Unit], best: int) ->
     for i in dict.fromkeys(places):
         others = [best] if i != best and best in words else []
         others += [j for j in kept if j != best]
-        in_list = any(_share_a_block(found[j], found[i]) for j in others)
+        in_list = any(_share_a_block(found[j], found[i]) for j in others) or (
+            found[i].kind == "item" and any(j != i and _share_a_block(found[j], found[i]) for j in places)
+        )
         # The command below its lead-in has the same words, and the question asks for it.
         if i == best or in_list or found[i].kind == "code" or not any(_repeats(words[i], words[j]) for j in others):
             kept.append(i)

@@ -57,12 +57,12 @@ _HEADED_SCORE = 1.5
 """Added to the score, in logits, if a heading says what is asked."""
 _BY_HEADING = 0.8
 """Share of the question's words that a unit counts as having if its heading has exactly these words."""
-_UNSEEN_SCORE, _UNFIT_SCORE, _UNCOUNTED_SCORE = 3.0, 0.7, 2.5
+_UNSEEN_SCORE, _UNFIT_SCORE, _UNFIT_EXACT_SCORE, _UNCOUNTED_SCORE = 3.0, 0.7, 2.0, 2.5
 """Losses of the score: words that no document has, a best unit without the kind of value that is asked for, and sources
 without the thing to count."""
 _NAMED = 0.75
 """How well a heading must name the question for the whole section to be the answer."""
-_TOLD_FROM_ITS_BEGINNING = 0.6
+_TOLD_FROM_ITS_BEGINNING = 0.5
 """How well a heading must name what someone wants to do for its section to be quoted from its beginning."""
 _SAME, _SAME_BACK = 0.85, 0.6
 """Shares of two questions' words, by weight and by number, that each must have of the other to be the same question."""
@@ -181,7 +181,8 @@ def select(
         logit += _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
         near = [unit for unit in found if unit.number == found[top].number]
         logit -= _UNCOUNTED_SCORE * lacks_counted(question, [f"{unit.context} {unit.text}" for unit in near])
-        logit -= _UNFIT_SCORE * (kind.has_cue and not leans and not measured.fits[kept.index(top)])
+        is_unfit = kind.has_cue and not leans and not measured.fits[kept.index(top)]
+        logit -= (_UNFIT_EXACT_SCORE if kind.is_exact else _UNFIT_SCORE) * is_unfit
     score = float(_sigmoid(np.array(logit)))
     if language != DEFAULT and not encoder.is_multilingual:
         # The encoder is for English: in other languages the words decide what belongs to the answer.
@@ -190,9 +191,11 @@ def select(
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
     is_named = bool(measured.headed[kept.index(top)] >= _NAMED)
     is_same = _is_same(question, found[top], measured.terms, language)
-    if kind.name == "how_to" and not kind.wants_code and measured.headed[kept.index(top)] >= _TOLD_FROM_ITS_BEGINNING:
+    is_to_do = kind.name == "how_to" and not kind.wants_code
+    if is_same or (is_to_do and measured.headed[kept.index(top)] >= _TOLD_FROM_ITS_BEGINNING):
         begin = _begin_of_section(found, titles, top)
-        is_same, top = is_same or begin is not None, top if begin is None else begin
+        if begin is not None and (is_to_do or not (kind.name == "definition" or kind.is_exact)):
+            is_same, top = True, begin
     chosen = quotes(kind, found, preferred, own, top, is_named=is_named, is_same=is_same)
     return Selection(chosen, score, closest, kind)
 
