@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from langchain_core.messages import BaseMessage
 
-from rag_chain.langgraph.serialising import checksum
 from rag_chain.sessions.values.checkpoints import Holding, Place, Record, Write, sort_writes
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.ranges import Ranges, dump_ranges, iterate, unite
+from rag_chain.sessions.values.stored_values import checksum
 
 MAX_BYTES = 64_000_000
 """Of the messages of all threads that are held, as bytes; the objects take some five times as much."""

@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import PendingWrite
 
 from rag_chain.langgraph.held import HeldList, HeldRecord, HeldThread, Kept, merge_values, merge_writes
-from rag_chain.langgraph.serialising import Codec, checksum, has_value
+from rag_chain.langgraph.serialising import Codec, has_value
 from rag_chain.sessions.values.checkpoints import Found, Place, Record, Stored, Values, make_hole, make_value_field
 from rag_chain.sessions.values.ranges import (
     NEW,
@@ -21,6 +21,7 @@ from rag_chain.sessions.values.ranges import (
     parse_list,
     resolve,
 )
+from rag_chain.sessions.values.stored_values import checksum
 
 MAX_RANGES = 256
 """A list in more pieces is stored anew."""

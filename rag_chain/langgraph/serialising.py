@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -13,9 +12,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rag_chain.errors import ConfigurationError, HistoryDataError, UsageError
-from rag_chain.langgraph.shrinking import expand, shrink
 from rag_chain.sessions.values.checkpoints import Place, advise
 from rag_chain.sessions.values.sealing import Box
+from rag_chain.sessions.values.stored_values import pack_value, unpack_value
 
 MAX_VALUE_BYTES = 16_000_000
 """Of one channel, or of one pending write."""
@@ -24,8 +23,6 @@ _USUAL = "msgpack"
 """The kind of value that is stored without its name, to save bytes."""
 _KIND = re.compile(r"[!-~]{0,100}")
 """The name of a kind of value."""
-_MARK = b"!"
-"""What a value begins with; behind it are the checksum, and the value with a ``+`` before it, or shrunk."""
 _EMPTY = b"-"
 """A channel that has no value."""
 
@@ -117,8 +114,7 @@ class Codec:
             raw: the bytes.
             place: what the checksum covers besides: bytes that were moved elsewhere are found, too.
         """
-        packed = raw if self.dump_again is None else shrink(raw)
-        return self._box.wrap(_MARK + checksum(place.encode(), packed) + packed, "checkpoint")
+        return pack_value(self._box, raw, place, shrinks=self.dump_again is not None)
 
     def unpack(self, stored: bytes, what: str, place: str = "") -> bytes:
         """Return what ``pack`` was given.
@@ -126,12 +122,8 @@ class Codec:
         Raises:
             HistoryDataError: it is damaged, or does not decrypt.
         """
-        stored = self._box.unwrap(stored, "checkpoint", what=what)
-        check, packed = stored[1:5], stored[5:]
         try:
-            if not stored.startswith(_MARK) or check != checksum(place.encode(errors="replace"), packed):
-                raise ValueError("damaged")
-            return expand(packed, MAX_VALUE_BYTES + 1000)
+            return unpack_value(self._box, stored, what, place, MAX_VALUE_BYTES + 1000)
         except ValueError as error:
             raise HistoryDataError(
                 f"{what} of thread {self._ref} can't be read: its bytes are {error}. {advise(self.place)}"
@@ -184,14 +176,6 @@ class Codec:
     def store_channel(self, values: Mapping[str, Any], channel: str) -> bytes:
         """Return the value of a channel as it is stored; of one that has none, too."""
         return self.store(values[channel], f"The channel {channel!r}", channel) if channel in values else _EMPTY
-
-
-def checksum(*parts: bytes) -> bytes:
-    """Return a checksum (CRC-32) of 4 bytes."""
-    check = 0
-    for part in parts:
-        check = zlib.crc32(part, check)
-    return check.to_bytes(4, "big")
 
 
 def has_value(raw: bytes) -> bool:

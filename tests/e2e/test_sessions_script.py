@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from graphs import answering_graph, ask
 from langchain_core.messages import AIMessage, HumanMessage
 from servers import RedisServer
 from talking import another_process, config, contents, echo_chain, stock, turns
 from typer.testing import CliRunner
 
 from rag_chain.cli.sessions import app
+from rag_chain.langgraph import SessionSaver
 from rag_chain.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,22 @@ def test_looking_at_sessions(talked: str) -> None:
     assert "{" not in told
     assert "not reported" in told
     assert "not known" in told
+
+
+def test_looking_at_a_thread_of_langgraph(redis_url: str) -> None:
+    sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
+    ask(answering_graph(SessionSaver(sessions)), "[red]hello")
+    sessions.close()
+    (listed,) = json.loads(run("list", "--json", url=redis_url))["sessions"]
+    assert (listed["session_id"], listed["messages"], listed["checkpoints"]) == ("t1", 2, 3)
+    assert "assistant: 1: [red]hello" in run("show", "t1", url=redis_url)
+    assert "checkpoints  3" in run("stats", "t1", url=redis_url)
+    assert "1: [red]hello" in run("search", "HELLO", url=redis_url)
+    exported = run("export", "t1", url=redis_url)
+    assert "2 messages" in run("import", "-", "--session", "copy", given=exported, url=redis_url)
+    assert contents(stock(redis_url, "copy")) == ["[red]hello", "1: [red]hello"]
+    run("delete", "t1", "--yes", url=redis_url)
+    assert [one["session_id"] for one in json.loads(run("list", "--json", url=redis_url))["sessions"]] == ["copy"]
 
 
 def test_the_help_keeps_its_examples_as_they_are() -> None:

@@ -15,8 +15,8 @@ from servers import RedisServer
 from talking import another_process
 
 from rag_chain.langgraph import SessionSaver
-from rag_chain.langgraph.shrinking import expand, shrink
 from rag_chain.sessions.values.ranges import NEW, dump_ranges, join_ranges, parse_ranges, resolve, unite
+from rag_chain.sessions.values.shrinking import expand, shrink
 from rag_chain.settings import Settings
 
 

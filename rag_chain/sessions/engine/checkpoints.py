@@ -9,7 +9,18 @@ from typing import Literal, NoReturn
 from rag_chain.sessions.engine.engine import Engine
 from rag_chain.sessions.journal.checkpoints import LocalCheckpoints
 from rag_chain.sessions.redis.checkpoints import RedisCheckpoints
-from rag_chain.sessions.values.checkpoints import Found, Holding, Listed, Place, Record, Stored, Terms, Values, Write
+from rag_chain.sessions.values.checkpoints import (
+    Found,
+    Holding,
+    Listed,
+    Place,
+    Record,
+    Stored,
+    Terms,
+    ThreadMessages,
+    Values,
+    Write,
+)
 from rag_chain.sessions.values.flow import Flow, T
 from rag_chain.sessions.values.keys import SessionRef, make_runs_ref
 from rag_chain.sessions.values.turns import Persistence
@@ -108,6 +119,10 @@ class Checkpoints:
     ) -> Flow[tuple[list[Listed], bytes]]:
         """See ``RedisCheckpoints.list_page``."""
         return (yield from self._serve(ref, lambda store: store.list_page(ref, namespace, before, after, limit)))
+
+    def read_messages(self, ref: SessionRef, channel: str, *, with_items: bool) -> Flow[ThreadMessages]:
+        """See ``RedisCheckpoints.read_messages``."""
+        return (yield from self._serve(ref, lambda store: store.read_messages(ref, channel, with_items=with_items)))
 
     def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
         """See ``RedisCheckpoints.remove``."""

@@ -29,6 +29,7 @@ from rag_chain.sessions.values.checkpoints import (
     Record,
     Stored,
     Terms,
+    ThreadMessages,
     Values,
     Write,
     make_deleted,
@@ -191,6 +192,11 @@ class LocalCheckpoints:
         start = int(after or 0)
         page = loaded.state.list_all(namespace, before)[start : start + limit]
         return page, b"%d" % (start + len(page))
+
+    def read_messages(self, ref: SessionRef, channel: str, *, with_items: bool) -> Flow[ThreadMessages]:
+        """Return the messages of the newest checkpoint that is known here; see ``RedisCheckpoints.read_messages``."""
+        loaded: _Loaded = yield Disk(self._with_lock(lambda: self._load(ref, None)))
+        return loaded.state.read_messages(ref, channel, with_items=with_items)
 
     def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
         """Remove checkpoints; how many of those that are known here. The server is told when it is back.

@@ -17,6 +17,7 @@ from rag_chain.sessions.engine.edits import begin_in_place
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import ReplayReport, SessionInfo, SessionPage, SessionStats
+from rag_chain.sessions.management.threads import ThreadReader
 from rag_chain.sessions.management.totals import totals
 from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
@@ -34,6 +35,7 @@ class ManagerFlows:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._engine = sessions.engine
+        self._threads = ThreadReader(sessions)
 
     def create(self, session_id: str | None, user_id: str | None, metadata: dict[str, Any] | None) -> Flow[str]:
         """See ``RedisSessionManager.create_session``."""
@@ -44,7 +46,7 @@ class ManagerFlows:
     def get(self, session_id: str, user_id: str | None) -> Flow[SessionInfo]:
         """See ``RedisSessionManager.get_session``."""
         key = self._sessions.ref(session_id, user_id)
-        return _info(key, (yield from self._engine.require(key)))
+        return _info(key, (yield from self._threads.complete(key, (yield from self._engine.require(key)))))
 
     def exists(self, session_id: str, user_id: str | None) -> Flow[bool]:
         """See ``RedisSessionManager.session_exists``."""
@@ -74,6 +76,7 @@ class ManagerFlows:
         count = -1 if limit is None else limit
         key = self._sessions.ref(session_id, user_id)
         account = yield from self._settle(key, (yield from self._engine.inspect(key, offset, count)), offset, count)
+        account = yield from self._threads.complete(key, account, offset, count)
         return [ConversationMessage.from_langchain(message) for message in messages_of(account.items)]
 
     def context(self, session_id: str, user_id: str | None, limit: int) -> Flow[str]:
@@ -84,7 +87,7 @@ class ManagerFlows:
     def stats(self, session_id: str, user_id: str | None) -> Flow[SessionStats]:
         """See ``RedisSessionManager.get_session_stats``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._engine.require(key, 0, -1)
+        account = yield from self._threads.complete(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
         elsewhere = yield from self._engine.list_elsewhere(key)
         info = _info(key, account)
         return SessionStats(
@@ -104,6 +107,7 @@ class ManagerFlows:
             last_active=info.last_active,
             ttl=info.ttl,
             store=account.store,
+            checkpoints=info.checkpoints,
             usage=totals(messages_of(account.items)),
         )
 
@@ -123,7 +127,7 @@ class ManagerFlows:
                 if len(found) == limit:
                     return self._page_of(found, before)
                 if state.exists:
-                    found.append(_info(key, state))
+                    found.append(_info(key, (yield from self._threads.complete(key, state))))
                 before = (active, session_id)
             if len(candidates) < wanted:
                 return self._page_of(found, None)
@@ -154,6 +158,7 @@ class ManagerFlows:
         """See ``RedisSessionManager.export_session``."""
         key = self._sessions.ref(session_id, user_id)
         account = yield from self._settle(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
+        account = yield from self._threads.complete(key, account, 0, -1)
         return list(transfer.dump(key, account, (yield from self._sessions.feedback.read(key))))
 
     def load(self, lines: Iterable[str], session_id: str | None, user_id: str | None) -> Flow[SessionInfo]:
@@ -196,7 +201,7 @@ class ManagerFlows:
     ) -> Flow[SessionInfo]:
         """See ``RedisSessionManager.branch``."""
         key = self._sessions.ref(session_id, user_id)
-        account = yield from self._engine.require(key, 0, -1)
+        account = yield from self._threads.complete(key, (yield from self._engine.require(key, 0, -1)), 0, -1)
         if account.store != "redis" and not self._engine.alone:
             raise HistoryUnavailableError(f"Redis is away, so session {key} can't be copied as a whole; try later.")
         items, origin = account.items, {"branch_of": session_id}
@@ -249,6 +254,7 @@ def _info(key: SessionRef, account: SessionState) -> SessionInfo:
         ttl=None if account.ttl_ms is None else account.ttl_ms / 1000,
         messages=account.length,
         metadata=transfer.metadata_of(account),
+        checkpoints=account.checkpoints or 0,
     )
 
 

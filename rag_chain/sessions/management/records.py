@@ -11,7 +11,11 @@ from rag_chain.sessions.management.totals import UsageTotals
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: forever."""
+    """A session at one moment. Times in UTC; ``ttl`` in seconds, ``None``: forever.
+
+    ``messages``: how many it has, or where it has none of its own, how many the newest checkpoint of LangGraph's thread
+    of the same id has; ``checkpoints``: of that thread.
+    """
 
     session_id: str
     user_id: str | None
@@ -20,6 +24,7 @@ class SessionInfo:
     ttl: float | None
     messages: int
     metadata: dict[str, Any] = field(default_factory=dict)
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class SessionStats:
     was repeated; ``lost``: messages that the store is known to have lost; ``pending``: running turns; ``waiting``:
     turns in this machine's journal that the server does not have yet; ``taken_back``: turns that were deleted or
     replaced in the last 30 days; ``elsewhere``: turns of a session of this name that the journal keeps for other
-    servers, by address; ``store``: the store in use; ``usage``: tokens, cost and time of the stored turns.
+    servers, by address; ``store``: the store in use; ``usage``: tokens, cost and time of the stored turns;
+    ``checkpoints``: of LangGraph's thread of the same id. If the session has no messages of its own, the statistics are
+    those of the thread's messages.
     """
 
     session_id: str
@@ -51,6 +58,7 @@ class SessionStats:
     ttl: float | None
     store: str
     usage: UsageTotals
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from langchain_core.messages import BaseMessage
 from rag_chain.errors import UsageError
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import SearchHit, SearchResult
+from rag_chain.sessions.management.threads import ThreadReader
 from rag_chain.sessions.sessions import Sessions
 from rag_chain.sessions.values.codec import Item, note_of
 from rag_chain.sessions.values.flow import Flow
@@ -27,6 +28,7 @@ class SearchFlows:
     def __init__(self, sessions: Sessions) -> None:
         self._prefix = sessions.prefix
         self._engine = sessions.engine
+        self._threads = ThreadReader(sessions)
 
     def search(self, query: str, user_id: str | None, limit: int, max_sessions: int) -> Flow[SearchResult]:
         """See ``RedisSessionManager.search_messages``."""
@@ -45,6 +47,7 @@ class SearchFlows:
                     return SearchResult(hits[:limit], searched, complete=False)
                 ref = make_ref(self._prefix, session_id, user_id)
                 state = yield from self._engine.inspect_known(ref, -1)
+                state = yield from self._threads.complete_readable(ref, state)
                 searched += 1
                 hits += [hit for item in state.items if (hit := _match(session_id, item, words)) is not None]
             if len(page) < wanted:

@@ -17,6 +17,7 @@ from rag_chain.sessions.values.checkpoints import (
     Record,
     Stored,
     Terms,
+    ThreadMessages,
     Values,
     Write,
     make_deleted,
@@ -24,6 +25,7 @@ from rag_chain.sessions.values.checkpoints import (
     make_overtaken,
     make_parentless,
     parse_header,
+    parse_messages,
     parse_write,
     sort_writes,
 )
@@ -166,6 +168,16 @@ class RedisCheckpoints:
             for at in range(1, len(reply), 3)
         ]
         return found, reply[0]
+
+    def read_messages(self, ref: SessionRef, channel: str, *, with_items: bool) -> Flow[ThreadMessages]:
+        """Return the messages of the newest checkpoint, or how many they are. Nothing is renewed.
+
+        Raises:
+            HistoryDataError: the list was changed.
+        """
+        count, newest, value, *items = yield from self._call("checkpoint_messages", ref, (channel, int(with_items)))
+        found = {int(items[at]): items[at + 1] for at in range(0, len(items), 2)}
+        return parse_messages(Place(ref, "", newest.decode()), count, value, found)
 
     def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
         """Remove checkpoints; how many. ``what``: ``one``, ``run``, ``prune`` or ``all``, see the script."""

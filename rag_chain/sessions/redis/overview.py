@@ -11,7 +11,7 @@ from rag_chain.sessions.values.flow import Call, Flow
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.turns import SessionState
 
-_VALUES = 5
+_VALUES = 6
 """Values per session in the reply of ``overview.lua``."""
 GROUP = 128
 """Sessions per call, so that a page of many keeps the server busy for less than a millisecond at a time."""
@@ -52,7 +52,7 @@ def list_page(
 
 
 def _parse(values: Sequence[Any]) -> SessionState:
-    created, active, data, length, ttl = values
+    created, active, data, length, ttl, checkpoints = values
     return SessionState(
         exists=bool(created) or length > 0,
         created=_parse_time(created),
@@ -60,6 +60,7 @@ def _parse(values: Sequence[Any]) -> SessionState:
         ttl_ms=ttl if ttl >= 0 else None,
         length=length,
         data=(data or b"").decode(errors="replace"),
+        checkpoints=checkpoints,
     )
 
 

@@ -96,6 +96,7 @@ def _parse_state(reply: Any) -> SessionState:
         restored,
         taken_back,
         erased,
+        checkpoints,
     ) = reply
     return SessionState(
         exists=bool(created) or length > 0,
@@ -113,6 +114,7 @@ def _parse_state(reply: Any) -> SessionState:
         taken_back=taken_back,
         erased=[one.decode(errors="replace") for one in erased],
         data=(data or b"").decode(errors="replace"),
+        checkpoints=checkpoints,
         items=[Item(one) for one in reversed(raw)],
     )
 

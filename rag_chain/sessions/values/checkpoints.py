@@ -14,6 +14,7 @@ from rag_chain.errors import (
     SessionNotFoundError,
 )
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.ranges import Ranges, parse_list
 from rag_chain.sessions.values.turns import Persistence
 
 FORMAT = 1
@@ -199,11 +200,56 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadMessages:
+    """The messages of a thread's newest checkpoint.
+
+    Args:
+        place: of the checkpoint.
+        checkpoints: how many the thread has.
+        ranges: the numbers of the messages, see ``ranges.py``; empty: the state has no list of them.
+        check: the checksum of the list.
+        items: the messages as stored, by number; empty where only their number was read.
+    """
+
+    place: Place
+    checkpoints: int
+    ranges: Ranges = ()
+    check: bytes = b""
+    items: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of messages."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A checkpoint in a list."""
 
     place: Place
     metadata: bytes
+
+
+def parse_messages(place: Place, count: int, value: bytes, items: Mapping[int, bytes]) -> ThreadMessages:
+    """Return the messages of a checkpoint.
+
+    Args:
+        place: of the checkpoint.
+        count: checkpoints of the thread.
+        value: the list of messages as stored; empty: there is none.
+        items: its messages, if they were read.
+
+    Raises:
+        HistoryDataError: the list was changed.
+    """
+    if not value:
+        return ThreadMessages(place, count)
+    try:
+        ranges, check = parse_list(value)
+    except ValueError:
+        raise make_hole(place, "a list of messages was changed") from None
+    return ThreadMessages(place, count, ranges, check, items)
 
 
 def parse_header(raw: bytes) -> dict[str, Any]:

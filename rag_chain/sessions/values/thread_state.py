@@ -12,10 +12,12 @@ from rag_chain.sessions.values.checkpoints import (
     Listed,
     Place,
     Record,
+    ThreadMessages,
     Values,
     Write,
     make_hole,
     make_value_field,
+    parse_messages,
     sort_writes,
 )
 from rag_chain.sessions.values.keys import SessionRef
@@ -146,6 +148,17 @@ class ThreadState:
     def newest(self, namespace: str) -> str:
         """The newest checkpoint of a namespace, or empty."""
         return max((one for where, one in self.records if where == namespace), default="")
+
+    def read_messages(self, ref: SessionRef, channel: str, *, with_items: bool) -> ThreadMessages:
+        """Return the messages of the newest checkpoint of the outermost graph, or how many they are."""
+        place = Place(ref, "", self.newest(""))
+        record = self.find(place)
+        version = record.versions.get(channel) if record is not None else None
+        value = b"" if version is None else self.values.get(make_value_field("", channel, version), b"")
+        found = parse_messages(place, len(self.records), value if is_list(value) else b"", {})
+        if not with_items:
+            return found
+        return replace(found, items={number: self.items.get(number, b"") for number in iterate(found.ranges)})
 
     def list_all(self, namespace: str | None, before: str) -> list[Listed]:
         """Checkpoints, the newest first; ``namespace`` ``None``: of all."""

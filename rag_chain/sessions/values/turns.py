@@ -327,6 +327,7 @@ class SessionState:
         taken_back: number of turns that were deleted or replaced in the last 30 days.
         erased: their ids; only from a server, and if all messages were requested.
         elsewhere: changes of a session of this name that the journal keeps for other servers, by address.
+        checkpoints: of LangGraph's thread of the same id; ``None``: the store of the messages does not know.
     """
 
     exists: bool
@@ -347,4 +348,5 @@ class SessionState:
     elsewhere: dict[str, int] = field(default_factory=dict)
     data: str = ""
     store: Literal["redis", "journal", "memory"] = "redis"
+    checkpoints: int | None = None
     items: list[Item] = field(default_factory=list)

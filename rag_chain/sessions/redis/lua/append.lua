@@ -67,7 +67,9 @@ end
 for i = 1, 2 do
   if redis.call('PTTL', KEYS[i]) < ttl then
     redis.call('PEXPIRE', KEYS[i], ttl)
-    redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
+    for _, name in ipairs({'feedback', 'checkpoints', 'order'}) do
+      redis.call('PEXPIRE', KEYS[2] .. ':' .. name, ttl)
+    end
   end
 end
 return reply(1)

@@ -179,7 +179,9 @@ if ttl ~= 0 then
   local left = #fields == 0 and began == 1 and -1 or redis.call('PTTL', key)
   if left ~= -2 and left < ttl - 1000 then
     redis.call('PEXPIRE', key, ttl)
-    redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
+    for _, name in ipairs({'feedback', 'checkpoints', 'order'}) do
+      redis.call('PEXPIRE', KEYS[2] .. ':' .. name, ttl)
+    end
     if length > 0 and key == KEYS[2] then
       redis.call('PEXPIRE', KEYS[1], ttl)
     end

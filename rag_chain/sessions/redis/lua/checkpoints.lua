@@ -21,7 +21,7 @@ local list, meta = KEYS[1], 'meta:{' .. KEYS[1] .. '}'
 local checkpoints, order, deleted = meta .. ':checkpoints', meta .. ':order', meta .. ':deleted'
 
 local function renew(ttl)
-  for _, key in ipairs({list, meta, checkpoints, order}) do
+  for _, key in ipairs({list, meta, checkpoints, order, meta .. ':feedback'}) do
     local left = redis.call('PTTL', key)
     if left ~= -2 and left < ttl - 1000 then
       redis.pcall('PEXPIRE', key, ttl)

@@ -181,7 +181,9 @@ local left = redis.call('PTTL', KEYS[2])
 if left < ttl - 1000 then
   redis.call('PEXPIRE', KEYS[1], ttl)
   redis.call('PEXPIRE', KEYS[2], ttl)
-  redis.call('PEXPIRE', KEYS[2] .. ':feedback', ttl)
+  for _, name in ipairs({'feedback', 'checkpoints', 'order'}) do
+    redis.call('PEXPIRE', KEYS[2] .. ':' .. name, ttl)
+  end
 elseif new and left > 0 then
   redis.call('PEXPIRE', KEYS[1], left)
 end

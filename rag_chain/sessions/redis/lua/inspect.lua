@@ -6,10 +6,11 @@
 -- ARGV[3] member   ARGV[4] time to live in ms to renew the session with, -1: for ever, 0: do not renew it
 --
 -- Reply: {created, active, deletion, lost, data, length, dropped, ttl, listed, waiting, items, life, restored,
---   taken_back, erased}
+--   taken_back, erased, checkpoints}
 --   times in ms, '' where there is none; ttl: ms left, -1 for ever, -2 no session; listed: score in the index or
 --   ''; waiting: questions under way; items newest first; life as in begin.lua; restored: total messages when the
---   store last lost the session; taken_back: how many turns were; erased: their ids, where all messages are asked for.
+--   store last lost the session; taken_back: how many turns were; erased: their ids, where all messages are asked for;
+--   checkpoints: of the thread of the same id.
 --
 -- A server that refuses writes still answers: the time to live is then not renewed.
 
@@ -26,7 +27,9 @@ if renewed > 0 and (meta[1] or length > 0) then
     local left = redis.call('PTTL', KEYS[i])
     if left ~= -2 and left < renewed - 1000 then
       redis.pcall('PEXPIRE', KEYS[i], renewed)
-      redis.pcall('PEXPIRE', KEYS[2] .. ':feedback', renewed)
+      for _, name in ipairs({'feedback', 'checkpoints', 'order'}) do
+        redis.pcall('PEXPIRE', KEYS[2] .. ':' .. name, renewed)
+      end
     end
   end
 end
@@ -41,4 +44,5 @@ return {
   redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2]),
   meta[7] or meta[1] or '', meta[8] or '',
   redis.call('ZCARD', KEYS[4]), ARGV[2] == '-1' and redis.call('ZRANGE', KEYS[4], 0, -1) or {},
+  tonumber(redis.pcall('ZLEXCOUNT', KEYS[2] .. ':order', '[a\n', '(a\n\255')) or 0,
 }

@@ -2,8 +2,8 @@
 --
 -- KEYS: of each session its list of messages, then the hash beside it; in a cluster those of one session only
 --
--- Reply: {created, active, data, length, ttl} of each session, one after the other
---   times in ms, '' if there is none; ttl: ms left, -1 for ever, -2 no session.
+-- Reply: {created, active, data, length, ttl, checkpoints} of each session, one after the other
+--   times in ms, '' if there is none; ttl: ms left, -1 for ever, -2 no session; checkpoints: how many.
 
 local reply = {}
 for i = 1, #KEYS, 2 do
@@ -17,5 +17,6 @@ for i = 1, #KEYS, 2 do
   reply[#reply + 1] = meta[3] or ''
   reply[#reply + 1] = redis.call('LLEN', KEYS[i])
   reply[#reply + 1] = ttl
+  reply[#reply + 1] = tonumber(redis.pcall('ZLEXCOUNT', KEYS[i + 1] .. ':order', '[a\n', '(a\n\255')) or 0
 end
 return reply
