@@ -334,7 +334,8 @@ def test_the_section_of_the_same_question_is_told_from_its_beginning(answerer):
 
 
 def test_code_defines_nothing(answer):
-    text = "## tool reset\n\nSettings may be wrong. For this the tool has a reset.\n\n```\n$ tool reset --all\n```\n"
+    prose = "Settings may be wrong. For these cases the tool has a reset of all settings."
+    text = f"## tool reset\n\n{prose}\n\n```\n$ tool reset --all\n```\n"
     assert not answer("What does tool reset do?", text).startswith("```")
 
 
