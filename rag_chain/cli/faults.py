@@ -32,9 +32,9 @@ Examples:
 
     python scripts/faults.py --list                             # what each fault does
 
---history takes rag_chain, langchain-community, langgraph, in-memory, all, or module:function of your own: a function
-from a Redis URL to a function from a session's id to its history. Exit codes: 0 done, 1 with --check: a promise was
-broken, 2 wrong usage.
+--history takes rag_chain, rag_chain-langgraph (the checkpointer), rag_chain-agent (the middleware), langgraph,
+langchain-community, in-memory, all, or module:function of your own: a function from a Redis URL to a function from a
+session's id to its history. Exit codes: 0 done, 1 with --check: a promise was broken, 2 wrong usage.
 """
 MIN_TURNS, MAX_TURNS = 20, 1_000_000
 MIN_FREE_BYTES = 300_000_000

@@ -23,7 +23,7 @@ from rag_chain.errors import RagChainError, UsageError
 from rag_chain.sessions import RedisSessionManager, SessionHistory, open_sessions
 from rag_chain.settings import Settings
 from rag_chain.testing.jobs import Place, Stored
-from rag_chain.testing.names import Factory, factory_of
+from rag_chain.testing.names import OWN_GRAPHS, Factory, factory_of
 from rag_chain.testing.raw import RawSessions, journal_holds
 
 
@@ -71,11 +71,7 @@ class RagChainChat(Chat):
     """``ConversationChain`` over Redis and the journal."""
 
     def __init__(self, place: Place, model: BaseChatModel) -> None:
-        settings = Settings(
-            redis_url=place.url, journal_path=place.journal, session_ttl=place.ttl, redis_timeout=place.timeout,
-            redis_wait=place.wait, history_max=0, _env_file=None,
-        )  # fmt: skip
-        self._sessions = open_sessions(settings)
+        self._sessions = open_sessions(settings_of(place))
         self._manager = RedisSessionManager(sessions=self._sessions)
         self._journal = Path(place.journal)
         self._raw = RawSessions(place.url) if place.url else None
@@ -89,9 +85,13 @@ class RagChainChat(Chat):
         """Return the content of a session."""
         raw = self._raw.messages(session) if self._raw else None
         history = SessionHistory(self._sessions, self._sessions.ref(session))
-        found = [str(message.content) for message in history.all_messages()]
+        found = self.read_messages(history)
         account = self._sessions.inspect(history.ref)
         return Stored(found, raw, account.lost)
+
+    def read_messages(self, history: SessionHistory) -> list[str]:
+        """Return the contents of a session's messages."""
+        return [str(message.content) for message in history.all_messages()]
 
     def erase(self, session: str) -> None:
         """Remove a session."""
@@ -119,6 +119,14 @@ class RagChainChat(Chat):
     def close(self) -> None:
         """Close connections."""
         self._sessions.close()
+
+
+def settings_of(place: Place, **more: Any) -> Settings:
+    """Return the settings of rag_chain for a place."""
+    return Settings(
+        redis_url=place.url, journal_path=place.journal, session_ttl=place.ttl, redis_timeout=place.timeout,
+        redis_wait=place.wait, history_max=0, _env_file=None, **more,
+    )  # fmt: skip
 
 
 class HistoryChat(Chat):
@@ -287,6 +295,10 @@ def open_chat(history: str, place: Place, model: BaseChatModel) -> Chat:
     kinds: dict[str, Callable[[Place, BaseChatModel], Chat]]
     kinds = {"rag_chain": RagChainChat, "langchain-community": CommunityChat, "langgraph": GraphChat,
              "in-memory": MemoryChat}  # fmt: skip
+    if history in OWN_GRAPHS:
+        from rag_chain.testing.thread_chats import AgentChat, SaverChat
+
+        kinds |= {"rag_chain-langgraph": SaverChat, "rag_chain-agent": AgentChat}
     if history in kinds:
         return kinds[history](place, model)
     return HistoryChat(factory_of(history)(place.url), model)

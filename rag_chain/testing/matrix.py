@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rag_chain.testing.checker import Verdict, judge
 from rag_chain.testing.crew import Crew
 from rag_chain.testing.faults import FAULTS, Fault
 from rag_chain.testing.jobs import Job, Place
+from rag_chain.testing.names import OF_THREADS, OURS
 from rag_chain.testing.operations import Operation, OperationLog, read_operations
 from rag_chain.testing.plan import Shape
 from rag_chain.testing.proxy import FaultProxy
@@ -100,7 +101,7 @@ def run_matrix(
 
 def skip_reason(one: Fault, history: str) -> str:
     """Return why a fault can't be run on a stack; empty if it can."""
-    if one.uses_disk and history != "rag_chain":
+    if one.uses_disk and history not in OURS:
         return "stores nothing on this disk"
     if one.uses_disk and not has_mounts():
         return "needs a mount namespace (unshare), which this system does not allow"
@@ -125,6 +126,8 @@ def run_fault(
     pace: Pace = Pace(),  # noqa: B008 - frozen
 ) -> Result:
     """Run one fault; return its row."""
+    if history in OF_THREADS:
+        shape = replace(shape, shared=0.0)
     name = f"{history.replace(':', '-')}-{one.name}"
     log_path, files = folder / f"{name}.jsonl", folder / name
     log_path.unlink(missing_ok=True)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    ToolCall,
+    ToolCallChunk,
+    ToolMessage,
+)
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tools import tool
 
 from rag_chain.testing.operations import OperationLog
 from rag_chain.testing.plan import answer_of, answer_pieces, session_of, turn_of
@@ -86,6 +96,106 @@ class WorkloadModel(BaseChatModel):
         turn = self._asked(messages)
         await asyncio.sleep(self.pause)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(answer_of(turn)))])
+
+
+@tool
+def clock(turn: str) -> str:
+    """Tell the time of a turn."""
+    return f"noon of {turn}"
+
+
+@tool
+def dice(turn: str) -> str:
+    """Throw dice for a turn."""
+    return f"six for {turn}"
+
+
+TOOLS = (clock, dice)
+"""The tools of the agent under test."""
+
+
+class AgentModel(WorkloadModel):
+    """Calls both tools, and then answers as ``WorkloadModel``."""
+
+    @classmethod
+    def of(cls, model: Any) -> AgentModel:
+        """Return one with the log and pause of a ``WorkloadModel``."""
+        return cls(log=model.log, pause=model.pause)
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        """Return the model: it knows its tools."""
+        return self
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        calls = self._calls(messages)
+        if calls is not None:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("", tool_calls=calls))])
+        return super()._generate(_up_to_question(messages), stop, run_manager, **kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        calls = self._calls(messages)
+        if calls is not None:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("", tool_calls=calls))])
+        return await super()._agenerate(_up_to_question(messages), stop, run_manager, **kwargs)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        calls = self._calls(messages)
+        if calls is not None:
+            yield _chunk_of_calls(calls)
+        else:
+            yield from super()._stream(_up_to_question(messages), stop, run_manager, **kwargs)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        calls = self._calls(messages)
+        if calls is not None:
+            yield _chunk_of_calls(calls)
+        else:
+            async for chunk in super()._astream(_up_to_question(messages), stop, run_manager, **kwargs):
+                yield chunk
+
+    def _calls(self, messages: list[BaseMessage]) -> list[ToolCall] | None:
+        """Return the calls of the tools, or ``None`` where their results are there."""
+        if isinstance(messages[-1], ToolMessage):
+            return None
+        turn = self._asked(messages)
+        return [ToolCall(name=one.name, args={"turn": turn}, id=f"{one.name}-{turn}") for one in TOOLS]
+
+
+def _up_to_question(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    last = max(place for place, message in enumerate(messages) if isinstance(message, HumanMessage))
+    return list(messages[: last + 1])
+
+
+def _chunk_of_calls(calls: Sequence[ToolCall]) -> ChatGenerationChunk:
+    chunks = [
+        ToolCallChunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
+        for place, call in enumerate(calls)
+    ]
+    return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=chunks))
 
 
 def _chunk(piece: str) -> ChatGenerationChunk:

@@ -9,7 +9,12 @@ from typing import Any
 
 from rag_chain.errors import UsageError
 
-HISTORIES = ("rag_chain", "langchain-community", "langgraph", "in-memory")
+OWN_GRAPHS = ("rag_chain-langgraph", "rag_chain-agent")
+"""The checkpointer and the middleware of rag_chain."""
+OURS = ("rag_chain", *OWN_GRAPHS)
+HISTORIES = (*OURS, "langchain-community", "langgraph", "in-memory")
+OF_THREADS = ("rag_chain-langgraph", "langgraph")
+"""Stacks over LangGraph's threads, which take one run at a time: no session of theirs is shared."""
 Factory = Callable[[str], Any]
 """Session id -> its history."""
 

@@ -58,6 +58,36 @@ class RawSessions:
             return None
 
 
+class RawThreads:
+    """Threads as the checkpointer stores them on a server. A client is made for each lookup and closed."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def holds(self, session: str, checkpoint_id: str) -> bool | None:
+        """Return whether a checkpoint lies on the server; ``None``: the server can't be reached."""
+        try:
+            client = connect(self._url)
+            try:
+                key = f"meta:{{{PREFIX}{session}}}:checkpoints"
+                return bool(client.hexists(key, f"h\n\n{checkpoint_id}"))
+            finally:
+                client.close()
+        except (redis.RedisError, OSError):
+            return None
+
+
+def journal_waits(path: Path, session: str, checkpoint_id: str = "") -> bool:
+    """Return whether changes of a thread are in a journal; with ``checkpoint_id``, such that name it."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as database:
+        found = database.execute(
+            "SELECT 1 FROM entries WHERE key = ? AND kind = 'checkpoint' AND instr(body, ?) > 0 LIMIT 1",
+            (PREFIX + session, checkpoint_id.encode()),
+        )
+        return found.fetchone() is not None
+    return False
+
+
 def journal_holds(path: Path, turn: str) -> bool:
     """Whether a turn is in a journal."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as database:

@@ -26,6 +26,8 @@ from rag_chain.testing.jobs import Job
 
 PEERS = {
     "langchain-community": ["langchain_community.chat_message_histories"],
+    "rag_chain-langgraph": ["rag_chain.testing.thread_chats", "rag_chain.langgraph", "langgraph.graph"],
+    "rag_chain-agent": ["rag_chain.testing.thread_chats", "rag_chain.agents", "langchain.agents"],
     "langgraph": ["langgraph.graph", "langgraph.checkpoint.redis", "langgraph.checkpoint.redis.aio"],
 }
 """Imports of each stack: done once here, not in each worker."""

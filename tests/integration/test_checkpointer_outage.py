@@ -17,9 +17,10 @@ from langgraph.types import Command, interrupt
 from servers import RedisServer
 from talking import another_process, is_back, journal_rows, until
 
-from rag_chain.errors import HistoryUnavailableError, SessionNotFoundError
+from rag_chain.errors import HistoryUnavailableError, HistoryWriteError, SessionNotFoundError
 from rag_chain.langgraph import SessionSaver
 from rag_chain.sessions import RedisSessionManager
+from rag_chain.sessions.redis.scripts import SyncClient
 from rag_chain.settings import Settings
 
 Opener = Callable[..., SessionSaver]
@@ -168,6 +169,75 @@ def test_a_deletion_during_an_outage_wins(saver_of: Opener, own_server: RedisSer
     other = saver_of(journal_path=None)
     assert texts(other) == []
     assert texts(other, "t2") == conversation(1)
+
+
+def test_a_thread_that_is_deleted_and_begun_anew_during_the_replay(
+    saver_of: Opener, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The messages of its new life are not mistaken for those of the former one, which have the same numbers."""
+    saver = saver_of()
+    graph = answering_graph(saver)
+    for thread_id in ("t1", "t2"):
+        ask(graph, "q0", thread_id)
+    own_server.stop()
+    for number in (1, 2):
+        ask(graph, f"old{number}")
+    for number in range(1, 25):
+        ask(graph, f"q{number}", "t2")  # more than a replay looks at at once
+    call, calls = SyncClient.call, []
+
+    def begin_anew(client: SyncClient, script: str, *args: Any, **more: Any) -> Any:
+        calls.append(script)
+        if calls.count("checkpoint_put") == 1 and script == "checkpoint_put":
+            saver.delete_thread("t1")
+            for number in range(4):
+                ask(graph, f"q{number}")
+        return call(client, script, *args, **more)
+
+    saver.sessions.engine._server.breaker.stop()
+    own_server.start()
+    monkeypatch.setattr(SyncClient, "call", begin_anew)
+    assert saver.sessions.engine._server.recovery.replay()
+    monkeypatch.undo()
+    assert saver.sessions.engine._server.recovery.replay()
+    other = saver_of(journal_path=None)
+    assert texts(other) == conversation(4)
+    assert texts(other, "t2") == conversation(25)
+
+
+@pytest.mark.parametrize("is_stuck", [False, True], ids=["full", "full-and-nothing-leaves"])
+def test_a_thread_goes_on_in_memory_while_the_disk_is_full(
+    saver_of: Opener, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, is_stuck: bool
+) -> None:
+    """What is on the disk and what is in memory is replayed each by itself, so neither may refer to the other."""
+    saver = saver_of()
+    graph, recovery = answering_graph(saver), saver.sessions.engine._server.recovery
+    ask(graph, "q0")
+    own_server.stop()
+    told = []
+
+    def fail(*args: Any, **more: Any) -> bool:
+        raise HistoryWriteError("The journal's disk is full.")
+
+    for number in range(1, 10):
+        if number == 4:
+            disk = saver.sessions.checkpoints._local._journals.disk
+            monkeypatch.setattr(disk, "take_over", fail)
+            monkeypatch.setattr(disk.checkpoints, "append", fail)
+            if is_stuck:
+                monkeypatch.setattr(disk.checkpoints, "remove_replayed", fail)
+        ask(graph, f"q{number}")
+        told.append(saver.persistence(thread()))
+    assert told == ["journaled"] * 3 + ["volatile"] * 6
+    own_server.start()
+    back(saver)
+    for number in (10, 11):
+        other = saver_of(journal_path=None)
+        assert texts(other) == conversation(number)
+        assert sorted(one.metadata["step"] for one in other.list(thread())) == list(range(-1, 3 * number - 1))
+        assert ask(graph, f"q{number}") == conversation(number + 1)
+        monkeypatch.undo()
+        assert recovery.replay()
 
 
 def test_a_checkpoint_that_is_removed_during_an_outage_stays_removed(saver_of: Opener, own_server: RedisServer) -> None:

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "factory": {"chain", "conversation", "errors", "models", "retrieval", "sessions", "settings"},
     "operations": {"errors", "models", "retrieval", "sessions", "settings"},
     "evaluation": {"chain", "errors", "factory", "models", "prompts", "retrieval", "settings"},
-    "testing": {"conversation", "errors", "sessions", "settings"},
+    "testing": {"agents", "conversation", "errors", "langgraph", "sessions", "settings"},
     "chatbot": {"chain", "conversation", "errors", "factory", "sessions", "settings"},
     "agents": {
         "chain",

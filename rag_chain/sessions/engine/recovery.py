@@ -37,6 +37,8 @@ from rag_chain.sessions.values.window_cache import WindowCache
 
 _BRINGS = (*MESSAGES, "create", CHECKPOINT)
 """Kinds of entries that add data of a session to the server."""
+_ENDS_THREADS = ("clear", "delete", "erase_user")
+"""Kinds of entries that end the life of a thread."""
 LOOK_SECONDS, LOOK_SOON_SECONDS = 30.0, 2.0
 log = logging.getLogger("rag_chain.sessions")
 
@@ -197,6 +199,8 @@ class Recovery:
                 for entry in entries:
                     last = entry.id
                     mark = (id(journal), entry.id)
+                    if entry.kind in _ENDS_THREADS:
+                        threads.end_lives(entry)
                     if entry.kind == CHECKPOINT and threads.skips(entry, has_it=mark in self._replayed):
                         continue
                     if mark not in self._replayed:

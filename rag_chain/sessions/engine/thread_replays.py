@@ -29,7 +29,8 @@ class ThreadReplays:
         self._remote = remote
         self._journal = journal
         self._threads: dict[str, ThreadReplay] = {}
-        self._entries: dict[str, tuple[SessionRef, list[int]]] = {}
+        self._entries: dict[str, list[int]] = {}
+        self._refs: dict[str, SessionRef] = {}
         self._refused: set[str] = set()
 
     def skips(self, entry: Entry, *, has_it: bool) -> bool:
@@ -44,7 +45,18 @@ class ThreadReplays:
 
     def refuse(self, entry: Entry) -> None:
         """Note that the server refused a change."""
+        self._refs[entry.ref.messages_key] = entry.ref
         self._refused.add(entry.ref.messages_key)
+
+    def end_lives(self, entry: Entry) -> None:
+        """Forget the threads that a deletion ends. What comes after it numbers its messages anew."""
+        is_of_user = entry.kind == "erase_user"
+        for key, ref in list(self._refs.items()):
+            if key == entry.ref.messages_key or (is_of_user and ref.user_id == entry.ref.user_id):
+                del self._refs[key]
+                self._threads.pop(key, None)
+                self._entries.pop(key, None)
+                self._refused.discard(key)
 
     def replay(self, entry: Entry, at: int) -> Flow[bool]:
         """Replay a change, see ``ThreadReplay.replay``."""
@@ -55,11 +67,11 @@ class ThreadReplays:
     def remove(self) -> list[int]:
         """Remove the changes that were replayed from the journal; their numbers."""
         removed: list[int] = []
-        for key, (ref, numbers) in self._entries.items():
+        for key, numbers in self._entries.items():
             if key in self._refused:
                 continue
             try:
-                if self._journal.checkpoints.remove_replayed(ref, numbers[-1]):
+                if self._journal.checkpoints.remove_replayed(self._refs[key], numbers[-1]):
                     removed += numbers
             except HistoryWriteError as error:
                 log.warning("%s What was replayed is removed from it later.", error)
@@ -67,10 +79,11 @@ class ThreadReplays:
         return removed
 
     def _note(self, entry: Entry) -> None:
-        self._entries.setdefault(entry.ref.messages_key, (entry.ref, []))[1].append(entry.id)
+        self._entries.setdefault(entry.ref.messages_key, []).append(entry.id)
 
     def _thread(self, entry: Entry) -> ThreadReplay:
         key = entry.ref.messages_key
         if key not in self._threads:
+            self._refs[key] = entry.ref
             self._threads[key] = ThreadReplay(self._remote, entry.ref)
         return self._threads[key]

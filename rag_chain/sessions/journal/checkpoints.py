@@ -66,6 +66,10 @@ class _Loaded:
     is_deleted: bool = False
     changes: int = 0
 
+    def is_elsewhere(self, journal: Journal) -> bool:
+        """Whether another journal has changes of the thread. Each is replayed alone, so none may refer to the other."""
+        return bool(self.ends.keys() - {id(journal)})
+
     @property
     def knows_all(self) -> bool:
         """Whether there is nothing of the thread elsewhere."""
@@ -125,7 +129,8 @@ class LocalCheckpoints:
                 if is_branch and terms.order == "refuse":
                     raise make_overtaken(record)
                 chosen = values
-                if not state.stands(values) or not state.has_all(record, values):
+                is_enough = state.stands(values) and state.has_all(record, values)
+                if not is_enough or loaded.is_elsewhere(journal):
                     if not whole:
                         whole.append(complete())
                     chosen = whole[0]
@@ -133,7 +138,7 @@ class LocalCheckpoints:
                 is_known = any(
                     channel in chosen.named and state.has_value(record, channel) for channel in record.versions
                 )
-                if self._append(journal, ref, dump_put(record, chosen), loaded):
+                if self._append(journal, ref, dump_put(record, chosen, first), loaded):
                     state = self._load(ref, journal).state
                     self._compact(journal, ref)
                     return Stored(
@@ -150,10 +155,10 @@ class LocalCheckpoints:
         def write(journal: Journal) -> int:
             for _ in range(ATTEMPTS):
                 loaded = self._load(place.ref, journal)
-                if not loaded.state.stands(values):
+                if not loaded.state.stands(values) or (values.gen and loaded.is_elsewhere(journal)):
                     return -1
                 first = loaded.state.next
-                if self._append(journal, place.ref, dump_write(place, writes, values), loaded):
+                if self._append(journal, place.ref, dump_write(place, writes, values, first), loaded):
                     return first
             raise HistoryWriteError(f"Thread {place.ref} is changed by too many at once; run it again.")
 
@@ -264,11 +269,12 @@ class LocalCheckpoints:
         """Where this machine keeps a checkpoint: ``journaled`` or ``volatile``; ``None``: it does not."""
 
         def find() -> Persistence | None:
-            for journal in self._journals.in_use:
-                state = self._replay([journal], place.ref).state
-                if state.find(place) is not None:
-                    return "journaled" if journal.durable else "volatile"
-            return None
+            kept = [
+                (self._replay([journal], place.ref).state.find(place), journal) for journal in self._journals.in_use
+            ]
+            newest = max((one.place.checkpoint_id for one, _ in kept if one is not None), default="")
+            where = [journal.durable for one, journal in kept if one is not None and one.place.checkpoint_id == newest]
+            return None if not where else "journaled" if any(where) else "volatile"
 
         found: Persistence | None = yield Disk(find)
         return found

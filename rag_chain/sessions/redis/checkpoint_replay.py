@@ -73,6 +73,11 @@ class ThreadReplay:
                         yield from self._write(Op("write", record.place), mine, at)
         except SessionNotFoundError:
             return False
+        except KeyError as error:
+            raise HistoryDataError(
+                "the journal has lost a change of its checkpoints that a later one needs; go on from an older"
+                f" checkpoint, or delete thread {self._ref}."
+            ) from error
         return True
 
     def _put(self, record: Record, channels: Iterable[str], at: int) -> Flow[None]:

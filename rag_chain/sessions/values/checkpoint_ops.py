@@ -26,6 +26,7 @@ class Op:
         writes: what is written.
         what: for ``remove``: ``one``, ``run``, ``prune`` or ``all``.
         run_id: of the checkpoints that are removed, or the name of the one.
+        first: number of the first new item. The changes before do not tell: they may be in another journal.
         state: the whole thread.
     """
 
@@ -37,23 +38,24 @@ class Op:
     what: str = ""
     run_id: str = ""
     state: ThreadState | None = None
+    first: int = 0
 
 
-def dump_put(record: Record, values: Values) -> bytes:
-    """Return a checkpoint that is put."""
+def dump_put(record: Record, values: Values, first: int) -> bytes:
+    """Return a checkpoint that is put. ``first``: number of its first new item."""
     place = record.place
     head = {
         "k": "put", "ns": place.namespace, "id": place.checkpoint_id, "h": record.dump_header(),
-        "d": record.rebuilt, "names": list(values.named), **_refer(values),
+        "d": record.rebuilt, "names": list(values.named), **_refer(values, first),
     }  # fmt: skip
     return _pack(head, [record.body, record.metadata, *values.named.values(), *values.items])
 
 
-def dump_write(place: Place, writes: Sequence[Write], values: Values) -> bytes:
-    """Return writes of a task."""
+def dump_write(place: Place, writes: Sequence[Write], values: Values, first: int) -> bytes:
+    """Return writes of a task. ``first``: number of their first new item."""
     head = {
         "k": "write", "ns": place.namespace, "id": place.checkpoint_id,
-        "w": [[one.task_id, one.index] for one in writes], **_refer(values),
+        "w": [[one.task_id, one.index] for one in writes], **_refer(values, first),
     }  # fmt: skip
     return _pack(head, [*(one.dump() for one in writes), *values.items])
 
@@ -104,13 +106,15 @@ def parse_op(ref: SessionRef, raw: bytes) -> Op:
             parse_write(task.encode(), str(index).encode(), chunk)
             for (task, index), chunk in zip(head["w"], chunks[:count], strict=True)
         ]
-        return Op(kind, place, writes=writes, values=Values({}, chunks[count:], head["gen"], tuple(head["bases"])))
+        values = Values({}, chunks[count:], head["gen"], tuple(head["bases"]))
+        return Op(kind, place, writes=writes, values=values, first=head["n"])
     if kind != "put":
         raise ValueError("unknown change of a thread")
     record = _make_record(place, head["h"], chunks[0], chunks[1], head["d"])
     count = 2 + len(head["names"])
     named = dict(zip(head["names"], chunks[2:count], strict=True))
-    return Op(kind, place, record, Values(named, chunks[count:], head["gen"], tuple(head["bases"])))
+    values = Values(named, chunks[count:], head["gen"], tuple(head["bases"]))
+    return Op(kind, place, record, values, first=head["n"])
 
 
 def apply(state: ThreadState, op: Op, kept: int) -> ThreadState:
@@ -118,10 +122,10 @@ def apply(state: ThreadState, op: Op, kept: int) -> ThreadState:
     if op.kind == "state" and op.state is not None:
         return op.state
     if op.kind == "put" and op.record is not None:
-        state.put(op.record, op.values)
+        state.put(op.record, op.values, op.first)
         state.trim(kept)
     elif op.kind == "write" and op.place is not None:
-        state.write(op.place, op.writes, op.values)
+        state.write(op.place, op.writes, op.values, op.first)
     elif op.kind == "remove":
         state.remove(op.what, op.run_id)
     return state
@@ -149,8 +153,8 @@ def _make_record(place: Place, raw_header: str, body: bytes, metadata: bytes, re
     return Record(place, header["p"], header["r"], header["v"], body, metadata, tuple(rebuilt))
 
 
-def _refer(values: Values) -> dict[str, Any]:
-    return {"gen": values.gen, "bases": values.bases}
+def _refer(values: Values, first: int) -> dict[str, Any]:
+    return {"gen": values.gen, "bases": values.bases, "n": first}
 
 
 def _pack(head: dict[str, Any], chunks: Sequence[bytes]) -> bytes:

@@ -78,21 +78,18 @@ class ThreadState:
         """Whether a channel of a checkpoint has a value here."""
         return make_value_field(record.place.namespace, channel, record.versions[channel]) in self.values
 
-    def put(self, record: Record, values: Values) -> int | None:
-        """Put a checkpoint; the number of its first new item, ``None``: it was there, or one of its values was."""
+    def put(self, record: Record, values: Values, first: int) -> None:
+        """Put a checkpoint, once. ``first``: number of its first new item."""
         place = record.place
         key = (place.namespace, place.checkpoint_id)
         if self.has(record):
-            return None
+            return
         old = self.records.get(key)
-        first: int | None = self._add_items(values.items)
-        base = first or 0
+        self._add_items(values.items, first)
         for channel, value in values.named.items():
             name = make_value_field(place.namespace, channel, record.versions[channel])
-            if name in self.values:
-                first = None
-            else:
-                self.values[name] = resolve_value(value, base)
+            if name not in self.values:
+                self.values[name] = resolve_value(value, first)
         self._uses.update(self._fields_of(record))
         if old is not None:
             self._release(old)
@@ -100,16 +97,15 @@ class ThreadState:
         if record.rebuilt and record.parent:
             before = self.floors.get((place.namespace, record.parent), {})
             self.floors[key] = {channel: before.get(channel, record.parent) for channel in record.rebuilt}
-        return first
 
-    def write(self, place: Place, writes: Sequence[Write], values: Values) -> None:
-        """Put the writes of a task; those with an index from 0 once."""
-        base = self._add_items(values.items)
+    def write(self, place: Place, writes: Sequence[Write], values: Values, first: int) -> None:
+        """Put the writes of a task; those with an index from 0 once. ``first``: number of their first new item."""
+        self._add_items(values.items, first)
         found = self.writes.setdefault((place.namespace, place.checkpoint_id), {})
         for one in writes:
             name = (one.task_id, one.index)
             if one.index < 0 or name not in found:
-                found[name] = Write(one.task_id, one.index, one.path, one.channel, resolve_value(one.value, base))
+                found[name] = Write(one.task_id, one.index, one.path, one.channel, resolve_value(one.value, first))
 
     def find(self, place: Place) -> Record | None:
         """The checkpoint of a place, without its values."""
@@ -222,12 +218,9 @@ class ThreadState:
         """Count anew which values are in use, after records were filled in."""
         self._uses = Counter(name for record in self.records.values() for name in self._fields_of(record))
 
-    def _add_items(self, items: Sequence[bytes]) -> int:
-        first = self.next
-        for item in items:
-            self.items[self.next] = item
-            self.next += 1
-        return first
+    def _add_items(self, items: Sequence[bytes], first: int) -> None:
+        self.items.update(enumerate(items, first))
+        self.next = max(self.next, first + len(items))
 
     def _floor(self, namespace: str) -> str:
         newest = self.newest(namespace)
