@@ -62,7 +62,7 @@ def build_chain(
     settings = settings or Settings()
     index = open_index(settings) if index is None else as_index(index)  # an empty index is falsy
     if settings.chat_model_name == "local:extractive" if model is None else model._llm_type == "extractive":
-        _check_model_can_generate(settings)
+        check_model_can_generate(settings)
     callers_own = type(model).__name__ if model else None
     name = callers_own or settings.chat_model_name
     model = model or models.chat_model(settings)
@@ -220,7 +220,7 @@ def open_history(settings: Settings | None = None) -> Any:
     return sessions.open_history(settings or Settings())
 
 
-def _check_model_can_generate(settings: Settings) -> None:
+def check_model_can_generate(settings: Settings) -> None:
     """Raise ConfigurationError if a setting needs a model that can write, but the model only quotes."""
     if settings.query_strategy == "condense":
         raise ConfigurationError(

@@ -177,11 +177,16 @@ def render_request(question: str, standalone_question: str, documents: Sequence[
 
     ``standalone_question`` is left out if it is the question itself, ``summary`` if it is empty.
     """
-    request = _EARLIER.format(summary=escape(summary)) if summary else ""
+    request = render_summary(summary)
     request += _QUESTION.format(sources=render_sources(documents), question=escape(question))
     if standalone_question.strip() != question.strip():
         request += _STANDALONE.format(standalone=escape(standalone_question))
     return request
+
+
+def render_summary(summary: str) -> str:
+    """Return a summary of earlier messages in its fence, as it stands before a question; empty if there is none."""
+    return _EARLIER.format(summary=escape(summary)) if summary else ""
 
 
 def render_prompt(

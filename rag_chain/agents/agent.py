@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from rag_chain.agents.middleware import RUN
 from rag_chain.agents.turn import AgentRun, AgentTurn
 from rag_chain.chain.question import to_message
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import HistoryError
 from rag_chain.sessions import SessionHistory, Sessions
 
@@ -35,9 +36,13 @@ class SessionAgent(Runnable[Values, Any]):
     Args:
         graph: from ``create_agent``, with ``SessionMiddleware``.
         sessions: closed by ``close`` and ``aclose``.
+        summaries: those of the middleware; closed too.
     """
 
-    def __init__(self, graph: Runnable[Any, Any], sessions: Sessions) -> None:
+    def __init__(
+        self, graph: Runnable[Any, Any], sessions: Sessions, summaries: HistorySummaries | None = None
+    ) -> None:
+        self._summaries = summaries
         self.graph = graph
         self.name = "SessionAgent"
         self._sessions = sessions
@@ -129,11 +134,18 @@ class SessionAgent(Runnable[Values, Any]):
         return SessionHistory(self._sessions, self._sessions.ref(session_id, user_id))
 
     def close(self) -> None:
-        """Close the connections to the store; a later turn opens them again."""
+        """Close the connections to the store; a later turn opens them again.
+
+        Waits for running summaries, for five seconds at most.
+        """
+        if self._summaries is not None:
+            self._summaries.close()
         self._sessions.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop and those of ``close``."""
+        if self._summaries is not None:
+            await self._summaries.aclose()
         await self._sessions.aclose()
 
 

@@ -14,8 +14,11 @@ from rag_chain import models
 from rag_chain.agents.agent import SessionAgent
 from rag_chain.agents.middleware import SessionMiddleware
 from rag_chain.agents.sources import IndexSources
+from rag_chain.chain.context import context_limit
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.errors import ConfigurationError
-from rag_chain.factory import open_index, set_up_extractive
+from rag_chain.factory import check_model_can_generate, open_index, set_up_extractive
+from rag_chain.models.errors import GuardedModel
 from rag_chain.prompts import AGENT_PROMPT
 from rag_chain.retrieval.engine import SearchIndex
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
@@ -59,6 +62,8 @@ def build_agent(
         )
     callers_own = type(model).__name__ if model else None
     name = callers_own or settings.chat_model_name
+    if quotes:
+        check_model_can_generate(settings)
     model = model or models.chat_model(settings)
     sources = None
     if retrieval != "off":
@@ -75,6 +80,10 @@ def build_agent(
             )
         )
     sessions = open_sessions(settings)
-    ours = SessionMiddleware(sessions, sources, as_tool=retrieval == "tool", model_name=name)
+    summaries = None
+    if settings.history_summary == "on":
+        limit = context_limit(model, settings.answer_tokens)
+        summaries = HistorySummaries(sessions, GuardedModel(model, name), limit)
+    ours = SessionMiddleware(sessions, sources, as_tool=retrieval == "tool", model_name=name, summaries=summaries)
     graph = create_agent(model, list(tools), system_prompt=system_prompt, middleware=[ours, *middleware])
-    return SessionAgent(graph, sessions)
+    return SessionAgent(graph, sessions, summaries)

@@ -29,9 +29,11 @@ from rag_chain.agents.sources import IndexSources, make_tool
 from rag_chain.agents.turn import AgentRun, AgentTurn, has_open_calls
 from rag_chain.chain.question import split_question
 from rag_chain.conversation.readable import access_of
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.conversation.turn_input import TurnInput, check_question
 from rag_chain.errors import UsageError
 from rag_chain.models.errors import map_errors
+from rag_chain.prompts import render_summary
 from rag_chain.retrieval.history_query import checked_question
 from rag_chain.sessions import Sessions, Turn
 
@@ -75,6 +77,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         sources: what is searched; ``None``: nothing.
         as_tool: the agent gets the tool ``retrieve``; else each question is searched for and sources are put before it.
         model_name: for the messages of errors; ``None``: a model's errors stay as they are.
+        summaries: makes summaries of what left the window. ``None``: none are made; those of a chain are still shown.
     """
 
     state_schema = SessionState
@@ -86,11 +89,13 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         *,
         as_tool: bool = True,
         model_name: str | None = None,
+        summaries: HistorySummaries | None = None,
     ) -> None:
         super().__init__()
         self._sessions = sessions
         self._sources = None if as_tool else sources
         self._name = model_name
+        self._summaries = summaries
         self.tools = [make_tool(sources)] if sources is not None and as_tool else []
 
     def before_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -237,7 +242,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         return TurnInput(ref, ids.get("turn_id"), spoken[-1], ids.get("instead_of"))
 
     def _opened(self, opened: Turn, config: RunnableConfig, begun: float) -> AgentTurn:
-        turn = AgentTurn(self._sessions, opened, access_of(config), begun)
+        turn = AgentTurn(self._sessions, opened, access_of(config), begun, self._summaries)
         turn.milliseconds["load_history"] = round((time.perf_counter() - begun) * 1000, 3)
         run = self._run_of(config)
         if run is not None:
@@ -249,9 +254,10 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         place = _place_of_question(request.messages)
         before, question, after = request.messages[:place], request.messages[place], request.messages[place + 1 :]
         turn.said = list(after)
-        if turn.request is not None:
-            others = split_question(question)[1]
-            text: Any = turn.request
+        text, others = split_question(question)
+        summary = render_summary(turn.turn.summary)
+        if turn.request is not None or summary:
+            text = turn.request if turn.request is not None else summary + text
             question = question.model_copy(
                 update={"content": [{"type": "text", "text": text}, *others] if others else text}
             )

@@ -14,7 +14,9 @@ from langchain_core.tools import BaseTool
 
 from rag_chain.agents.turn import AgentTurn
 from rag_chain.chain.question import split_question
+from rag_chain.errors import InvalidQuestionError
 from rag_chain.factory import refresh_index
+from rag_chain.retrieval.history_query import checked_question
 from rag_chain.retrieval.retriever import HistoryAwareRetriever
 from rag_chain.retrieval.selection import Selection
 
@@ -35,13 +37,16 @@ class IndexSources:
         """Return the best chunks for a query, best first.
 
         Raises:
+            InvalidQuestionError: the query is empty, too long or no valid Unicode.
             UsageError: ``filter`` or ``access`` of the call is malformed.
         """
+        query = checked_question(query)
         refresh_index(self._retriever.index)
         return self._retriever.retrieve(self._retriever.query(_search(query, [], config)))
 
     async def afind(self, query: str, config: RunnableConfig) -> list[Document]:
         """Async twin of ``find``."""
+        query = checked_question(query)
         await asyncio.to_thread(refresh_index, self._retriever.index)
         return await self._retriever.aretrieve(await self._retriever.aquery(_search(query, [], config)))
 
@@ -73,11 +78,17 @@ def make_tool(sources: IndexSources) -> BaseTool:
     def retrieve(query: str, runtime: ToolRuntime) -> str:
         """Search the person's documents. Returns numbered sources; cite them by number."""
         turn: AgentTurn = runtime.state["session_turn"]
-        return turn.add_sources(sources.find(query, runtime.config)) or NOTHING
+        try:
+            return turn.add_sources(sources.find(query, runtime.config)) or NOTHING
+        except InvalidQuestionError as error:  # the model wrote the query, and can write another one
+            return str(error)
 
     async def aretrieve(query: str, runtime: ToolRuntime) -> str:
         turn: AgentTurn = runtime.state["session_turn"]
-        return turn.add_sources(await sources.afind(query, runtime.config)) or NOTHING
+        try:
+            return turn.add_sources(await sources.afind(query, runtime.config)) or NOTHING
+        except InvalidQuestionError as error:
+            return str(error)
 
     retrieve.coroutine = aretrieve
     made: BaseTool = retrieve

@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseM
 
 from rag_chain.chain.citations import cite
 from rag_chain.conversation.readable import Readers, hide
+from rag_chain.conversation.summary import HistorySummaries
 from rag_chain.conversation.turn_end import describe_end, log_left_out, report_lost, run_to_its_end
 from rag_chain.conversation.usage import UsageMeter
 from rag_chain.errors import RagChainError
@@ -35,10 +36,19 @@ class AgentTurn:
         turn: that ``sessions`` began.
         access: tags of the call.
         begun: ``time.perf_counter()`` when the call began.
+        summaries: makes summaries of what left the window.
     """
 
-    def __init__(self, sessions: Sessions, turn: Turn, access: frozenset[str], begun: float) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        turn: Turn,
+        access: frozenset[str],
+        begun: float,
+        summaries: HistorySummaries | None = None,
+    ) -> None:
         self._sessions = sessions
+        self._summaries = summaries
         self.turn = turn
         self.history = cast("list[AnyMessage]", hide(turn.messages, access))
         self.readers = Readers(access, self.history)
@@ -91,7 +101,7 @@ class AgentTurn:
     def set_request(self, question: str, standalone: str) -> None:
         """Let the model get the numbered sources and then the question in place of the question's text."""
         self.standalone = standalone
-        self.request = render_request(question, standalone, self.sources)
+        self.request = render_request(question, standalone, self.sources, self.turn.summary)
 
     @property
     def is_over(self) -> bool:
@@ -114,6 +124,8 @@ class AgentTurn:
         try:
             with self.measured("save_turn"):
                 self.saved = self._sessions.commit(self.turn, answer, status, **note)
+            if self._summaries is not None:
+                self._summaries.after(self.turn, self.saved)
         except RagChainError as lost:
             self._lose(lost, error)
         self._note_end(status)
@@ -128,6 +140,8 @@ class AgentTurn:
             try:
                 with self.measured("save_turn"):
                     self.saved = await self._sessions.acommit(self.turn, answer, status, **note)
+                if self._summaries is not None:
+                    self._summaries.aafter(self.turn, self.saved)
             except RagChainError as lost:
                 self._lose(lost, error)
             self._note_end(status)

@@ -91,8 +91,12 @@ def show(
     if as_json:
         print_json({**asdict(info), "messages": [asdict(one) for one in messages], "feedback": feedback})
         return
+    from rag_chain.cli.turns import describe_tool_call
+
     for one in messages:
         text = one.content if isinstance(one.content, str) else json.dumps(one.content, ensure_ascii=False)
+        calls = [describe_tool_call(call["name"], call["args"]) for call in one.metadata.get("tool_calls") or ()]
+        text = " ".join(part for part in (text, *calls) if part)
         said = f" ({day(one.timestamp)})" if one.timestamp else ""
         console.print(Text.assemble((f"{one.role}{said}: ", "bold"), text))
         note = (one.metadata.get("additional_kwargs") or {}).get("rag_chain") or {}

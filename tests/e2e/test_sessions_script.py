@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from graphs import answering_graph, ask
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from servers import RedisServer
 from talking import another_process, config, contents, echo_chain, stock, turns
 from typer.testing import CliRunner
@@ -72,6 +72,17 @@ def test_looking_at_a_thread_of_langgraph(redis_url: str) -> None:
     assert contents(stock(redis_url, "copy")) == ["[red]hello", "1: [red]hello"]
     run("delete", "t1", "--yes", url=redis_url)
     assert [one["session_id"] for one in json.loads(run("list", "--json", url=redis_url))["sessions"]] == ["copy"]
+
+
+def test_tool_calls_are_shown(redis_url: str) -> None:
+    sessions = another_process(Settings(redis_url=redis_url, journal_path=None))
+    call = {"name": "clock", "args": {"zone": "[red]UTC"}, "id": "c1", "type": "tool_call"}
+    given = [HumanMessage("When?"), AIMessage("", tool_calls=[call]), ToolMessage("noon", tool_call_id="c1")]
+    echo_chain(sessions).history("s1").add_messages(given)
+    sessions.close()
+    shown = run("show", "s1", url=redis_url)
+    assert "assistant: clock(zone='[red]UTC')" in shown
+    assert "tool: noon" in shown
 
 
 def test_the_help_keeps_its_examples_as_they_are() -> None:

@@ -11,6 +11,7 @@ import pytest
 from faulty_server import KEY, FaultyServer
 from langchain.agents import create_agent
 from langchain_core.documents import Document
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
@@ -70,7 +71,7 @@ def build(server: FaultyServer, settings: Settings, index: HybridIndex) -> Itera
     built: list[SessionAgent] = []
 
     def agent(name: str = "agent", tools: Any = (clock,), **more: Any) -> SessionAgent:
-        built.append(build_agent(settings, tools, model=model_of(server, name), **{"index": index, **more}))
+        built.append(build_agent(settings, tools, **{"index": index, "model": model_of(server, name), **more}))
         return built[-1]
 
     yield agent
@@ -230,6 +231,38 @@ async def test_two_runs_at_once_of_one_session_are_both_whole(build: Build, sess
     assert turns == [turns[0]] * 4 + [turns[4]] * 4
 
 
+class ScriptedModel(GenericFakeChatModel):
+    """Says what its list says, and takes any tools."""
+
+    def bind_tools(self, tools: Any, **options: Any) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_query_that_can_not_be_searched_for_is_answered_to_the_model(
+    build: Build, sessions: Sessions, is_async: bool
+) -> None:
+    queries = ["", "x" * 20_000, "half \ud800", "sessions"]
+    calls = [{"name": "retrieve", "args": {"query": query}, "id": f"c{n}"} for n, query in enumerate(queries)]
+    model = ScriptedModel(messages=iter([AIMessage("", tool_calls=calls), AIMessage("One hour [1].")]))
+    agent, question = build(model=model), {"input": "How long?"}
+    result = (
+        await agent.ainvoke(question, config())
+        if is_async
+        else await asyncio.to_thread(agent.invoke, question, config())
+    )
+    assert [one["source"] for one in result["citations"]] == ["sessions.md"]
+    kept = await asyncio.to_thread(stored, sessions)
+    assert kinds(kept) == ["human", "ai", "tool", "tool", "tool", "tool", "ai"]
+    said = {one.tool_call_id: str(one.content) for one in kept if isinstance(one, ToolMessage)}
+    assert [said[f"c{n}"].split(":")[0].split(";")[0] for n in range(3)] == [
+        "The question is empty",
+        "The question has 20,000 characters, at most 10,000 are allowed",
+        "The question is not valid Unicode",
+    ]
+    assert "one hour" in said["c3"]
+
+
 def test_mistakes_are_named(build: Build, settings: Settings) -> None:
     with pytest.raises(UsageError, match="session_id"):
         build().invoke({"input": "q"})
@@ -271,3 +304,34 @@ def test_twenty_turns_with_two_tools_through_an_outage(
         assert isinstance(message, AIMessage)
         results = {one.tool_call_id for one in kept if isinstance(one, ToolMessage)}
         assert {call["id"] for call in message.tool_calls} <= results
+
+
+@pytest.mark.parametrize("retrieval", ["off", "context"])
+def test_what_left_the_window_is_summarized_for_chain_and_agent_alike(
+    server: FaultyServer, settings: Settings, sessions: Sessions, index: HybridIndex, retrieval: Any
+) -> None:
+    settings = settings.model_copy(update={"history_summary": "on", "history_window": 2})
+    agent = build_agent(settings, retrieval=retrieval, index=index, model=model_of(server, "agent"))
+    own = open_sessions(settings)
+    for number in range(3):
+        agent.invoke({"input": f"question {number}"}, config())
+    until(lambda: own.read(own.ref("s1")).summary, "a summary")
+    chain_sees = own.begin(own.ref("s1"), HumanMessage("of a chain")).summary
+    assert chain_sees == "Hello there [1]."
+    agent.invoke({"input": "What was first?"}, config())
+    asked = next(
+        request.body["messages"]
+        for request in reversed(server.requests)
+        if "What was first?" in str(request.body["messages"][-1]["content"])
+    )
+    assert "<earlier_conversation>\nHello there [1].\n</earlier_conversation>" in asked[-1]["content"]
+    assert asked[-1]["content"].count("What was first?") == 1
+    assert stored(sessions)[-2].content == "What was first?"
+    agent.close()
+    own.close()
+
+
+def test_settings_that_need_a_model_that_writes(settings: Settings, index: HybridIndex) -> None:
+    quoting = settings.model_copy(update={"chat_model": "local:extractive", "history_summary": "on"})
+    with pytest.raises(ConfigurationError, match="RAG_HISTORY_SUMMARY=on needs a model that can write"):
+        build_agent(quoting, retrieval="context", index=index)
