@@ -23,6 +23,7 @@ from rag_chain.serve.metrics import Metrics
 from rag_chain.serve.rate import RateLimit
 from rag_chain.serve.runs import Runs
 from rag_chain.serve.service import Service
+from rag_chain.serve.shutdown import Shutdown
 from rag_chain.serve.tokens import open_tokens
 from rag_chain.sessions import RedisSessionManager, open_sessions
 from rag_chain.settings import Settings
@@ -55,13 +56,16 @@ def create_app(settings: Settings | None = None, *, chain: ConversationChain | N
         jobs = Jobs(Library(settings, index))
         manager = RedisSessionManager(sessions=store)
         rate = RateLimit(store, settings.serve_max_requests)
+        shutdown = Shutdown(settings.serve_grace)
         app.state.service = Service(
-            settings, built, store, manager, runs, broadcasts, jobs, metrics, keys, tokens, rate
+            settings, built, store, manager, runs, broadcasts, jobs, metrics, keys, tokens, rate, shutdown
         )
+        shutdown.watch()
         yield
-        await runs.drain(settings.serve_grace)
+        await runs.drain(shutdown.count_remaining())
         await broadcasts.drain()
-        await jobs.drain(settings.serve_grace)
+        await jobs.drain(shutdown.count_remaining())
+        await shutdown.close()
         metrics.close()
         await built.aclose()
         await store.aclose()

@@ -72,7 +72,7 @@ async def complete(
         await run.read_ahead(lambda part: bool(part.get("answer")))
         with_usage = request.stream_options is not None and request.stream_options.include_usage
         events = _stream_chunks(run, completion, about, with_usage=with_usage)
-        return send_events(events, service.settings.serve_grace)
+        return send_events(events, service.shutdown)
     answer = Answer()
     async with aclosing(run.read(stops=False)) as parts:
         async for part in parts:

@@ -60,7 +60,7 @@ async def add_documents(request: Request, service: ServiceOf, caller: CallerOf) 
             remove(uploads)
             raise
     events = service.jobs.start(uploads, access, caller)
-    return send_events(_read(events), service.settings.serve_grace)
+    return send_events(_read(events), service.shutdown)
 
 
 @router.get("")

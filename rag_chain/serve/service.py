@@ -16,6 +16,7 @@ from rag_chain.serve.keys import KeyFile
 from rag_chain.serve.metrics import Metrics
 from rag_chain.serve.rate import RateLimit
 from rag_chain.serve.runs import Runs
+from rag_chain.serve.shutdown import Shutdown
 from rag_chain.serve.tokens import Tokens
 from rag_chain.sessions import RedisSessionManager, Sessions
 from rag_chain.settings import Settings
@@ -38,6 +39,7 @@ class Service:
     tokens: Tokens | None
     """``None``: there is no issuer of tokens."""
     rate: RateLimit
+    shutdown: Shutdown
 
 
 def get_service(request: Request) -> Service:

@@ -78,7 +78,7 @@ async def ask(
     await run.read_ahead(lambda part: True)
     broadcast = service.broadcasts.start(run, _make_events(run), ref, turn_id, access)
     events = broadcast.read(turn_id, stops=on_disconnect == "stop")
-    return send_events(events, service.settings.serve_grace)
+    return send_events(events, service.shutdown)
 
 
 @router.get("/{session_id}/turns/{turn_id}/events")
@@ -104,7 +104,7 @@ async def resume(
         first = await anext(events)
     except StopAsyncIteration:
         return Response(status_code=204)  # the reader has all events; a browser then stops reconnecting
-    return send_events(_chain_events(first, events), service.settings.serve_grace)
+    return send_events(_chain_events(first, events), service.shutdown)
 
 
 @router.post("/{session_id}/turns/{turn_id}/stop", status_code=202)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import anyio
 import orjson
 from sse_starlette.sse import EventSourceResponse
 
+from rag_chain.serve.shutdown import Shutdown
 
-def send_events(events: AsyncGenerator[dict[str, str]], grace: float) -> EventSourceResponse:
+
+def send_events(events: AsyncGenerator[dict[str, str]], shutdown: Shutdown) -> EventSourceResponse:
     """Return the response that streams events.
 
     Args:
         events: ``data`` and, optionally, ``event`` of each.
-        grace: seconds that a stream may continue after the server's shutdown has begun.
+        shutdown: of the server; the stream may continue for its seconds.
     """
-    return EventSourceResponse(events, sep="\n", shutdown_event=anyio.Event(), shutdown_grace_period=grace)
+    return EventSourceResponse(
+        events, sep="\n", shutdown_event=shutdown.started, shutdown_grace_period=shutdown.seconds
+    )
 
 
 def to_event(data: Any, name: str | None = None) -> dict[str, str]:

@@ -200,8 +200,8 @@ def test_the_default_port_is_the_exposed_one() -> None:
 
 
 def seconds_to_end(grace: float) -> float:
-    """How long the service may take to end: readers, turns and uploads one after the other, exports."""
-    return 3 * grace + 15
+    """How long the service may take to end: its turns, the events of their last tokens, connections, exports."""
+    return grace + 20
 
 
 def test_the_service_has_more_time_to_end_than_it_takes() -> None:
