@@ -272,6 +272,7 @@ def test_what_to_do_is_told_from_the_beginning_of_its_section(answerer):
         "Proceed with the section on maintaining pumps.",
         "How pumps are maintained is described in the next chapter.",
         "[ 82] See how pumps are maintained.",
+        "Please read the manual on how pumps are maintained.",
     ],
 )
 def test_sentences_about_the_text_are_not_quoted(answer, idle):
@@ -285,6 +286,7 @@ def test_sentences_about_the_text_are_not_quoted(answer, idle):
         "lintian dissects packages and reports errors.",
         "The lintian program displays errors of packages.",
         "The Debian lintian(1) tool provides a list of errors.",
+        "lintian - checks packages for errors.",
     ],
 )
 def test_a_compound_is_not_the_thing_in_its_name(answer, definition):

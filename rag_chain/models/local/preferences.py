@@ -48,7 +48,7 @@ _COPULA = re.compile(
     r"(?=\s+(?:not\s+)?(?:an?|the|one|any|used|designed|defined|short|known|called|made|considered|something|what|how|where)\b)"
     r"|means?|refers?|provides?|allows?|represents?"
     r"|describes?|defines?|contains?|specifies|controls|determines|displays|enables"
-    r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
+    r"|ist|sind|war|bezeichnet|bedeutet|est|sont|es|son|è|é|—|–|---?|-(?=\s)|:|=|是|指|は)(?:\b|\s|$|(?<=[是指は:]))",
     re.I,
 )
 _TO_DO = re.compile(

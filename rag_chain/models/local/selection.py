@@ -25,12 +25,15 @@ Floats = npt.NDArray[np.float64]
 _MOST_EMBEDDED = 30
 _LONGEST_EMBEDDED = 400
 _POINTER = re.compile(
-    r"(?:\[ ?\d+\])?\W*(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult|click (?:here|on|the)\b"
+    r"(?:\[ ?\d+\])?\W*(?:please (?:also )?)?(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult"
+    r"|click (?:here|on|the)\b"
     r"|(?:proceed|continue) with (?:the )?(?:section|chapter|next|instructions?)"
     r"|(?:go|skip|jump) to (?:the )?(?:section|chapter|next)"
     r"|for (?:more|further|additional|complete|full|details)"
     r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
-    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照)"
+    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照"
+    r"|请(?:认真|仔细|先)?(?:阅读|参阅|参考|查看|参见)"
+    r"|(?:bitte )?lesen Sie (?:auch |dazu |bitte )*(?:das|den|die|unter)\b)"
     r"|[^.,;]{1,60}\b(?:is|are|was|were|has been|have been) (?:also )?(?:described|explained|discussed|documented"
     r"|covered|listed|shown|introduced) (?:in (?:more )?detail )?(?:above|below|here|later|elsewhere|earlier"
     r"|in the (?:next|previous|following|section|chapter))\b",
