@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 
-from rag_chain.errors import UsageError
+from rag_chain.errors import CheckpointNotFoundError, RagChainError, UsageError
 from rag_chain.sessions import SessionHistory
 from rag_chain.testing.chats import Chat, RagChainChat, settings_of
 from rag_chain.testing.jobs import Place, Stored
@@ -89,8 +89,16 @@ class SaverChat(Chat):
         return found
 
     def waits(self, session: str) -> bool:
-        """Return whether changes of a thread wait to be replayed to the server."""
-        return journal_waits(self._journal, session)
+        """Return whether changes of a thread wait to be replayed to the server, in the journal or in memory."""
+        if journal_waits(self._journal, session):
+            return True
+        config: Any = self.config_of(session)
+        try:
+            return self._raw is not None and self._saver.persistence(config) != "durable"
+        except CheckpointNotFoundError:
+            return False
+        except RagChainError:
+            return True
 
     def close(self) -> None:
         """Close connections."""

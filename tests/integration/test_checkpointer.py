@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,57 @@ def test_a_thread_expires_as_a_whole(saver_of: Opener) -> None:
     assert all(client.ttl(key) > 90 for key in keys)
     assert RedisSessionManager(sessions=saver.sessions).extend_session("t1", 1000)
     assert all(client.ttl(key) > 900 for key in keys)
+
+
+CALLS: dict[str, Callable[[SessionSaver, Any], Any]] = {
+    "put": lambda saver, config: put(saver, config, value=2),
+    "put the same again": lambda saver, config: saver.put(*_again(saver, config)),
+    "put_writes": lambda saver, config: saver.put_writes(config, [("value", 3)], "task"),
+    "get_tuple": lambda saver, config: saver.get_tuple(thread()),
+    "get_tuple of a checkpoint": lambda saver, config: saver.get_tuple(config),
+    "get_tuple in a new process": lambda saver, config: SessionSaver(saver.sessions).get_tuple(thread()),
+    "list": lambda saver, config: list(saver.list(thread())),
+    "list what has other metadata": lambda saver, config: list(saver.list(thread(), filter={"step": 99})),
+    "persistence": lambda saver, config: saver.persistence(config),
+    "copy_thread": lambda saver, config: saver.copy_thread("t1", "t9"),
+    "prune": lambda saver, config: saver.prune(["t1"]),
+}
+
+
+def _again(saver: SessionSaver, config: Any) -> tuple[Any, Any, Any, Any]:
+    found = saver.get_tuple(config)
+    assert found is not None
+    return thread(checkpoint_ns=""), found.checkpoint, found.metadata, found.checkpoint["channel_versions"]
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_each_call_renews_the_time_to_live(saver_of: Opener, call: str) -> None:
+    saver = saver_of(session_ttl=100)
+    client, meta = saver.sessions.redis_client, saver.sessions.ref("t1").meta_key
+    config = put(saver, value=1)
+    saver.sessions.append(saver.sessions.ref("t1"), [HumanMessage("of the session beside")])
+    keys = [*keys_of(saver), meta, saver.sessions.ref("t1").messages_key]
+    for key in keys:
+        client.expire(key, 50)
+    CALLS[call](saver, config)
+    assert [key for key in keys if client.ttl(key) <= 90] == []
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_each_call_renews_the_time_to_live_on_this_machine(saver_of: Opener, tmp_path: Path, call: str) -> None:
+    saver = saver_of(session_ttl=100, redis_url="", journal_path=tmp_path / "journal.sqlite3")
+    config = put(saver, value=1)
+
+    def move(expires: str) -> int:
+        with sqlite3.connect(tmp_path / "journal.sqlite3") as db:
+            db.execute(f"UPDATE sessions SET expires = {expires} WHERE session = 't1'")  # noqa: S608 - of this test
+            found = db.execute("SELECT expires FROM sessions WHERE session = 't1'").fetchone()[0]
+        db.close()
+        return int(found)
+
+    soon = move("expires - 50000")
+    CALLS[call](saver, config)
+    assert move("expires") > soon + 40_000
 
 
 @pytest.mark.parametrize("door", ["saver", "manager"])

@@ -277,6 +277,8 @@ class LocalCheckpoints:
             return None if not where else "journaled" if any(where) else "volatile"
 
         found: Persistence | None = yield Disk(find)
+        if found is not None:
+            yield from self._renew(place.ref)
         return found
 
     def _check_parent(self, loaded: _Loaded, record: Record, *, needs_parent: bool) -> None:
@@ -310,9 +312,12 @@ class LocalCheckpoints:
         """The thread as it is; renews its time to live."""
         loaded: _Loaded = yield Disk(self._with_lock(lambda: self._load(ref, None)))
         if not loaded.state.is_empty:
-            lifetime = self._limits.lifetime_ms
-            yield from self._journals.each(lambda journal: journal.renew(ref, lifetime), write=True)
+            yield from self._renew(ref)
         return loaded
+
+    def _renew(self, ref: SessionRef) -> Flow[None]:
+        lifetime = self._limits.lifetime_ms
+        yield from self._journals.each(lambda journal: journal.renew(ref, lifetime), write=True)
 
     def _load(self, ref: SessionRef, needed: Journal | None) -> _Loaded:
         """The thread as the journals have it; ``needed``: the one that must be readable."""

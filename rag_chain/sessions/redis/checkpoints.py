@@ -159,7 +159,7 @@ class RedisCheckpoints:
             after: what the page before gave, or empty.
             limit: checkpoints in a page.
         """
-        args: Args = ("0" if namespace is None else f"1{namespace}", before, after, limit)
+        args: Args = ("0" if namespace is None else f"1{namespace}", before, after, limit, self._limits.ttl_ms)
         reply = yield from self._call("checkpoint_list", ref, args)
         if not reply:
             return [], b""
@@ -181,7 +181,7 @@ class RedisCheckpoints:
 
     def remove(self, ref: SessionRef, what: str, which: str = "") -> Flow[int]:
         """Remove checkpoints; how many. ``what``: ``one``, ``run``, ``prune`` or ``all``, see the script."""
-        removed: int = yield from self._call("checkpoint_remove", ref, (what, which))
+        removed: int = yield from self._call("checkpoint_remove", ref, (what, which, self._limits.ttl_ms))
         return removed
 
     def remove_run(self, prefix: str, run_id: str) -> Flow[int]:
@@ -195,7 +195,7 @@ class RedisCheckpoints:
 
     def copy(self, source: SessionRef, target: SessionRef) -> Flow[bool]:
         """Copy all checkpoints of a thread; whether there were any, and none in the target."""
-        reply = yield from self._call("checkpoint_dump", source, ())
+        reply = yield from self._call("checkpoint_dump", source, (self._limits.ttl_ms,))
         if not reply:
             return True
         args = (self._limits.ttl_ms, target.session_id, reply[0], reply[1])

@@ -1,7 +1,7 @@
 -- uses checkpoints.lua
 -- All checkpoints of a thread as the server writes them to disk, and the runs that made them.
 --
--- KEYS[1] list of messages
+-- KEYS[1] list of messages   ARGV[1] time to live in ms
 --
 -- Reply: {} where there is none, else {hash, order, run, ...}
 
@@ -19,4 +19,5 @@ for _, field in ipairs(fields) do
     end
   end
 end
+renew(tonumber(ARGV[1]))
 return reply

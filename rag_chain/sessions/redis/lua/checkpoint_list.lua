@@ -3,7 +3,7 @@
 --
 -- KEYS[1] list of messages
 -- ARGV[1] '1 namespace': of this one; '0': of all   ARGV[2] the id that is too new, '': none
--- ARGV[3] the last member seen, '': from the start   ARGV[4] members wanted, at most
+-- ARGV[3] the last member seen, '': from the start   ARGV[4] members wanted, at most   ARGV[5] time to live in ms
 --
 -- Reply: {last member, namespace, id, metadata, ...}, {} at the end.
 
@@ -27,4 +27,5 @@ for i, member in ipairs(found) do
   page[1] = member
   page[#page + 1], page[#page + 2], page[#page + 3] = ns, id, redis.call('HGET', checkpoints, 'm\n' .. ns .. '\n' .. id) or ''
 end
+renew(tonumber(ARGV[5]))
 return page

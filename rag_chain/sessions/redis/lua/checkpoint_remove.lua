@@ -3,6 +3,7 @@
 --
 -- KEYS[1] list of messages
 -- ARGV[1] one: that of the name ARGV[2], 'namespace id'; run: those of run ARGV[2]; prune: what the newest of each namespace does not need; all
+-- ARGV[3] time to live in ms
 --
 -- Reply: how many.
 
@@ -35,4 +36,5 @@ for _, member in ipairs(ARGV[1] == 'one' and {} or members('a\n')) do
 end
 sweep(1)
 note_members()
+renew(tonumber(ARGV[3]))
 return removed
