@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +21,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from rag_chain.errors import CheckpointNotFoundError, HistoryDataError, HistoryWriteError, UsageError
-from rag_chain.langgraph.held import HeldThreads
+from rag_chain.langgraph.held import HeldThread, HeldThreads
 from rag_chain.langgraph.inputs import (
     check_checkpoint,
     check_name,
@@ -31,16 +33,18 @@ from rag_chain.langgraph.inputs import (
     rebuilt_of,
     split_thread_id,
 )
-from rag_chain.langgraph.messages import Batch, StaleError, load_values
+from rag_chain.langgraph.messages import Batch, StaleError, load_values, values_of
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.langgraph.versions import dump_version, parse_version
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, make_hole
+from rag_chain.sessions.values.checkpoints import Found, Place, Record, ThreadLostError, Values, Write, make_hole
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.ranges import is_list
 from rag_chain.sessions.values.thread_state import resolve_value
 from rag_chain.sessions.values.turns import Persistence
 
+log = logging.getLogger("rag_chain.langgraph")
 _DURABILITY = "__pregel_durability"
 """Where LangGraph tells the parts of a run of the caller's ``durability``."""
 _ELSEWHERE = ("channel_values", "channel_versions", "id")
@@ -162,7 +166,11 @@ class SaverFlows:
         held, codec = self._held.get(place.ref), Codec(self._serde, self._sessions.box(place.ref))
         with held.lock:
             holding, before = held.holding(place.namespace)
-        found = yield from self._checkpoints.read(place, holding)
+        try:
+            found = yield from self._checkpoints.read(place, holding)
+        except ThreadLostError as lost:
+            before = None
+            found = yield from self._put_back(place, codec, held, lost.deleted)
         if found is None:
             return None
         is_newest = not place.checkpoint_id
@@ -176,6 +184,32 @@ class SaverFlows:
             return _tuple_of(codec, *load_values(codec, held, found, None, is_newest=is_newest))
         except StaleError:
             raise make_hole(found.place, "a message of it is lost") from None
+
+    def holds(self, ref: SessionRef) -> bool:
+        """Whether this process holds something of a thread."""
+        return bool(self._held.get(ref).gen)
+
+    def _put_back(self, place: Place, codec: Codec, held: HeldThread, deleted: int) -> Flow[Found | None]:
+        """Give the server, which has lost its data, the newest state that this process holds, and read it."""
+        with held.lock:
+            pending = {one.place: held.writes_of(one.place) for one in held.records()}
+            records = held.take_lost(deleted, self._checkpoints.ttl_ms)
+        for one in records:
+            values = values_of(codec, one)
+            complete = partial(values_of, codec, one)
+            yield from self._checkpoints.put(one.record, values, complete, needs_parent=False, follows_newest=False)
+            writes = pending[one.record.place]
+            for task_id in dict.fromkeys(write.task_id for write in writes):
+                mine = [write for write in writes if write.task_id == task_id]
+                if not any(is_list(write.value) for write in mine):  # else the task runs again
+                    yield from self._checkpoints.write(one.record.place, mine, Values({}))
+        if not records:
+            return None
+        log.warning(
+            "Redis has lost thread %s. Its newest state, which this process held, was put back; older checkpoints are"
+            " gone.", place.ref,
+        )  # fmt: skip
+        return (yield from self._checkpoints.read(place))
 
     def delete_thread(self, thread_id: str) -> Flow[None]:
         """See ``SessionSaver.delete_thread``."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from langchain_core.messages import BaseMessage
 
 from rag_chain.sessions.values.checkpoints import Holding, Place, Record, Write, sort_writes
+from rag_chain.sessions.values.clock import steady_ms
 from rag_chain.sessions.values.forks import renew_after_fork
 from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.ranges import Ranges, dump_ranges, iterate, unite
@@ -95,6 +96,8 @@ class HeldThread:
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
         self.gen = ""
+        self.used_ms = 0
+        """When the store last had this thread, by the steady clock."""
         self.items: dict[int, Kept] = {}
         self.size = 0
         self._records: OrderedDict[str, HeldRecord] = OrderedDict()
@@ -116,11 +119,29 @@ class HeldThread:
         """Hold this life of the thread; what is held of another one is forgotten."""
         if self.gen and self.gen != gen:
             self.reset()
-        self.gen = gen
+        self.gen, self.used_ms = gen, steady_ms()
 
     def get(self, namespace: str) -> HeldRecord | None:
         """The newest checkpoint of a namespace that this process put or read."""
         return self._records.get(namespace)
+
+    def records(self) -> list[Record]:
+        """The checkpoints that are held."""
+        return [one.record for one in self._records.values()]
+
+    def take_lost(self, deleted: int, ttl_ms: int) -> list[HeldRecord]:
+        """Forget the thread, and return the checkpoints to put back: none if it was deleted or has expired.
+
+        Args:
+            deleted: when the thread was last deleted, by the server's clock (ms).
+            ttl_ms: time to live; below 0: for ever.
+        """
+        began = int(self.gen) // 1000 if self.gen.isdecimal() else 0  # a server's life is named by when it began
+        is_there = 0 <= deleted <= began or not deleted
+        is_there &= ttl_ms < 0 or steady_ms() - self.used_ms < ttl_ms
+        found = [one for one in self._records.values() if one.is_whole] if is_there else []
+        self.reset()
+        return found
 
     def knows(self, checkpoint_id: str) -> bool:
         """Whether this process put or read a checkpoint, lately."""

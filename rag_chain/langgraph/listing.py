@@ -15,7 +15,7 @@ from rag_chain.langgraph.held import HeldThreads
 from rag_chain.langgraph.inputs import check_listing, configurable_of
 from rag_chain.langgraph.serialising import Codec
 from rag_chain.sessions import Sessions
-from rag_chain.sessions.values.checkpoints import Listed
+from rag_chain.sessions.values.checkpoints import Listed, Place
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef, make_known_ref
 
@@ -101,13 +101,23 @@ class Listing:
             if not self._threads:
                 return False
             self._thread, self._after = self._threads.popleft(), b""
-        page, self._after = yield from self._sessions.checkpoints.list_page(
-            self._thread, self._namespace, self._before, self._after, PAGE
-        )
+        is_first = not self._after
+        page = yield from self._list_page(self._thread)
+        if not page and is_first and self._flows.holds(self._thread):
+            # Nothing is there, or the server has lost it: then a read puts back what is held.
+            found = yield from self._flows.read(Place(self._thread, self._namespace or ""))
+            self._after = b""
+            page = [] if found is None else (yield from self._list_page(self._thread))
         self._page.extend(page)
         if len(page) < PAGE:
             self._thread = None
         return True
+
+    def _list_page(self, ref: SessionRef) -> Flow[list[Listed]]:
+        page, self._after = yield from self._sessions.checkpoints.list_page(
+            ref, self._namespace, self._before, self._after, PAGE
+        )
+        return page
 
     def _list_threads(self) -> Flow[None]:
         prefix = self._sessions.prefix

@@ -154,6 +154,24 @@ class Batch:
         return _Split(messages, result, join_ranges((number, number) for number in numbers))
 
 
+def values_of(codec: Codec, held: HeldRecord) -> Values:
+    """Return all values of a checkpoint that is held, for a store that has nothing of its thread."""
+    named: dict[str, bytes] = {}
+    items: list[bytes] = []
+    numbers: dict[int, int] = {}
+    for channel, value in held.values.items():
+        if not isinstance(value, HeldList):
+            named[channel] = value
+            continue
+        for number, kept in zip(iterate(value.ranges), value.kept, strict=True):
+            if number not in numbers:
+                numbers[number] = NEW + len(items)
+                items.append(codec.pack(kept.raw))
+        ranges = join_ranges((numbers[one], numbers[one]) for one in iterate(value.ranges))
+        named[channel] = dump_list(ranges, _check_of(value.kept, channel))
+    return Values(named, items)
+
+
 class StaleError(Exception):
     """What this process holds of a thread has changed while the store was read."""
 

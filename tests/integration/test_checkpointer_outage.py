@@ -205,6 +205,67 @@ def test_a_thread_that_is_deleted_and_begun_anew_during_the_replay(
     assert texts(other, "t2") == conversation(25)
 
 
+class TestLostData:
+    """The server has lost all that it had; a process holds the thread."""
+
+    @pytest.mark.parametrize("use", ["run", "read", "list", "read of the checkpoint"])
+    def test_what_is_held_is_put_back(
+        self, saver_of: Opener, own_server: RedisServer, use: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        saver = saver_of()
+        graph = answering_graph(saver)
+        for number in range(3):
+            ask(graph, f"q{number}")
+        state = graph.get_state(thread())
+        saver.put_writes(state.config, [("x", 5)], "task")
+        with own_server.client() as client:
+            client.flushall()
+        if use == "run":
+            assert ask(graph, "q3") == conversation(4)
+        elif use == "read":
+            assert graph.get_state(thread()).config == state.config
+        elif use == "list":
+            assert [one.config for one in saver.list(thread())] == [state.config]
+        else:
+            assert graph.get_state(state.config).values == state.values
+        assert "Redis has lost thread 't1'. Its newest state, which this process held, was put back" in caplog.text
+        other = saver_of(journal_path=None)
+        assert texts(other)[:6] == conversation(3)
+        assert other.get_tuple(state.config).pending_writes == [("task", "x", 5)]
+        assert ask(answering_graph(other), "on")[-2] == "on"
+
+    def test_what_was_deleted_stays_deleted(self, saver_of: Opener, own_server: RedisServer) -> None:
+        saver, elsewhere = saver_of(), saver_of()
+        for thread_id in ("t1", "t2"):
+            ask(answering_graph(saver), "q0", thread_id)
+        elsewhere.delete_thread("t1")
+        elsewhere.prune(["t2"], strategy="delete")
+        with own_server.client() as client:
+            client.delete(saver.sessions.ref("t1").index_key)
+        assert texts(saver) == []
+        assert texts(saver, "t2") == []
+        assert list(saver.list(thread())) == []
+
+    def test_what_expired_stays_away(self, saver_of: Opener, own_server: RedisServer) -> None:
+        saver = saver_of()
+        ask(answering_graph(saver), "q0")
+        ref = saver.sessions.ref("t1")
+        with own_server.client() as client:
+            for key in (ref.meta_key, f"{ref.meta_key}:checkpoints", f"{ref.meta_key}:order"):
+                client.pexpire(key, 1)
+            until(lambda: not client.exists(ref.meta_key, f"{ref.meta_key}:checkpoints"), "expiry")
+        assert texts(saver) == []
+
+    def test_a_user_who_was_erased_stays_erased(self, saver_of: Opener, own_server: RedisServer) -> None:
+        saver, elsewhere = saver_of(), saver_of()
+        ask(answering_graph(saver), "q0", user_id="u1")
+        RedisSessionManager(sessions=elsewhere.sessions).erase_user("u1")
+        ref = saver.sessions.ref("t1", "u1")
+        with own_server.client() as client:
+            client.delete(ref.deletion_key)
+        assert answering_graph(saver).get_state(thread(user_id="u1")).values == {}
+
+
 @pytest.mark.parametrize("is_stuck", [False, True], ids=["full", "full-and-nothing-leaves"])
 def test_a_thread_goes_on_in_memory_while_the_disk_is_full(
     saver_of: Opener, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, is_stuck: bool

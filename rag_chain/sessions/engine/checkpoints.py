@@ -102,6 +102,11 @@ class Checkpoints:
         return None if found is None else "durable"
 
     @property
+    def ttl_ms(self) -> int:
+        """Time to live of a thread on the server; -1: for ever."""
+        return -1 if self._remote is None else self._remote.ttl_ms
+
+    @property
     def is_alone(self) -> bool:
         """Whether no server is configured, so that this machine keeps the threads."""
         return self._remote is None

@@ -17,6 +17,7 @@ from rag_chain.sessions.values.checkpoints import (
     Record,
     Stored,
     Terms,
+    ThreadLostError,
     ThreadMessages,
     Values,
     Write,
@@ -55,6 +56,11 @@ class RedisCheckpoints:
         self._limits = limits
         self._kept = kept
         self._index = None if one_slot else ClusterIndex(address, limits)
+
+    @property
+    def ttl_ms(self) -> int:
+        """Time to live of a thread; -1: for ever."""
+        return self._limits.ttl_ms
 
     def put(self, record: Record, values: Values, complete: Callable[[], Values], terms: Terms) -> Flow[Stored]:
         """Store a checkpoint, once.
@@ -117,14 +123,18 @@ class RedisCheckpoints:
 
         Raises:
             HistoryDataError: the server has lost a part of it, or it is not readable.
+            ThreadLostError: the server has lost its data, and the reader holds the thread.
         """
         args = (
             self._limits.ttl_ms, place.namespace, place.checkpoint_id,
             holding.gen, holding.checkpoint_id, json.dumps(dict(holding.versions)), holding.items,
+            place.ref.session_id,
         )  # fmt: skip
         reply = yield from self._call("checkpoint_read", place.ref, args)
         if not reply:
             return None
+        if not reply[0]:
+            raise ThreadLostError(int(reply[1]))
         place = Place(place.ref, place.namespace, reply[0].decode(errors="replace"))
         if len(reply) == 1:
             raise make_hole(place, "the server has lost it, or a part of it")
@@ -231,7 +241,7 @@ class RedisCheckpoints:
 
     def _call(self, script: str, ref: SessionRef, args: Args, run_id: str = "") -> Flow[Any]:
         keys: tuple[str, ...] = (ref.messages_key,)
-        if self._index is None and script in ("checkpoint_put", "checkpoint_load"):
+        if self._index is None and script in ("checkpoint_put", "checkpoint_load", "checkpoint_read"):
             keys += (ref.index_key,)
             if run_id:
                 keys += (make_run_key(ref.prefix, run_id),)

@@ -252,6 +252,18 @@ def parse_messages(place: Place, count: int, value: bytes, items: Mapping[int, b
     return ThreadMessages(place, count, ranges, check, items)
 
 
+class ThreadLostError(Exception):
+    """The server has lost a thread that this process holds.
+
+    Args:
+        deleted: when the thread was last deleted, by the server's clock (ms); 0: never, as far as it knows.
+    """
+
+    def __init__(self, deleted: int) -> None:
+        super().__init__(deleted)
+        self.deleted = deleted
+
+
 def parse_header(raw: bytes) -> dict[str, Any]:
     """Return the parts of a header.
 
