@@ -12,7 +12,7 @@ from files import written
 from rag_chain import __version__, workers
 from rag_chain.errors import ConfigurationError, UsageError
 from rag_chain.ingestion import ingest, splitting
-from rag_chain.ingestion.cluster.remote import Embedder, read_file, version
+from rag_chain.ingestion.cluster.remote import Embedder, Reader, read_file
 from rag_chain.ingestion.discovery import FoundFile
 from rag_chain.ingestion.loaders import FileStat
 from rag_chain.ingestion.loading import LoadedFile, UnreadFile
@@ -37,14 +37,14 @@ def test_a_file_whose_storage_fails_is_read_again(tmp_path: Path) -> None:
         path.unlink()
         written(tmp_path, "a.md", "# Title\n\nIt is back.\n")
 
-    answer = read_file(found(path), LIMITS, "s", version(), sleep=mend)
+    answer = read_file(found(path), LIMITS, "s", sleep=mend)
     assert isinstance(answer.outcome, LoadedFile)
     assert [chunk.page_content for chunk in answer.outcome.chunks] == ["# Title\n\nIt is back."]
     assert len(pauses) == 1
 
     path.unlink()
     path.symlink_to("/proc/self/mem")
-    answer = read_file(found(path), LIMITS, "s", version(), sleep=pauses.append)
+    answer = read_file(found(path), LIMITS, "s", sleep=pauses.append)
     assert isinstance(answer.outcome, UnreadFile)
     assert answer.outcome.reason == "input/output error"
     assert (len(pauses), answer.is_absent) == (3, False)
@@ -54,16 +54,16 @@ def test_a_file_that_stays_broken_is_read_once(tmp_path: Path) -> None:
     pauses: list[float] = []
     broken = written(tmp_path, "a.pdf", b"%PDF-1.7 nothing")
     for path, is_absent in ((broken, False), (tmp_path / "gone.md", True)):
-        answer = read_file(found(path), LIMITS, "s", version(), sleep=pauses.append)
+        answer = read_file(found(path), LIMITS, "s", sleep=pauses.append)
         assert isinstance(answer.outcome, UnreadFile)
         assert answer.is_absent is is_absent
     assert pauses == []
 
 
-def test_another_version_is_refused(tmp_path: Path) -> None:
+def test_another_version_is_refused() -> None:
     other = (__version__, splitting.VERSION + 1)
     with pytest.raises(ConfigurationError, match=rf"has rag_chain .* \(splitting {splitting.VERSION}\), this machine"):
-        read_file(found(tmp_path), LIMITS, "s", other)
+        Reader().load(LIMITS, "s", other)
     with pytest.raises(ConfigurationError, match="install the same version on all nodes"):
         Embedder().load(Settings(), None, False, other)
 

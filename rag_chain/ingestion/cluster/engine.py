@@ -10,19 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from pydantic import SecretStr
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
-from rag_chain.errors import ClusterUnavailableError, ConfigurationError, RagChainError
+from rag_chain.errors import ClusterUnavailableError, ConfigurationError, RagChainError, UsageError
 from rag_chain.ingestion.cluster import connection
-from rag_chain.ingestion.cluster.errors import to_error
-from rag_chain.ingestion.cluster.pool import EMBED_CPUS, Batch, EmbedderPool
-from rag_chain.ingestion.cluster.remote import Answer, read_file, version
+from rag_chain.ingestion.cluster.pool import TRIES, Job, WorkerPool
+from rag_chain.ingestion.cluster.remote import Answer, Embedder, Reader
 from rag_chain.ingestion.discovery import FoundFile
 from rag_chain.ingestion.failures import Failures
 from rag_chain.ingestion.loading import Loading, Outcome, UnreadFile
@@ -42,8 +41,8 @@ _KEPT_HERE = {"redis_url": SecretStr(""), "encryption_keys": SecretStr(""), "ind
 """Secrets that workers don't need, as they are sent."""
 
 _POLL_SECONDS = 0.5
-_RETRIES = 3
-"""Retries of a file whose worker died."""
+_EMBED_CPUS, _READ_CPUS = 0.75, 0.25
+"""CPUs of an actor that embeds, of which there is one per core, and of one that reads, one per two cores."""
 
 
 class KnownWeights:
@@ -75,7 +74,7 @@ class _Group:
     """Files whose chunks are submitted together, and the batches with their texts."""
 
     outcomes: list[Outcome]
-    batches: list[Batch]
+    batches: list[Job]
 
 
 class RayEngine:
@@ -94,6 +93,7 @@ class RayEngine:
         self._weights: KnownWeights | None = None
         self._is_connected = False
         self._cores = 1
+        self._readers: WorkerPool | None = None
         self.seconds = 0.0
         """Seconds from the first file to the last outcome."""
         self.embed_seconds = 0.0
@@ -117,6 +117,8 @@ class RayEngine:
         self._stopped.set()
         if self._is_connected:
             self._is_connected = False
+            if self._readers is not None:
+                self._readers.close()
             connection.disconnect()
 
     def weights(self, encoder: SpladeEncoder | None) -> SparseEncoder | None:
@@ -131,19 +133,21 @@ class RayEngine:
             ConfigurationError: a node lacks a file, or has another version of this package.
         """
         started = time.perf_counter()
-        read = ray.remote(num_cpus=1 - EMBED_CPUS, max_retries=_RETRIES, scheduling_strategy="SPREAD")(read_file)
-        limits = ray.put(self._limits)
-        waiting: deque[tuple[FoundFile, Any]] = deque()
+        if self._readers is None:
+            arguments = (self._limits, self._splitting)
+            self._readers = WorkerPool(Reader, _READ_CPUS, max(1, self._cores // 2), arguments, _read_failure)
+        waiting: deque[tuple[FoundFile, Job | None]] = deque()
         for file in files:
-            reference = None
+            job = None
             if not file.is_page:
                 path = Path(os.path.abspath(file.path))  # noqa: PTH100 - without resolving links
-                reference = read.remote(replace(file, path=path), limits, self._splitting, version())
-            waiting.append((file, reference))
+                job = Job([replace(file, path=path)])
+                self._readers.submit(job)
+            waiting.append((file, job))
             if len(waiting) > 2 * self._cores + 2:
-                yield self._outcome(*waiting.popleft())
+                yield self._outcome(*waiting.popleft(), self._readers)
         while waiting:
-            yield self._outcome(*waiting.popleft())
+            yield self._outcome(*waiting.popleft(), self._readers)
         self.seconds += time.perf_counter() - started
 
     @contextmanager
@@ -165,11 +169,18 @@ class RayEngine:
             embeddings: in place of the embedding model that the settings name.
 
         Raises:
-            RagChainError: see ``EmbedderPool``.
+            UsageError: the embeddings can't be sent to workers.
+            RagChainError: see ``WorkerPool``.
         """
         has_weights = self._weights is not None and bool(index.stats()["sparse_model"])
         sent = settings.model_copy(update=_KEPT_HERE)
-        pool = EmbedderPool(self._cores, (sent, embeddings, has_weights), cache.failure)
+        try:
+            pool = WorkerPool(Embedder, _EMBED_CPUS, self._cores, (sent, embeddings, has_weights), cache.failure)
+        except TypeError as error:
+            raise UsageError(
+                "These embeddings can't be sent to Ray's workers: name a model by RAG_EMBEDDING_MODEL, or use the "
+                "local engine."
+            ) from error
         try:
             yield self._embedded(outcomes, index, cache, pool, has_weights=has_weights)
         finally:
@@ -182,10 +193,10 @@ class RayEngine:
                 pool.close()
 
     def _embedded(
-        self, outcomes: Iterable[Outcome], index: AnyIndex, cache: VectorCache, pool: EmbedderPool, *, has_weights: bool
+        self, outcomes: Iterable[Outcome], index: AnyIndex, cache: VectorCache, pool: WorkerPool, *, has_weights: bool
     ) -> Iterator[Outcome]:
         groups: deque[_Group] = deque()
-        batches: dict[str, Batch] = {}  # text -> the batch that embeds it
+        batches: dict[str, Job] = {}  # text -> the batch that embeds it
         most = pool.size * 2 * BATCH // _GROUP + 2
         upstream = _grouped(outcomes)
         has_more = True
@@ -208,8 +219,8 @@ class RayEngine:
         outcomes: list[Outcome],
         index: AnyIndex,
         cache: VectorCache,
-        pool: EmbedderPool,
-        batches: dict[str, Batch],
+        pool: WorkerPool,
+        batches: dict[str, Job],
         *,
         has_weights: bool,
     ) -> _Group:
@@ -221,33 +232,40 @@ class RayEngine:
         wanted = sorted(texts if has_weights else missing, key=lambda text: (len(text), text))
         for start in range(0, len(wanted), BATCH):
             part = wanted[start : start + BATCH]
-            batch = Batch([text for text in part if text in missing], part if has_weights else ())
-            batches |= dict.fromkeys(batch.texts, batch)
+            new = [text for text in part if text in missing]
+            batch = Job((new, part if has_weights else ()))
+            batches |= dict.fromkeys(new, batch)
             needed[id(batch)] = batch
             pool.submit(batch)
         return _Group(outcomes, list(needed.values()))
 
-    def _take(self, done: list[Batch], cache: VectorCache, batches: dict[str, Batch]) -> None:
+    def _take(self, done: list[Job], cache: VectorCache, batches: dict[str, Job]) -> None:
         for batch in done:
-            if batch.texts:
-                cache.store(batch.texts, batch.vectors)
-            if self._weights is not None and batch.weights:
-                self._weights.add(batch.weighed, batch.weights)
-            for text in batch.texts:
+            texts, weighed = batch.arguments
+            if batch.is_lost:
+                raise ClusterUnavailableError(
+                    f"{TRIES} workers of {connection.place()} died while they embedded the same texts: give them more "
+                    "memory, or look into Ray's logs, and ingest again, which resumes from here."
+                )
+            vectors, weights = batch.result
+            batch.result = None
+            if texts:
+                cache.store(texts, vectors)
+            if self._weights is not None and weighed:
+                self._weights.add(weighed, weights)
+            for text in texts:
                 batches.pop(text, None)
 
-    def _outcome(self, file: FoundFile, reference: Any) -> Outcome:
-        if reference is None:
+    def _outcome(self, file: FoundFile, job: Job | None, readers: WorkerPool) -> Outcome:
+        if job is None:
             return self._local.outcome_of(file)
-        while not ray.wait([reference], timeout=_POLL_SECONDS)[0]:
+        while not job.is_done:
+            readers.wait(_POLL_SECONDS)
             if self._stopped.is_set():
                 raise ClusterUnavailableError("The ingestion was stopped.")
-        try:
-            answer: Answer = ray.get(reference)
-        except RayTaskError as error:
-            raise to_error(error, _read_failure) from error
-        except RayError:
-            return UnreadFile(file, f"its reader failed: {_RETRIES + 1} Ray workers died while they read it")
+        if job.is_lost:
+            return UnreadFile(file, f"its reader failed: {TRIES} Ray workers died while they read it")
+        answer: Answer = job.result
         if answer.is_absent and os.path.lexists(file.path):
             raise ConfigurationError(
                 f"The Ray node {answer.node} has no {os.path.abspath(file.path)}, which is on this machine: put the "  # noqa: PTH100 - as it was sent

@@ -71,7 +71,6 @@ def read_file(
     file: FoundFile,
     limits: Limits,
     splitting: str,
-    wanted: Version,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
@@ -81,13 +80,8 @@ def read_file(
         file: with an absolute path.
         limits: of reading it.
         splitting: how chunks are made, as stored in the records.
-        wanted: the driver's version.
         sleep: waits for a number of seconds.
-
-    Raises:
-        ConfigurationError: this node has another version.
     """
-    _check_version(wanted)
     outcome = read_outcome(file, limits, splitting)
     for pause in _PAUSES:
         if not isinstance(outcome, UnreadFile) or outcome.reason not in _PASSING:
@@ -96,6 +90,26 @@ def read_file(
         outcome = read_outcome(file, limits, splitting)
     is_absent = isinstance(outcome, UnreadFile) and not os.path.lexists(file.path)
     return Answer(outcome, platform.node(), is_absent)
+
+
+class Reader:
+    """An actor that reads files.
+
+    An actor and not tasks, because Ray ends workers that are idle for a second, and to start one takes two.
+    """
+
+    def load(self, limits: Limits, splitting: str, wanted: Version) -> None:
+        """Set what is the same for all files; see ``read_file``.
+
+        Raises:
+            ConfigurationError: this node has another version than ``wanted``, the driver's.
+        """
+        _check_version(wanted)
+        self._limits, self._splitting = limits, splitting
+
+    def work(self, file: FoundFile) -> Answer:
+        """Read a file."""
+        return read_file(file, self._limits, self._splitting)
 
 
 class Embedder:
@@ -127,7 +141,7 @@ class Embedder:
                 f"The Ray node {platform.node()} has no local:splade, whose weights the index has: install it there."
             )
 
-    def embed(
+    def work(
         self, texts: Sequence[str], weighed: Sequence[str]
     ) -> tuple[npt.NDArray[np.float32], Sequence[SparseVector]]:
         """Return the vectors of ``texts``, ``float32[texts, dimension]``, and the learned weights of ``weighed``."""
