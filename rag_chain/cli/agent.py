@@ -26,7 +26,7 @@ def open_agent(settings: Settings, retrieval: str | None, tools: Sequence[str]) 
     """Build the agent that the options describe.
 
     Args:
-        settings: of model, index and sessions.
+        settings: settings of the model, the index and the sessions.
         retrieval: as ``build_agent`` takes it; ``None``: ``tool``, and ``context`` for local models.
         tools: ``MODULE:NAME`` of each tool.
 
@@ -46,7 +46,7 @@ def open_agent(settings: Settings, retrieval: str | None, tools: Sequence[str]) 
     chosen = retrieval or ("context" if is_local else "tool")
     agent = build_agent(settings, [load_tool(name) for name in tools], retrieval=cast("Any", chosen))
     if retrieval is None and is_local:
-        line = f"{settings.chat_model_name} can't call the search as a tool: each question is searched for first."
+        line = f"{settings.chat_model_name} can't call tools: the documents are searched before each answer."
         errors.print(Text(line, style="dim"))
     return AgentBackend(agent)
 
@@ -69,17 +69,17 @@ def load_tool(name: str) -> Callable[..., Any]:
         found = getattr(import_module(module), attribute)
     except AttributeError:
         raise UsageError(f"--tool {name}: the module {module} has no {attribute}.") from None
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # an imported module can raise anything
         raise UsageError(f"--tool {name}: {module} can't be imported: {_describe(error)}.") from error
     if not callable(found) and not hasattr(found, "invoke"):
-        raise UsageError(f"--tool {name}: {attribute} is no function and no tool.")
+        raise UsageError(f"--tool {name}: {attribute} is neither a function nor a tool.")
     return cast("Callable[..., Any]", found)
 
 
 class AgentBackend:
     """Answers with an agent.
 
-    Its turns run on an event loop of their own: there Ctrl-C cancels the model call at once.
+    Its turns run on their own event loop, where Ctrl-C cancels the model call at once.
 
     Args:
         agent: from ``build_agent``; closed by ``close``.
@@ -103,7 +103,7 @@ class AgentBackend:
             return self._runner.run(self._ask(call))
         except RagChainError:
             raise
-        except Exception as error:  # a tool raises what it likes
+        except Exception as error:  # a tool can raise anything
             raise RagChainError(
                 f"The turn is stored as failed: a tool or the agent raised {_describe(error)}."
             ) from error

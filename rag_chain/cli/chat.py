@@ -1,4 +1,4 @@
-"""``rag-chain chat``: options in, a conversation held."""
+"""``rag-chain chat``: reads the options and holds the conversation."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def chat(
     retrieval: Annotated[
         Retrieval | None,
         typer.Option(
-            help="tool: the agent searches when it likes; context: each question is searched for first; off: no index. "
-            "Default: tool, for local models context."
+            help="tool: the agent decides when to search; context: a search before each answer; off: no index. "
+            "Default: tool; for local models, context."
         ),
     ] = None,
 ) -> None:
@@ -77,7 +77,7 @@ def chat(
 
         rag-chain chat --session s1 < questions.txt          # one question a line
 
-        rag-chain chat --access staff --filter year=2026     # among open and staff's documents of 2026
+        rag-chain chat --access staff --filter year=2026     # open and staff documents of 2026
 
         rag-chain chat --script mine.yaml                    # exit code 1: an answer is not as expected
 

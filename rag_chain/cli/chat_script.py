@@ -8,7 +8,7 @@
         turns:
           - ask: How long is a session kept?
             expect:                   # optional, each line of it too
-              contains: ["3600"]      # all of these, upper and lower case alike
+              contains: ["3600"]      # all of these; upper and lower case are the same
               contains_any: [one hour, 3600]
               cites: configuration.md # the end or a part of a cited source's path
               refuses: false          # the answer cites nothing
@@ -28,7 +28,7 @@ from rag_chain.errors import UsageError
 
 
 class Expectation(BaseModel):
-    """What an answer has to be like; whatever is not given is not checked."""
+    """What is required of an answer; a field without a value is not checked."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,14 +69,14 @@ def load(path: Path) -> Script:
     """Read a chat script.
 
     Raises:
-        UsageError: the file is missing, no YAML, or no chat script; the message names the place in it.
+        UsageError: the file is missing, not YAML, or not a chat script; the message names the place in it.
     """
     try:
         return Script.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"The chat script {path} can't be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"The chat script {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"The chat script {path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the top"
@@ -93,7 +93,7 @@ def run(
         ask: (question, session id, user id) -> the turn, as ``rag-chain chat --json`` prints it.
 
     Yields:
-        Each turn and the expectations that it failed, as sentences.
+        Each turn and the expectations that it does not meet, as sentences.
     """
     for session in script.sessions:
         for turn in session.turns:
@@ -102,7 +102,7 @@ def run(
 
 
 def failures(expect: Expectation, turn: dict[str, Any]) -> Iterator[str]:
-    """The expectations that a turn fails, as sentences."""
+    """The expectations that a turn does not meet, as sentences."""
     answer = turn["answer"].casefold()
     for wanted in expect.contains:
         if wanted.casefold() not in answer:
@@ -111,6 +111,6 @@ def failures(expect: Expectation, turn: dict[str, Any]) -> Iterator[str]:
         yield f"the answer contains none of {expect.contains_any}"
     cited = [citation["source"] for citation in turn["citations"]]
     if expect.cites is not None and not any(expect.cites in source for source in cited):
-        yield f"the answer does not cite {expect.cites!r} but {cited or 'nothing'}"
+        yield f"the answer cites {cited or 'nothing'}, not {expect.cites!r}"
     if expect.refuses is not None and expect.refuses != (not cited):
-        yield "the answer cites sources, a refusal was expected" if expect.refuses else "the answer refuses"
+        yield "the answer cites sources, but a refusal was expected" if expect.refuses else "the answer refuses"

@@ -1,4 +1,4 @@
-"""What all commands share: apps whose help keeps its examples, settings from options, exit codes, output."""
+"""What all commands share: help texts with examples, settings from options, exit codes, output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def new_app(help_text: str | None, *, completion: bool = False) -> typer.Typer:
 def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
     """Add a command to ``app``. Its help is its docstring, its name by default the function's."""
     text = inspect.cleandoc(command.__doc__ or "")
-    # In the list of commands: the first sentence up to a colon, which is short enough to be shown whole.
+    # The list of commands shows the first sentence up to a colon, which is short enough for one line.
     app.command(name, help=format_help(text), short_help=re.split(r"[:.]", text)[0] + ".")(command)
 
 

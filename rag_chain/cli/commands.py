@@ -1,4 +1,4 @@
-"""The app ``rag-chain`` with all its commands. The modules of the commands load what is heavy when they run."""
+"""The app ``rag-chain`` with all its commands. Commands import slow packages only when they run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Then, for programs and tests:
 
 Settings are environment variables, or lines of a file .env in the working folder:
 
-    OPENAI_API_KEY     answers by OpenAI's models; RAG_CHAT_MODEL names another model or provider
+    OPENAI_API_KEY     OpenAI's models answer; RAG_CHAT_MODEL names another model or provider
     REDIS_URL          the server that keeps sessions (redis://localhost:6379/0); without one, the journal on this disk
     RAG_INDEX_DIR      the folder of the index (.rag_index)
 

@@ -1,4 +1,4 @@
-"""Conversations on a terminal, from a pipe or out of a script: questions in, answers printed."""
+"""Conversations on a terminal, from a pipe or from a script."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer_all(
     as_json: bool,
     reading: Mapping[str, Any],
 ) -> int:
-    """Answer questions one after the other and return the exit code. A failed question does not stop the next."""
+    """Answer questions one after the other and return the exit code. After a failed question the next is answered."""
     code = 0
     for question in questions:
         try:
@@ -49,7 +49,7 @@ def answer_all(
 
 
 def answer_script(backend: Backend, script: Script, as_json: bool, reading: Mapping[str, Any]) -> int:
-    """Hold the conversations of a script, print each turn and what it failed; return 1 if any turn failed."""
+    """Run a script, print each turn and what is not as expected; return 1 if any turn failed."""
     asked, failed = 0, 0
     for turn, failures in run(script, lambda *question: backend.ask(*question, reading=reading)):
         asked += 1
@@ -105,7 +105,7 @@ class Conversation:
                 self.answer(line)
 
     def answer(self, question: str, instead_of: str | None = None) -> None:
-        """Answer one question as it is streamed. Ctrl-C stops the answer; what was said is kept.
+        """Answer one question and print the answer as it is streamed. Ctrl-C stops it; the part so far is kept.
 
         Args:
             question: the user's.
@@ -117,7 +117,7 @@ class Conversation:
                 question, self.session, self.user, instead_of=instead_of, reading=self.reading, **shown
             )
         except KeyboardInterrupt:
-            errors.print(Text("\nStopped. What was said so far is kept.", style="yellow"))
+            errors.print(Text("\nStopped. The answer so far is kept.", style="yellow"))
         except RagChainError as error:
             errors.print()
             print_error(error)
@@ -164,7 +164,7 @@ class Conversation:
             HistoryError: the store failed.
         """
         if command == "/edit" and not question:
-            console.print("Write the new question behind it: /edit QUESTION")
+            console.print("Write the new question after the command: /edit QUESTION")
             return
         history = self.backend.history(self.session, self.user)
         turn_id, asked = history.find_question()
@@ -182,20 +182,20 @@ def print_token(token: str) -> None:
 
 
 def print_tool_call(name: str, arguments: Mapping[str, Any]) -> None:
-    """Print a tool call on a line of its own, below what the model said before it."""
+    """Print a tool call on its own line, below the model's text before it."""
     console.print()
     show_tool_call(name, arguments)
 
 
 def describe_message(message: BaseMessage) -> str:
-    """Return the text of a message, and what it calls."""
+    """Return the text of a message, and its tool calls."""
     calls = message.tool_calls if isinstance(message, AIMessage) else []
     parts = [str(message.text), *(describe_tool_call(call["name"], call["args"]) for call in calls)]
     return " ".join(part for part in parts if part)
 
 
 def open_prompt_history() -> History:
-    """Return the lines typed in earlier runs; of this run alone where the user's state folder can't be written."""
+    """Return the lines typed in earlier runs, or of this run alone if the user's state folder can't be written."""
     path = platformdirs.user_state_path("rag_chain") / "prompt_history"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

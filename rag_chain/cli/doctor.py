@@ -20,7 +20,7 @@ def doctor(
     redis_url: Annotated[str | None, typer.Option(help="Redis server, in place of REDIS_URL; '' for none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Examine the Redis server and this machine: what was found, why it matters, what mends it.
+    """Examine the Redis server and this machine: what was found, why it matters, how to fix it.
 
     Exit code 1 if a finding is red. Nothing is changed.
     """

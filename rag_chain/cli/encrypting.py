@@ -1,4 +1,4 @@
-"""``rag-chain sessions encrypt``: encrypts what is stored, or puts it under the first of several keys."""
+"""``rag-chain sessions encrypt``: encrypts what is stored, or encrypts it again with the first of several keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encrypt(
 
         settings = Settings() if redis_url is None else Settings(redis_url=redis_url)
         if not (yes or dry_run):
-            typer.confirm("Encrypt all stored messages? Without the key nobody reads them.", abort=True, err=True)
+            typer.confirm("Encrypt all stored messages? Without the key nobody can read them.", abort=True, err=True)
         sessions = open_sessions(settings)
         try:
             with tqdm(desc="Encrypting", unit="session", disable=None, leave=False) as bar:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def delete(
     session: Session,
     user: User = None,
-    branches: Annotated[
-        bool, typer.Option("--branches", help="Also delete the copies that were branched off.")
-    ] = False,
+    branches: Annotated[bool, typer.Option("--branches", help="Also delete the session's branches.")] = False,
     yes: Yes = False,
     redis_url: RedisUrl = None,
     as_json: AsJson = False,
@@ -50,8 +48,8 @@ def erase_user(
 ) -> None:
     """Delete all sessions of a user from Redis, memory and journal, and print what was removed.
 
-    Sessions that no list names are found too. While Redis is away, what this machine knows is deleted at once, and the
-    rest when Redis is back.
+    Sessions that are missing from the user's list are found too. While Redis is away, what this machine knows is
+    deleted at once, and the rest when Redis is back.
     """
     if dry_run or not yes:
         with manager(redis_url) as sessions:
@@ -86,7 +84,7 @@ def print_receipt(receipt: ErasureReceipt) -> None:
     if not receipt.scrubbed:
         console.print(
             Text(
-                "  The journal could not be scrubbed, it is in use or damaged: see `rag-chain sessions journal`.",
+                "  The journal could not be cleaned, it is in use or damaged: see `rag-chain sessions journal`.",
                 "yellow",
             )
         )

@@ -21,19 +21,19 @@ RUN_FORMATS = ("jsonl", "ragas", "deepeval")
 
 def evaluate(
     queries: Annotated[Path, typer.Option(help="The labelled questions, JSON Lines.")],
-    corpus: Annotated[Path | None, typer.Option(help="Passages to search, JSON Lines; by default your index.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Passages to search, JSON Lines. Default: your index.")] = None,
     strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "fusion",
     compare: Annotated[str, typer.Option(help="Strategies side by side, each against the first.")] = "",
     k: Annotated[str, typer.Option("--k", help="Cuts of recall and nDCG.")] = "5,10",
     run: Annotated[
         Path | None,
-        typer.Option(help="Write what was found as a TREC run, a file a strategy; with --answers: a line a question."),
+        typer.Option(help="Write a TREC run, one file per strategy; with --answers: one line per question."),
     ] = None,
     run_format: Annotated[
-        str, typer.Option("--format", help=f"Of --run with --answers: {', '.join(RUN_FORMATS)}.", show_default=True)
+        str, typer.Option("--format", help=f"For --run with --answers: {', '.join(RUN_FORMATS)}.", show_default=True)
     ] = "jsonl",
     plot: Annotated[Path | None, typer.Option(help="Write a chart, .png, .svg or .pdf.")] = None,
-    index_dir: Annotated[Path | None, typer.Option(help="Folder of the index, yours or the corpus'.")] = None,
+    index_dir: Annotated[Path | None, typer.Option(help="Folder of your index, or of the corpus.")] = None,
     answers: Annotated[
         bool,
         typer.Option("--answers", help="Measure the answers of RAG_CHAT_MODEL with --strategy, not the retrieval."),
@@ -45,18 +45,17 @@ def evaluate(
 ) -> None:
     """Measure retrieval or answers on labelled conversations: with 95 % intervals, by turn and by type.
 
-    The questions are JSON Lines with "question" and what is known of each: "relevant" (chunk ids or sources),
-    "history", "reference" (an answer), "gold" (strings that a right answer holds), "answer_sentences",
-    "answerable": false, "type" and others, all described in rag_chain.evaluation.retrieval. Sets in the forms of
-    RAGAS and DeepEval are read as they are. They are asked of your own index, or of a corpus of passages that comes
-    with them, which is embedded once and kept: in --index-dir, else in the user's cache (RAG_INDEX_DIR is for your
-    own documents).
+    The questions are JSON Lines with "question" and any labels: "relevant" (chunk ids or sources), "history",
+    "reference" (an answer), "gold" (strings in a correct answer), "answer_sentences", "answerable": false, "type"
+    and others, all described in rag_chain.evaluation.retrieval. Sets in the formats of RAGAS and DeepEval are read as
+    they are. The search is in your own index, or in a corpus of passages that comes with the questions. A corpus is
+    embedded once and kept in --index-dir, by default in the user's cache (RAG_INDEX_DIR is for your own documents).
 
     Retrieval: recall, nDCG and MRR. Strategies: last (dense search for the question as it stands), hybrid (dense and
-    lexical search for it, without the history), fusion (the same with the history), condense (asks RAG_CHAT_MODEL),
-    rewrite (dense search for a person's rewrite). Answers: gold strings, sentences, overlap with the reference,
-    refusals, and how well the score tells answerable questions from others. The intervals are a bootstrap over
-    conversations.
+    lexical search for it, without the history), fusion (the same with the history), condense (RAG_CHAT_MODEL rewrites
+    the question), rewrite (dense search for a person's rewrite). Answers: gold strings, sentences, overlap with the
+    reference, refusals, and how well the score separates answerable questions from others. The intervals are a
+    bootstrap over conversations.
 
     Examples:
         rag-chain evaluate --queries mine.jsonl                          # your questions, your index
@@ -99,7 +98,7 @@ def evaluate(
             raise UsageError(f"{'--unanswerable' if unanswerable else '--format'} needs --answers.")
         if run_format not in FORMATS:
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {run_format!r}.")
-        # Hours of work must not end at a file that can't be written.
+        # Hours of work must not be lost because a file can't be written.
         runs = _run_paths(run, [] if answers else names)
         for path in [*runs, *([plot] if plot else [])]:
             _check_writable(path)
@@ -121,7 +120,7 @@ def evaluate(
         if corpus:
             index: AnyIndex = corpus_index(corpus, settings, index_dir)
             if index_dir is None and "index_dir" in settings.model_fields_set:
-                errors.print(f"RAG_INDEX_DIR is left to your own documents; the passages are in {index.path}.")
+                errors.print(f"RAG_INDEX_DIR is for your own documents; the passages are in {index.path}.")
         else:
             index = open_index(settings)
         unknown, labels = unknown_labels(index, questions, queries)

@@ -1,4 +1,4 @@
-"""``scripts/faults.py``: chats that are asked to keep their turns while servers, network, disks and processes fail."""
+"""``scripts/faults.py``: do chats keep their turns while servers, network, disks and processes fail?"""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rag_chain.cli.command_line import console, errors, exit_codes, print_json
 from rag_chain.errors import ConfigurationError, UsageError
 from rag_chain.settings import WAIT_FORM
 
-HELP = """Break servers, network, disks and processes under a chat, and count the turns that are lost.
+HELP = """Make servers, network, disks and processes fail during a chat, and count the lost turns.
 
-For each fault, servers are started on free loopback ports, a workload of several processes, threads and event loops
-talks over them, the fault happens in the middle, and everything is read back and judged. A seed replays a workload.
+For each fault, servers are started on free loopback ports. Several processes, threads and event loops chat over them,
+the fault happens in the middle, and everything is read back and checked. The same seed gives the same workload.
 
 Examples:
 
@@ -45,14 +45,12 @@ def faults(
     history: Annotated[str, typer.Option(help="Chats to test, separated by commas, or all.")] = "rag_chain",
     faults: Annotated[str, typer.Option(help="Faults, separated by commas, or all.")] = "all",
     turns: Annotated[int, typer.Option(help="Turns of each fault's workload.")] = 290,
-    seed: Annotated[int, typer.Option(help="Of every choice that the workload makes.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the workload's random choices.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds that a call of rag_chain to Redis may take.")] = 1.0,
     wait: Annotated[
         str, typer.Option(help="RAG_REDIS_WAIT of rag_chain: fsync, or replicas:1 where the servers have replicas.")
     ] = "",
-    redis_url: Annotated[
-        str, typer.Option(help="A server of yours, in place of own ones: no fault that harms a server runs on it.")
-    ] = "",
+    redis_url: Annotated[str, typer.Option(help="Your own server; faults that harm a server do not run on it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot of answers over time to this .svg or .png.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep each run's operations, JSON Lines, in this folder.")] = None,

@@ -1,4 +1,4 @@
-"""``rag-chain sessions rate`` and ``feedback``: what users say of turns, and a set of questions made of it."""
+"""``rag-chain sessions rate`` and ``feedback``: feedback on turns, and its export as a set of questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rate(
     session: Session,
     turn: Annotated[str, typer.Argument(metavar="TURN", help="The turn's id.")],
     up: Annotated[bool | None, typer.Option("--up/--down", help="Thumb up or down.", show_default=False)] = None,
-    text: Annotated[str, typer.Option(help="In your own words.")] = "",
+    text: Annotated[str, typer.Option(help="A comment.")] = "",
     user: User = None,
     redis_url: RedisUrl = None,
     as_json: AsJson = False,

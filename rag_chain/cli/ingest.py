@@ -49,7 +49,7 @@ def ingest(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 too if a file was skipped or read in part."),
+        typer.Option("--strict", help="Also exit with 1 if a file was skipped or read in part."),
     ] = False,
     watched: Annotated[
         bool,
@@ -68,10 +68,10 @@ def ingest(
     notebooks, subtitles, source code and more; files of other kinds are skipped. A folder is read with all its
     subfolders, without hidden files, virtual environments and the like.
 
-    An address is of one page, or of a sitemap, whose pages are read: of the same site, as far as robots.txt allows.
-    Pages that have not changed are not sent again.
+    An address is that of a page, or of a sitemap, whose pages on the same site are read if robots.txt allows it.
+    Pages that have not changed are not downloaded again.
 
-    Run it again after any change: only what changed is embedded. Ctrl-C stops it at any moment: the index stays as it
+    Run it again after any change: only what changed is embedded. Ctrl-C stops it at any time: the index stays as it
     was, and the next run continues from there.
 
     Examples:
@@ -93,7 +93,7 @@ def ingest(
     130 interrupted.
     """
     chosen: dict[str, Any] = {} if index_dir is None else {"index_dir": index_dir, "index_url": None}
-    interrupted = "Interrupted. The index is as it was before; run the same command again to go on from here."
+    interrupted = "Interrupted. The index is as it was before; run the same command again to continue from here."
     with exit_codes(interrupted):
         from dotenv import load_dotenv
 
@@ -106,7 +106,7 @@ def ingest(
         tags = None if access is None else [tag for tag in access if tag]
         if watched:
             if engine is not Engine.LOCAL:
-                raise UsageError("--watch goes with the local engine alone: leave out --engine or --watch.")
+                raise UsageError("--watch works with the local engine alone: leave out --engine or --watch.")
             _watch(paths, settings, tags, rebuild=rebuild, as_json=as_json)
         report = ingest_paths(paths, settings, rebuild=rebuild, access=tags, engine=engine.value)
         if as_json:
@@ -123,7 +123,7 @@ def _watch(paths: list[str], settings: Settings, access: list[str] | None, *, re
     from rag_chain.retrieval.opening import place_of
 
     is_first = True
-    with exit_codes("The watching is over."):
+    with exit_codes("Stopped watching."):
         for report in watch(paths, settings, access=access, rebuild=rebuild):
             if isinstance(report, RagChainError):
                 print_error(report)
@@ -131,7 +131,7 @@ def _watch(paths: list[str], settings: Settings, access: list[str] | None, *, re
                 print(json.dumps(report.to_dict()), flush=True)  # noqa: T201 - a line a report, for programs
             elif is_first:
                 show(report, place_of(settings))
-                console.print("Watching for changes; Ctrl-C ends it.")
+                console.print("Watching for changes; Ctrl-C stops it.")
             elif report.added or report.updated or report.removed or report.failed:
                 console.print(f"{datetime.now():%H:%M:%S} {report}")
             is_first = False

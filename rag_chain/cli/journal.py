@@ -17,7 +17,7 @@ def journal(
     redis_url: RedisUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what this machine's journal keeps, by the store that it is for: changes, age and size."""
+    """List what this machine's journal keeps for each store: changes, age and size."""
     with manager(redis_url) as sessions:
         report = sessions.replay_journal() if replay else None
         found = sessions.list_journal()
@@ -29,7 +29,7 @@ def journal(
             done = f"Replayed {count(report.before - report.after, 'change')}; {report.after} still wait."
             console.print(Text(done if report.replayed else "Another process is replaying the journal now."))
         if not found:
-            console.print("The journal keeps nothing.")
+            console.print("The journal is empty.")
         for one in found:
             place = one.address or "no Redis"
             console.print(

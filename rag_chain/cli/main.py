@@ -9,7 +9,7 @@ NEEDED = {"typer", "rich", "prompt_toolkit", "yaml"}
 
 
 def main() -> None:
-    """Run the command line, or say how to install what it needs."""
+    """Run the command line, or print how to install what it needs."""
     try:
         from rag_chain.cli.commands import app
 

@@ -20,13 +20,13 @@ def mcp(
         list[str] | None, typer.Option(metavar="TAG", help="Access tag of the client; repeat it for several.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option(help="Conversation that ask goes on with; by default a new one.")
+        str | None, typer.Option(help="Session that the tool ask continues; by default a new one.")
     ] = None,
 ) -> None:
     """Serve the documents to MCP clients, such as editors.
 
     It speaks the Model Context Protocol over standard input and output. Its tools are search, ask and list_sources;
-    document://NAME is the text of a document. The client starts the command by itself, and names it like this:
+    document://NAME is the text of a document. The client starts the command; its configuration is:
 
         {"mcpServers": {"documents": {"command": "rag-chain", "args": ["mcp", "--index-dir", "/path/to/.rag_index"]}}}
 

@@ -13,14 +13,14 @@ from rag_chain.cli.session_options import AsJson, RedisUrl, User, count, day, is
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words that a message must hold, all of them.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words that a message must contain, all of them.")],
     user: User = None,
     limit: Annotated[int, typer.Option(help="Messages to print.")] = 20,
     max_sessions: Annotated[int, typer.Option(help="Sessions to read, the most recently active first.")] = 200,
     redis_url: RedisUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find messages in one user's sessions by words or parts of words. No session is renewed by it."""
+    """Find messages in one user's sessions by words or parts of words. Their time to live does not change."""
     with manager(redis_url) as sessions:
         found = sessions.search_messages(query, user_id=user, limit=limit, max_sessions=max_sessions)
         away = is_away(sessions)

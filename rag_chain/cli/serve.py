@@ -1,4 +1,4 @@
-"""``rag-chain serve`` and ``rag-chain keys``: the HTTP service, and who may call it."""
+"""``rag-chain serve`` and ``rag-chain keys``: the HTTP service and its API keys."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 KEYS_HELP = """Add, list and revoke API keys of the service.
 
-Each key stands for a user, who reaches their own sessions alone.
+Each key belongs to a user, who can use their own sessions alone.
 
 Examples:
-    rag-chain keys add ada             # prints the key, for the only time
+    rag-chain keys add ada             # prints the key, this once
 
     rag-chain keys add bob --access staff --access legal
 
@@ -68,7 +68,7 @@ def run_server(
         "RAG_INDEX_DIR": None if index_dir is None else str(index_dir),
         "RAG_INDEX_URL": None if index_dir is None else "",
     }
-    # Workers are processes of their own, which read their settings from the environment.
+    # Workers are other processes, which read their settings from the environment.
     os.environ.update({name: value for name, value in chosen.items() if value is not None})
     with exit_codes(), TemporaryDirectory(prefix="rag_chain-") as figures:
         if workers > 1:  # read when prometheus_client is imported
@@ -91,7 +91,7 @@ def run_server(
         settings = Settings()
         open_keys(settings)
         open_tokens(settings)
-        if not len(open_or_create_index(settings)):  # an error is one line now, in place of a worker's traceback
+        if not len(open_or_create_index(settings)):  # here an error is one line, in a worker it is a traceback
             errors.print("There are no documents yet: add some with POST /documents or `rag-chain ingest`.")
         on_start(settings.serve_host)
         uvicorn.run(
@@ -107,11 +107,11 @@ def run_server(
 
 @keys.command("add")
 def add_key(
-    user: Annotated[str, typer.Argument(help="Whose sessions the key reaches.")],
-    access: Annotated[list[str] | None, typer.Option(help="Access tag of documents that it reads; repeatable.")] = None,
-    documents: Annotated[bool, typer.Option("--documents", help="It may add and delete documents.")] = False,
+    user: Annotated[str, typer.Argument(help="User whose sessions the key opens.")],
+    access: Annotated[list[str] | None, typer.Option(help="Access tag of documents it may read; repeatable.")] = None,
+    documents: Annotated[bool, typer.Option("--documents", help="Let it add and delete documents.")] = False,
 ) -> None:
-    """Make a key for a user and print it, for the only time."""
+    """Make a key for a user and print it, this once."""
     with exit_codes():
         key, _ = _open_file().add(user, access or (), manages=documents)
         typer.echo(key)

@@ -1,4 +1,4 @@
-"""What the commands of ``rag-chain sessions`` share: arguments, the manager, texts."""
+"""What the commands of ``rag-chain sessions`` share: arguments, the manager, formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be del
 
 @contextmanager
 def manager(redis_url: str | None) -> Iterator[RedisSessionManager]:
-    """Open a session manager by the settings; an error becomes one line and an exit code."""
+    """Open a session manager from the settings; an error becomes one line and an exit code."""
     with exit_codes():
         from rag_chain import RedisSessionManager, Settings
 
@@ -36,7 +36,7 @@ def manager(redis_url: str | None) -> Iterator[RedisSessionManager]:
 
 
 def is_away(sessions: RedisSessionManager) -> bool:
-    """Whether Redis is away, so that what was found is only what this machine knows."""
+    """Whether Redis is away: then only what this machine knows was found."""
     return not sessions.list_sessions(limit=1).complete
 
 

@@ -51,7 +51,7 @@ Examples:
 def list_sessions(
     user: User = None,
     cursor: Annotated[str | None, typer.Option(help="Continue after the page that printed this cursor.")] = None,
-    limit: Annotated[int, typer.Option(help="Sessions a page.")] = 20,
+    limit: Annotated[int, typer.Option(help="Sessions per page.")] = 20,
     redis_url: RedisUrl = None,
     as_json: AsJson = False,
 ) -> None:

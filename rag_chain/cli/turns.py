@@ -13,7 +13,7 @@ from rag_chain import Answer
 from rag_chain.cli.command_line import console
 
 MEASURES = ("answerable", "refused", "model", "finish_reason", "usage", "cost")
-"""Keys of a turn that are given where they are known."""
+"""Keys of a turn that are there if they are known."""
 
 SHOWN_ARGUMENTS = 200
 """Characters of a tool call's arguments that are printed."""
@@ -37,7 +37,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A question and how it is asked.
+    """A question and its options.
 
     Args:
         question: the user's question.
@@ -136,7 +136,7 @@ def describe_turn(call: Call, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_sources(turn: dict[str, Any]) -> None:
-    """Print the sources that the answer cites, and how the turn was kept."""
+    """Print the sources that the answer cites, and how the turn is stored."""
     for citation in turn["citations"]:
         line = Text(f"  [{citation['number']}] ", style="cyan")
         line.append(citation["source"], style="bold").append(f"  {citation['position']}", style="dim")

@@ -1,4 +1,4 @@
-"""``rag-chain ui``: the page to talk to, in the browser of this machine."""
+"""``rag-chain ui``: the chat page in the browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ui(
         Path | None, typer.Option(help="Folder of the index, in place of RAG_INDEX_DIR and RAG_INDEX_URL.")
     ] = None,
 ) -> None:
-    """Serve a page to talk to, and open it in the browser.
+    """Serve a chat page, and open it in the browser.
 
     It is the service of `rag-chain serve` with its page at /ui. Documents can be added on the page.
 

@@ -78,7 +78,7 @@ class KeyFile:
         return self._by_hash.get(_hash(key))
 
     def add(self, user: str, access: Collection[str] = (), *, manages: bool = False) -> tuple[str, ApiKey]:
-        """Create a key for a user; return it, for the only time, with its entry.
+        """Create a key for a user; return the key, which is not stored, with its entry.
 
         Args:
             user: the user whose sessions it can use.

@@ -129,7 +129,7 @@ def test_the_examples_are_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("sessions: [", "no YAML"),
+        ("sessions: [", "not YAML"),
         ("sessions: []", "sessions"),
         ("sessions: [{turns: [{ask: q, expects: {}}]}]", "expects"),
         ("- just a list", "wrong"),
@@ -182,7 +182,7 @@ def test_an_interactive_conversation(index_dir: Path, redis_url: str, tmp_path: 
         terminal.type("/history")
         terminal.wait_for("human: How long is a session kept?")
         terminal.type("/edit")
-        terminal.wait_for("Write the new question behind it")
+        terminal.wait_for("Write the new question after the command")
         terminal.type("/edit What is a turn?")
         terminal.wait_for("durable")
         terminal.type("/again")

@@ -130,9 +130,7 @@ def test_without_a_model_that_calls_tools_each_question_is_searched_for(script: 
     for question in ("How long is a session kept?", "And how do I change that?"):
         done = script("chat.py", "--agent", "--session", "s1", "--ask", question, "--json")
         assert done.returncode == 0, done.stderr
-        assert done.stderr == (
-            "local:extractive can't call the search as a tool: each question is searched for first.\n"
-        )
+        assert done.stderr == ("local:extractive can't call tools: the documents are searched before each answer.\n")
         turns.append(json.loads(done.stdout))
     assert "3600 seconds" in turns[0]["answer"]
     assert turns[0]["citations"]
@@ -181,7 +179,7 @@ def test_a_tool_that_raises_leaves_a_failed_turn_and_one_line(
         (["--retrieval", "tool"], {}, 2, "--tool and --retrieval need --agent"),
         (["--agent", "--tool", "clock"], {}, 2, "must be MODULE:NAME"),
         (["--agent", "--tool", "my_tools:gone"], {}, 2, "the module my_tools has no gone."),
-        (["--agent", "--tool", "my_tools:NUMBER"], {}, 2, "NUMBER is no function and no tool."),
+        (["--agent", "--tool", "my_tools:NUMBER"], {}, 2, "NUMBER is neither a function nor a tool."),
         (["--agent", "--tool", "gone:clock"], {}, 2, "there is no module gone."),
         (["--agent", "--tool", "broken_tools:x"], {}, 2, "RuntimeError in broken_tools.py, line 1."),
         (["--agent", "--retrieval", "tool"], {}, 2, "local:extractive only quotes: set RAG_CHAT_MODEL"),
@@ -257,7 +255,7 @@ def test_ctrl_c_stops_the_model_and_keeps_what_was_said(
         terminal.type("How long is a session kept?")
         terminal.wait_for(f" w{server.words - 1}")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.wait_for("Stopped. What was said so far is kept.")
+        terminal.wait_for("Stopped. The answer so far is kept.")
         until(lambda: server.streams[0].is_closed, "the end of the request")
         kept = stock(redis_url, "terminal")
         assert contents(kept) == [

@@ -46,7 +46,7 @@ def test_in_a_conversation(server: FaultyServer, index_dir: Path, redis_url: str
         terminal.type(QUESTION)
         terminal.wait_for(f" w{server.words - 1}")
         terminal.process.send_signal(signal.SIGINT)  # as Ctrl-C does on a terminal that controls its process
-        terminal.wait_for("Stopped. What was said so far is kept.")
+        terminal.wait_for("Stopped. The answer so far is kept.")
         assert interrupted(redis_url, "terminal") == "".join(f" w{number}" for number in range(server.words))
         until(lambda: server.streams[0].is_closed, "the end of the request")
         terminal.type("/history")

@@ -265,7 +265,7 @@ def check_deployment(kind: str, folder: Path, program: str, **more: str) -> None
             until(both, "the replay", 60)
             assert ask(url, turns, headers) == "durable"
         code, output = service.run("sessions", "journal")
-        assert (code, output) == (0, "The journal keeps nothing.\n")
+        assert (code, output) == (0, "The journal is empty.\n")
 
         code, output = service.run("sessions", "doctor", "--json", "--no-model")
         assert output.startswith("{"), output

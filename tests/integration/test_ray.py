@@ -315,7 +315,7 @@ def test_the_command_is_interrupted_and_goes_on(place: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of its processes
     output, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, output) == (130, "")
-    assert errors.strip().endswith("run the same command again to go on from here.")
+    assert errors.strip().endswith("run the same command again to continue from here.")
     assert "Traceback" not in errors
     kept = stored_vectors(place / "cluster")
     assert kept > 0
