@@ -143,7 +143,7 @@ def test_a_rebuild_says_when_it_knows_no_tags_of_the_index_before(
         shutil.rmtree(folder.parent)
     with caplog.at_level(logging.WARNING):
         run("a.md", rebuild=True)
-    assert "give them again" in caplog.text
+    assert "set them again" in caplog.text
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
