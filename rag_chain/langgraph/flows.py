@@ -126,6 +126,8 @@ class SaverFlows:
         """See ``SessionSaver.persistence``."""
         place = self.place_of(config)
         found = yield from self._checkpoints.find(place)
+        if found is None and self.holds(place.ref) and (yield from self.read(place)) is not None:
+            found = yield from self._checkpoints.find(place)  # the server had lost it, and has it again
         if found is None:
             raise CheckpointNotFoundError(f"Thread {place.ref} has no checkpoint {place.checkpoint_id or 'at all'!r}.")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
 from servers import RedisServer
-from talking import config, echo_chain, is_back, until
+from talking import another_process, config, echo_chain, is_back, until
 
 from rag_chain import Settings, models
 from rag_chain.agents import SessionAgent, SessionMiddleware, build_agent
 from rag_chain.errors import ConfigurationError, ModelError, UsageError
+from rag_chain.langgraph import SessionSaver
 from rag_chain.retrieval.index import HybridIndex
 from rag_chain.sessions import SessionHistory, Sessions, open_sessions
 from rag_chain.sessions.values.codec import note_of
+from rag_chain.testing.raw import RawSessions, RawThreads, journal_waits
 
 Build = Callable[..., SessionAgent]
 
@@ -272,38 +276,89 @@ def test_mistakes_are_named(build: Build, settings: Settings) -> None:
         build_agent(settings.model_copy(update={"chat_model": "local:extractive"}))
 
 
+@tool
+def dice(query: str) -> str:
+    """Throw dice."""
+    return "6"
+
+
+def check_whole(kept: list[BaseMessage]) -> None:
+    """Check that twenty turns are there in order, each call of a tool with its own result."""
+    assert kinds(kept) == ["human", "ai", "tool", "tool", "ai"] * 20
+    assert [message.content for message in kept[::5]] == [f"{number}: clock dice" for number in range(20)]
+    for at in range(1, 100, 5):
+        asked, *results = kept[at : at + 3]
+        assert isinstance(asked, AIMessage)
+        calls = {call["id"]: {"clock": "noon", "dice": "6"}[call["name"]] for call in asked.tool_calls}
+        assert {one.tool_call_id: one.content for one in results if isinstance(one, ToolMessage)} == calls
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("has_checkpointer", [False, True], ids=["agent", "agent-with-checkpointer"])
 def test_twenty_turns_with_two_tools_through_an_outage(
-    own_server: RedisServer, server: FaultyServer, tmp_path: Path
+    own_server: RedisServer, server: FaultyServer, tmp_path: Path, has_checkpointer: bool, is_async: bool
 ) -> None:
-    settings = Settings(
-        redis_url=own_server.url, journal_path=tmp_path / "j.db", redis_timeout=0.5, chat_model="openai:agent"
-    )
-
-    @tool
-    def dice(query: str) -> str:
-        """Throw dice."""
-        return "6"
-
-    agent = build_agent(settings, [clock, dice], retrieval="off", model=model_of(server, "agent"))
-    with_sessions = open_sessions(settings)
+    """What each turn is told is compared with the server and the journal, and all is found by another process."""
+    journal = tmp_path / "j.db"
+    settings = Settings(redis_url=own_server.url, journal_path=journal, redis_timeout=0.5, chat_model="openai:agent")
+    sessions = open_sessions(settings)
+    saver = SessionSaver(sessions)
+    if has_checkpointer:
+        middleware = [SessionMiddleware(sessions)]
+        agent: Any = create_agent(model_of(server, "agent"), [clock, dice], middleware=middleware, checkpointer=saver)
+    else:
+        agent = build_agent(settings, [clock, dice], retrieval="off", model=model_of(server, "agent"))
+    ids: RunnableConfig = {"configurable": {"session_id": "s1", "thread_id": "s1"}}
+    raw, threads = RawSessions(own_server.url), RawThreads(own_server.url)
     told: list[str] = []
+
+    async def ask(question: dict[str, Any]) -> Any:
+        try:
+            return await agent.ainvoke(question, ids)
+        finally:
+            await sessions.aclose()
+
     for number in range(20):
         if number == 7:
             own_server.kill()
         if number == 14:
             own_server.start()
-            until(lambda: is_back(with_sessions), "the server was found again")
-        told.append(agent.invoke({"input": f"{number}: clock dice"}, config())["persistence"])
-    agent.close()
+            sessions.run(sessions.engine.count_waiting())
+            until(lambda: is_back(sessions), "the server was found again")
+        text = f"{number}: clock dice"
+        question = {"messages": [HumanMessage(text)]}
+        result = asyncio.run(ask(question)) if is_async else agent.invoke(question, ids)
+        told.append(result["persistence"])
+        if told[-1] == "durable":
+            assert raw.messages("s1")[-5] == text
+        else:
+            assert journal_has(journal, result["turn_id"])
+        if has_checkpointer:
+            newest = saver.get_tuple(ids)
+            assert newest is not None
+            checkpoint_id = newest.config["configurable"]["checkpoint_id"]
+            assert saver.persistence(newest.config) == told[-1]
+            is_there = threads.holds("s1", checkpoint_id) if told[-1] == "durable" else None
+            assert is_there or journal_waits(journal, "s1", checkpoint_id)
+    if not has_checkpointer:
+        asyncio.run(agent.aclose())
+        agent.close()
+    saver.close()
     assert told == ["durable"] * 7 + ["journaled"] * 7 + ["durable"] * 6
-    kept = stored(with_sessions)
-    with_sessions.close()
-    assert kinds(kept) == ["human", "ai", "tool", "tool", "ai"] * 20
-    assert [message.content for message in kept[::5]] == [f"{number}: clock dice" for number in range(20)]
-    for message in kept[1::5]:
-        assert isinstance(message, AIMessage)
-        results = {one.tool_call_id for one in kept if isinstance(one, ToolMessage)}
-        assert {call["id"] for call in message.tool_calls} <= results
+    other = another_process(settings.model_copy(update={"journal_path": None}))
+    check_whole(stored(other))
+    if has_checkpointer:
+        state = SessionSaver(other).get_tuple(ids)
+        assert state is not None
+        check_whole(state.checkpoint["channel_values"]["messages"])
+    other.close()
+
+
+def journal_has(path: Path, turn_id: str) -> bool:
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT 1 FROM entries WHERE name = ?", (turn_id,)).fetchone()
+    db.close()
+    return found is not None
 
 
 @pytest.mark.parametrize("retrieval", ["off", "context"])

@@ -208,7 +208,7 @@ def test_a_thread_that_is_deleted_and_begun_anew_during_the_replay(
 class TestLostData:
     """The server has lost all that it had; a process holds the thread."""
 
-    @pytest.mark.parametrize("use", ["run", "read", "list", "read of the checkpoint"])
+    @pytest.mark.parametrize("use", ["run", "read", "list", "persistence", "read of the checkpoint"])
     def test_what_is_held_is_put_back(
         self, saver_of: Opener, own_server: RedisServer, use: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -224,6 +224,8 @@ class TestLostData:
             assert ask(graph, "q3") == conversation(4)
         elif use == "read":
             assert graph.get_state(thread()).config == state.config
+        elif use == "persistence":
+            assert saver.persistence(thread()) == "durable"
         elif use == "list":
             assert [one.config for one in saver.list(thread())] == [state.config]
         else:
