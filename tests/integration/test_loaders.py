@@ -232,6 +232,8 @@ def test_a_table_of_contents_is_no_text_of_a_page(tmp_path: Path) -> None:
     links = "".join(f'<li><a href="#{n}">Step {n}</a></li>' for n in range(3))
     (document,) = load(written(tmp_path, "c.html", f"<p>one</p><ul>{links}</ul><p>two</p>"))
     assert document.page_content == "one\n\ntwo"
+    (document,) = load(written(tmp_path, "e.html", f"<p>one</p><p>See:</p>\n<ul>{links}</ul><p>two</p>"))
+    assert document.page_content == "one\n\ntwo"
     (document,) = load(written(tmp_path, "d.html", f"<p>one</p><ul>{links}<li>or not</li></ul><p>two</p>"))
     assert "- Step 2\n- or not" in document.page_content
     (alone,) = load(written(tmp_path, "b.html", contents_))

@@ -160,12 +160,15 @@ def _is_hidden(tag: str, element: Any, styles: Styles) -> bool:
 def _is_menu(tag: str, element: Any) -> bool:
     if tag == "nav" or element.get("role") in ("navigation", "menu", "menubar", "doc-toc"):
         return True
-    if tag in ("ol", "ul") and _only_links_within(element):
+    # The sentence that leads to such a list would lead to whatever follows it.
+    leads = tag == "p" and "".join(element.itertext()).rstrip().endswith(":")
+    items = element.getnext() if leads else element
+    if items is not None and isinstance(items.tag, str) and _local_name(items) in ("ol", "ul") and _is_contents(items):
         return True
     return tag in _CONTENTS_TAGS and not _CONTENTS_CLASSES.isdisjoint(_classes(element))
 
 
-def _only_links_within(items: Any) -> bool:
+def _is_contents(items: Any) -> bool:
     """Whether a list has nothing but links to other places of its page, as a table of contents without a class."""
     links = [link for link in items.iter("{*}a") if link.get("href", "").startswith("#")]
     if len(links) < _FEWEST_LINKS:
