@@ -189,6 +189,8 @@ def _ingest() -> list[str]:
     found = result("ingest")["result"]
     engines = found["engines"]
     used = {name: 1000 * one["cpu_seconds"] / one["report"]["chunks"] for name, one in engines.items()}
+    difference = found["vector_difference"]
+    vectors = f"vectors that differ by {difference:.0e} at most" if difference else "equal vectors"
     same = "the same ids, texts and order" if found["same_passages"] else "DIFFERENT passages"
     return [
         "## Ingestion on one process and on Ray",
@@ -217,7 +219,7 @@ def _ingest() -> list[str]:
             for name, one in engines.items()
         ),
         "",
-        f"Both indexes have {same}; no component of a vector differs by more than {found['vector_difference']:.0e}.",
+        f"Both indexes have {same}, and {vectors}.",
         "",
         *_source("ingest"),
     ]

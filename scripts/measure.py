@@ -40,7 +40,7 @@ COMMANDS = {
     "sessions": ["benchmark.py", "sessions", "--json"],
     "capacity": ["benchmark.py", "capacity", "--json"],
     "retrieval": ["benchmark.py", "retrieval", "--json", FILE],
-    "ingest": ["benchmark.py", "ingest", "--passages", "5000", "--json"],
+    "ingest": ["benchmark.py", "ingest", "--passages", "10000", "--json"],
     "evaluate": ["evaluate.py", "--queries", f"{SET}/queries.jsonl", "--corpus", f"{SET}/corpus.jsonl",
                  "--compare", "last,hybrid,fusion,rewrite", "--json"],
     "faults": ["faults.py", "--turns", "360", "--wait", "replicas:1", "--json"],
