@@ -137,7 +137,7 @@ async def test_an_answer_that_is_too_large_ends_as_its_reader_ends_it_and_is_sto
             taken += len(part.get("answer", ""))
             if taken > MAX_MESSAGE_BYTES:
                 break
-    assert "was not stored: the end of the text" in caplog.text
+    assert "were not stored: the end of the text" in caplog.text
     stored = (await chain.history("s1").aget_messages())[-1]
     assert str(stored.content).endswith(CUT_OFF)
     assert stored.additional_kwargs["rag_chain"]["status"] == "interrupted"
