@@ -20,18 +20,18 @@ Values = dict[str, Any]
 
 
 class SessionAgent(Runnable[Values, Any]):
-    """Runs an agent that has ``SessionMiddleware`` and commits each turn when the run ends, in whatever way.
+    """Runs an agent that has ``SessionMiddleware`` and commits each turn when the run ends, for whatever reason.
 
     The input is ``{"input": question}`` or ``{"messages": [question]}``. The output is the agent's, with ``answer``
-    (str), what ``SessionMiddleware`` tells of the turn, and of the answer what is known of ``refused``,
-    ``answerable``, ``standalone_question``, ``model``, ``finish_reason``, ``usage`` and ``cost``.
+    (str), the keys that ``SessionMiddleware`` adds, and those of ``refused``, ``answerable``,
+    ``standalone_question``, ``model``, ``finish_reason``, ``usage`` and ``cost`` that are known.
 
     A stream gives what LangGraph's ``stream_mode`` says, and then the report of the turn: in the mode ``messages`` as
     the metadata of an empty message chunk, with a list of modes as ``("session", report)``, else as
     ``{"session": report}``.
 
-    If the caller closes a stream or is cancelled, the turn is stored as ``interrupted``, with its whole tool calls and
-    what was read of the answer. A tool that was running in a thread ends first.
+    If the caller closes a stream or is cancelled, the turn is stored as ``interrupted``, with its complete tool calls
+    and the part of the answer that was read. A tool that runs in a thread ends first.
 
     Args:
         graph: from ``create_agent``, with ``SessionMiddleware``.
@@ -69,7 +69,7 @@ class SessionAgent(Runnable[Values, Any]):
         return _with_report(result, run)
 
     async def ainvoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Async twin of ``invoke``."""
+        """Async version of ``invoke``."""
         run = AgentRun()
         try:
             result = await self.graph.ainvoke(_as_input(input), _with_run(config, run), **kwargs)
@@ -110,7 +110,7 @@ class SessionAgent(Runnable[Values, Any]):
             yield _last_chunk(_report_of(run.turn), modes)
 
     async def astream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        """Async twin of ``stream``."""
+        """Async version of ``stream``."""
         modes = kwargs.setdefault("stream_mode", "updates")
         run = AgentRun(counts_tokens=_has_tokens(modes))
         stream = self.graph.astream(_as_input(input), _with_run(config, run), **kwargs)

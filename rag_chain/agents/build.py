@@ -40,14 +40,14 @@ def build_agent(
 
     Args:
         settings: by default from the environment.
-        tools: that the agent may call, besides ``retrieve``.
-        retrieval: ``tool``: the model searches with the tool ``retrieve``; ``context``: each question is searched for
-            and the sources are put before it; ``off``: no index is opened.
+        tools: tools that the agent may call, in addition to ``retrieve``.
+        retrieval: ``tool``: the model searches with the tool ``retrieve``; ``context``: a search for each question puts
+            the sources before it; ``off``: no index is opened.
         index: by default the one in ``settings.index_dir``.
         model: by default the one that ``settings.chat_model`` names. It must be able to call tools, if there are any:
             ``local:extractive`` needs ``retrieval="context"`` and no ``tools``.
-        system_prompt: what the model is told first.
-        middleware: more, inside of ``SessionMiddleware``.
+        system_prompt: instructions for the model, before all messages.
+        middleware: other middleware, inside of ``SessionMiddleware``.
 
     Raises:
         ConfigurationError: a key or a package is missing, or the model can't call tools.

@@ -69,13 +69,13 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
     Ids come from ``config["configurable"]``: ``session_id`` (or ``thread_id``), and optional ``user_id``,
     ``turn_id`` and ``instead_of`` (the turn whose place this one takes).
 
-    LangGraph tells no node that the reader of a synchronous stream has left: the model call then ends first, and
-    its answer is stored whole. ``SessionAgent`` stores what was read.
+    If the reader of a synchronous stream leaves, LangGraph's nodes do not learn of it: the model call ends, and the
+    whole answer is stored. ``SessionAgent`` stores the part that was read.
 
     Args:
         sessions: from ``open_sessions``.
         sources: what is searched; ``None``: nothing.
-        as_tool: the agent gets the tool ``retrieve``; else each question is searched for and sources are put before it.
+        as_tool: the agent gets the tool ``retrieve``; else a search for each question puts the sources before it.
         model_name: for the messages of errors; ``None``: a model's errors stay as they are.
         summaries: makes summaries of what left the window. ``None``: none are made; those of a chain are still shown.
     """
@@ -125,7 +125,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         return {"session_turn": turn}
 
     async def abefore_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
-        """Async twin of ``before_agent``."""
+        """Async version of ``before_agent``."""
         begun, config = time.perf_counter(), get_config()
         call = self._read_call(state, config)
         if call.instead_of is None:
@@ -160,7 +160,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         return _with_report(response, turn)
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: _AsyncHandler) -> Any:
-        """Async twin of ``wrap_model_call``."""
+        """Async version of ``wrap_model_call``."""
         turn, config = _turn_of(request.state), get_config()
         is_owner, error = self._run_of(config) is None, None
         try:
@@ -191,7 +191,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Result]]
     ) -> _Result:
-        """Async twin of ``wrap_tool_call``."""
+        """Async version of ``wrap_tool_call``."""
         turn, is_owner = _turn_of(request.state), self._run_of(get_config()) is None
         try:
             with turn.measured("tools"):
@@ -211,7 +211,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         return turn.report
 
     async def aafter_agent(self, state: Any, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Async twin of ``after_agent``."""
+        """Async version of ``after_agent``."""
         turn = _turn_of(state)
         if self._run_of(get_config()) is None:
             await turn.acommit()
@@ -233,7 +233,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
         # With a checkpointer, which needs a thread_id, earlier turns stand before the question.
         if not spoken or not isinstance(spoken[-1], HumanMessage) or (len(spoken) > 1 and "thread_id" not in ids):
             raise UsageError(
-                "An agent with a session takes one question a call, as the only message: what was said before is read "
+                "An agent with a session takes one question per call, as the only message: earlier messages are read "
                 f"from the session, and {len(spoken)} messages were given."
             )
         check_question(spoken[-1], None if self._sources is None else checked_question)
@@ -266,7 +266,7 @@ class SessionMiddleware(AgentMiddleware[Any, Any, Any]):
 
     @contextmanager
     def _calling(self, turn: AgentTurn, config: RunnableConfig) -> Iterator[None]:
-        """Listen to a model call, measure it and translate its errors."""
+        """Collect the text of a model call, measure its time and translate its errors."""
         turn.listener.text = ""
         manager = config.get("callbacks")
         if isinstance(manager, BaseCallbackManager):

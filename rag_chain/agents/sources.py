@@ -45,7 +45,7 @@ class IndexSources:
         return self._retriever.retrieve(self._retriever.query(_search(query, [], config)))
 
     async def afind(self, query: str, config: RunnableConfig) -> list[Document]:
-        """Async twin of ``find``."""
+        """Async version of ``find``."""
         query = checked_question(query)
         await asyncio.to_thread(refresh_index, self._retriever.index)
         return await self._retriever.aretrieve(await self._retriever.aquery(_search(query, [], config)))
@@ -63,7 +63,7 @@ class IndexSources:
         turn.set_request(question, query.standalone)
 
     async def aadd_context(self, turn: AgentTurn, config: RunnableConfig) -> None:
-        """Async twin of ``add_context``."""
+        """Async version of ``add_context``."""
         await asyncio.to_thread(refresh_index, self._retriever.index)
         question = split_question(turn.turn.question)[0]
         query = await self._retriever.aquery(_search(question, turn.history, config))

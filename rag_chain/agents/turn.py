@@ -1,4 +1,4 @@
-"""One turn of an agent, from its question to its end: what was said, found and measured."""
+"""One turn of an agent, from its question to its end: its messages, sources and times."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AgentTurn:
         self.request: str | None = None
         """What the model gets in place of the question's text: sources and question."""
         self.standalone: str | None = None
-        """What was searched for before the model was called."""
+        """The query of the search before the model call."""
         self.milliseconds: dict[str, float] = {}
         self.meter = UsageMeter()
         self.listener = Listener(begun)
@@ -85,7 +85,7 @@ class AgentTurn:
             self.said.append(message)
 
     def add_sources(self, documents: Sequence[Document]) -> str:
-        """Number what was found, across all searches of the turn, and return it as the model gets it."""
+        """Number the hits across all searches of the turn, and return them as the model gets them."""
         with self._lock:
             known = {document.id: number for number, document in enumerate(self.sources, 1) if document.id is not None}
             rendered: list[str] = []
@@ -99,13 +99,13 @@ class AgentTurn:
         return "\n".join(rendered)
 
     def set_request(self, question: str, standalone: str) -> None:
-        """Let the model get the numbered sources and then the question in place of the question's text."""
+        """Replace the question's text for the model by the numbered sources and then the question."""
         self.standalone = standalone
         self.request = render_request(question, standalone, self.sources, self.turn.summary)
 
     @property
     def is_over(self) -> bool:
-        """Whether the turn was stored with an answer that stands."""
+        """Whether the turn was stored with an answer that is kept."""
         return self.status == "complete"
 
     def commit(self, error: BaseException | None = None, partial: str | None = None) -> None:
@@ -131,7 +131,7 @@ class AgentTurn:
         self._note_end(status)
 
     async def acommit(self, error: BaseException | None = None, partial: str | None = None) -> None:
-        """Async twin of ``commit``; a cancelled caller does not stop it."""
+        """Async version of ``commit``; a cancelled caller does not stop it."""
         if self.is_over:
             return
         answer, status, note = self._end(error, partial)
@@ -150,7 +150,7 @@ class AgentTurn:
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the caller is told of the turn; empty before it is stored."""
+        """The report of the turn for the caller; empty before it is stored."""
         if self.saved is None:
             return {}
         left_out = {"left_out": list(self.saved.left_out)} if self.saved.left_out else {}
@@ -166,7 +166,7 @@ class AgentTurn:
 
     @property
     def measures(self) -> dict[str, Any]:
-        """What is known of the answer: ``refused``, ``usage`` and others, as in the output of a chain."""
+        """The known properties of the answer: ``refused``, ``usage`` and others, as in the output of a chain."""
         if self.saved is None or self._answer is None:
             return {}
         said = self._answer.response_metadata
@@ -222,7 +222,7 @@ class AgentTurn:
 
 
 class Listener(BaseCallbackHandler):
-    """Collects the text of the model call under way, and stops it when its reader has left."""
+    """Collects the text of the running model call, and stops it when its reader has left."""
 
     run_inline = True
     ignore_chain = ignore_retriever = True  # properties in the parent
@@ -236,7 +236,7 @@ class Listener(BaseCallbackHandler):
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Take a token."""
         if self.is_stopped:
-            # No Exception, which LangChain would log and drop.
+            # Not an Exception: LangChain would log and drop it.
             raise GeneratorExit
         if isinstance(token, str) and token:
             self.text += token
@@ -245,7 +245,7 @@ class Listener(BaseCallbackHandler):
 
 
 class AgentRun:
-    """What ``SessionAgent`` and the middleware share of one call.
+    """The state of one call that ``SessionAgent`` and the middleware share.
 
     Args:
         counts_tokens: whether the reader gets the model's tokens, so that an interrupted answer is what was read.
@@ -264,7 +264,7 @@ class AgentRun:
             self._id = message.id
 
     def stop(self) -> None:
-        """Stop the model: its reader has left."""
+        """Stop the model because its reader has left."""
         if self.turn is not None:
             self.turn.listener.is_stopped = True
 
@@ -278,7 +278,7 @@ class AgentRun:
 
 
 def has_open_calls(messages: Sequence[BaseMessage]) -> bool:
-    """Whether the newest calls of tools have no results."""
+    """Whether the newest tool calls have no results."""
     results: set[str] = set()
     for message in reversed(messages):
         if isinstance(message, ToolMessage):

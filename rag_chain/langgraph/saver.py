@@ -63,7 +63,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return self.sessions.run(self._flows.get_tuple(config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Async twin of ``get_tuple``."""
+        """Async version of ``get_tuple``."""
         return await self.sessions.arun(self._flows.get_tuple(config))
 
     def list(
@@ -94,7 +94,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Async twin of ``list``."""
+        """Async version of ``list``."""
         listing = Listing(self.sessions, self.serde, self._held, config, filter, before, limit)
         while (found := await self.sessions.arun(listing.take())) is not None:
             yield found
@@ -124,7 +124,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Async twin of ``put``."""
+        """Async version of ``put``."""
         return await self.sessions.arun(self._flows.put(config, checkpoint, metadata, new_versions))
 
     def persistence(self, config: RunnableConfig) -> Persistence:
@@ -140,7 +140,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return self.sessions.run(self._flows.persistence(config))
 
     async def apersistence(self, config: RunnableConfig) -> Persistence:
-        """Async twin of ``persistence``."""
+        """Async version of ``persistence``."""
         return await self.sessions.arun(self._flows.persistence(config))
 
     def put_writes(
@@ -157,7 +157,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Async twin of ``put_writes``."""
+        """Async version of ``put_writes``."""
         await self.sessions.arun(self._flows.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
@@ -165,7 +165,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.run(self._flows.delete_thread(thread_id))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Async twin of ``delete_thread``."""
+        """Async version of ``delete_thread``."""
         await self.sessions.arun(self._flows.delete_thread(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
@@ -173,7 +173,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.run(self._flows.delete_for_runs(run_ids))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Async twin of ``delete_for_runs``."""
+        """Async version of ``delete_for_runs``."""
         await self.sessions.arun(self._flows.delete_for_runs(run_ids))
 
     def remove_checkpoint(self, config: RunnableConfig) -> None:
@@ -189,7 +189,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.run(self._flows.remove_checkpoint(config))
 
     async def aremove_checkpoint(self, config: RunnableConfig) -> None:
-        """Async twin of ``remove_checkpoint``."""
+        """Async version of ``remove_checkpoint``."""
         await self.sessions.arun(self._flows.remove_checkpoint(config))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -201,7 +201,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.run(self._flows.copy_thread(source_thread_id, target_thread_id))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Async twin of ``copy_thread``."""
+        """Async version of ``copy_thread``."""
         await self.sessions.arun(self._flows.copy_thread(source_thread_id, target_thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -215,7 +215,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.run(self._flows.prune(thread_ids, strategy))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Async twin of ``prune``."""
+        """Async version of ``prune``."""
         await self.sessions.arun(self._flows.prune(thread_ids, strategy))
 
     def get_next_version(self, current: Any, channel: None) -> Any:
@@ -227,7 +227,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self.sessions.close()
 
     async def aclose(self) -> None:
-        """Async twin of ``close``."""
+        """Async version of ``close``."""
         await self.sessions.aclose()
 
     def __enter__(self) -> Self:

@@ -270,7 +270,7 @@ async def test_a_query_that_can_not_be_searched_for_is_answered_to_the_model(
 def test_mistakes_are_named(build: Build, settings: Settings) -> None:
     with pytest.raises(UsageError, match="session_id"):
         build().invoke({"input": "q"})
-    with pytest.raises(UsageError, match="one question a call"):
+    with pytest.raises(UsageError, match="one question per call"):
         build().invoke({"messages": [HumanMessage("a"), AIMessage("b"), HumanMessage("c")]}, config())
     with pytest.raises(ConfigurationError, match="RAG_CHAT_MODEL"):
         build_agent(settings.model_copy(update={"chat_model": "local:extractive"}))
