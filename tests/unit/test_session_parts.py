@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import ssl
 from datetime import UTC, date, datetime
 from itertools import pairwise
@@ -29,6 +30,7 @@ from rag_chain.errors import (
 from rag_chain.sessions import ConversationMessage
 from rag_chain.sessions.management import transfer
 from rag_chain.sessions.redis.failures import refuses_writes, translate
+from rag_chain.sessions.values.clock import time_of
 from rag_chain.sessions.values.codec import Item, dump_json, load_json, messages_of, with_note
 from rag_chain.sessions.values.keys import check_id, check_prefix, make_known_ref, make_ref
 from rag_chain.sessions.values.turns import Pending, SessionState
@@ -335,3 +337,14 @@ def test_an_export_carries_whatever_is_stored(raws: list[bytes]) -> None:
     assert [item.raw for item in again] == raws
     with pytest.raises(UsageError, match="RAG_HISTORY_MAX"):
         transfer.check_room([Item(b"")] * 3, 2)
+
+
+@pytest.mark.parametrize(
+    "stored", [None, "1700000000000", 10**18, -(10**18), -(2**63), 10**400, math.nan, math.inf, {"at": 1}]
+)
+def test_a_damaged_time_is_none(stored):
+    assert time_of(stored) is None
+
+
+def test_a_time_is_in_utc():
+    assert time_of(1_700_000_000_500) == datetime(2023, 11, 14, 22, 13, 20, 500_000, tzinfo=UTC)

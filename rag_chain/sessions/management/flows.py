@@ -20,6 +20,7 @@ from rag_chain.sessions.management.records import ReplayReport, SessionInfo, Ses
 from rag_chain.sessions.management.threads import ThreadReader
 from rag_chain.sessions.management.totals import totals
 from rag_chain.sessions.sessions import Sessions
+from rag_chain.sessions.values.clock import time_of
 from rag_chain.sessions.values.codec import Item, messages_of, note_of
 from rag_chain.sessions.values.flow import Flow
 from rag_chain.sessions.values.keys import SessionRef, make_ref
@@ -249,17 +250,13 @@ def _info(key: SessionRef, account: SessionState) -> SessionInfo:
     return SessionInfo(
         session_id=key.session_id,
         user_id=key.user_id,
-        created=_time(account.created),
-        last_active=_time(account.active),
+        created=time_of(account.created),
+        last_active=time_of(account.active),
         ttl=None if account.ttl_ms is None else account.ttl_ms / 1000,
         messages=account.length,
         metadata=transfer.metadata_of(account),
         checkpoints=account.checkpoints or 0,
     )
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _turns(items: Iterable[Item]) -> dict[str, int]:

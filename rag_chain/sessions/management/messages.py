@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from langchain_core.messages import BaseMessage, messages_from_dict
 
 from rag_chain.errors import UsageError
+from rag_chain.sessions.values.clock import time_of
 from rag_chain.sessions.values.codec import NOTE, note_of
 
 _ROLES = {"user": "human", "assistant": "ai", "system": "system"}
@@ -34,11 +35,10 @@ class ConversationMessage:
     @classmethod
     def from_langchain(cls, message: BaseMessage) -> ConversationMessage:
         """Convert a LangChain message; ``to_langchain`` returns an equal one."""
-        at = note_of(message).get("at")
         return cls(
             role=_TYPES.get(message.type, message.type),
             content=message.content,
-            timestamp=datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None,
+            timestamp=time_of(note_of(message).get("at")),
             metadata=message.model_dump(exclude={"content", "type"}, exclude_unset=True),
         )
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
-from langchain_core.messages import BaseMessage
-
 from rag_chain.errors import UsageError
 from rag_chain.sessions.management.messages import ConversationMessage
 from rag_chain.sessions.management.records import SearchHit, SearchResult
@@ -65,22 +60,14 @@ def _match(session_id: str, item: Item, words: list[str]) -> SearchHit | None:
     folded = text.casefold()
     if not all(word in folded for word in words):
         return None
-    note = note_of(message)
-    turn_id = note.get("turn_id")
+    turn_id, shown = note_of(message).get("turn_id"), ConversationMessage.from_langchain(message)
     return SearchHit(
         session_id=session_id,
         turn_id=turn_id if isinstance(turn_id, str) else None,
-        role=ConversationMessage.from_langchain(message).role,
-        timestamp=_time(message, note),
+        role=shown.role,
+        timestamp=shown.timestamp,
         excerpt=_excerpt(text, folded.find(words[0])),
     )
-
-
-def _time(message: BaseMessage, note: dict[str, Any]) -> datetime | None:
-    at = note.get("at")
-    if isinstance(at, int):
-        return datetime.fromtimestamp(at / 1000, UTC)
-    return ConversationMessage.from_langchain(message).timestamp
 
 
 def _excerpt(text: str, at: int) -> str:

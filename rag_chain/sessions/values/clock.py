@@ -7,6 +7,7 @@ machine, or by the server's clock, and only ages are converted between the two.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,16 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def now_ms() -> int:
     """Return the milliseconds since 1970, by this machine's wall clock."""
     return time.time_ns() // 1_000_000
+
+
+def time_of(milliseconds: object) -> datetime | None:
+    """Return a stored time, in UTC, or None if it is not a number of milliseconds that a date can have."""
+    if not isinstance(milliseconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):  # stored bytes may be damaged
+        return None
 
 
 def steady_ms() -> int:
