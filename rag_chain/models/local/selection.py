@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rag_chain.languages import DEFAULT, is_surely_foreign, language_of
 from rag_chain.models.local.answer_weights import EVIDENCE, UNITS
 from rag_chain.models.local.features import Measured, evidence, measure
+from rag_chain.models.local.idle_sentences import says_nothing
 from rag_chain.models.local.preferences import lacks_counted, preferences
 from rag_chain.models.local.question_kinds import QuestionKind, is_asked_alike, kind_of
 from rag_chain.models.local.quotes import Chosen, leads_nowhere, overview, quotes
@@ -24,34 +25,6 @@ Floats = npt.NDArray[np.float64]
 
 _MOST_EMBEDDED = 30
 _LONGEST_EMBEDDED = 400
-_POINTER = re.compile(
-    r"(?:\[ ?\d+\])?\W*(?:please (?:also )?)?(?:see\b|refer to|read (?:the|more|on|about)|visit|check ?out|consult"
-    r"|click (?:here|on|the)\b"
-    r"|(?:proceed|continue) with (?:the )?(?:section|chapter|next|instructions?)"
-    r"|(?:go|skip|jump) to (?:the )?(?:section|chapter|next)"
-    r"|for (?:more|further|additional|complete|full|details)"
-    r"|for [^.,]{1,80}, (?:see|refer to|visit|check ?out|consult|contact)|learn more|source code:"
-    r"|siehe|weitere Informationen|voir |véase|ver también|vedi |zie |см\.|参见|详见|参照"
-    r"|请(?:认真|仔细|先)?(?:阅读|参阅|参考|查看|参见)"
-    r"|(?:bitte )?lesen Sie (?:auch |dazu |bitte )*(?:das|den|die|unter)\b)"
-    r"|[^.,;]{1,60}\b(?:is|are|was|were|has been|have been) (?:also )?(?:described|explained|discussed|documented"
-    r"|covered|listed|shown|introduced) (?:in (?:more )?detail )?(?:above|below|here|later|elsewhere|earlier"
-    r"|in the (?:next|previous|following|section|chapter))\b",
-    re.I,
-)
-"""A sentence that sends its reader elsewhere."""
-_ABOUT_ITSELF = re.compile(
-    r"\W*(?:In )?this (?:document|section|chapter|page|guide|manual|article|tutorial|appendix|part|howto|book|file),?"
-    r" (?:we |you |also |briefly |then |only )*(?:describes?|presents?|explains?|shows?|covers?|introduces?"
-    r"|discuss(?:es)?|gives?|provides?|lists?|outlines?|summari[sz]es?|learn|look at|will|is about|is intended|deals"
-    r"|attempts|aims)\b"
-    r"|\W*In the examples? (?:below|above)\b"
-    r"|\W*As (?:described|explained|mentioned|noted|discussed) (?:above|below|earlier)\W*$"
-    r"|\W*(?:Dieses (?:Dokument|Kapitel|Handbuch)|Dieser Abschnitt|Diese Seite) (?:beschreibt|erklärt|zeigt|behandelt"
-    r"|gibt|stellt|führt)\b|\W*本(?:文档|文|章|节|手册|页)(?:将|会)?(?:介绍|描述|说明|讲述|解释)",
-    re.I,
-)
-"""A sentence about the text itself, which says nothing of its subject."""
 _PRIOR = float(np.log(3))
 # The weights were fitted on data in which half of the questions have no answer. Among real questions to one's own
 # documents, three in four are assumed to have one.
@@ -179,13 +152,8 @@ def select(
             top = int(own.argmax())
     logit = float(EVIDENCE.logits(told[None])[0]) + _PRIOR
     if found[top].context:
-        # A text with headings is a manual or similar: questions use its terms, and a term that it lacks is not covered.
-        # A passage of an encyclopedia may be asked about in other words.
-        logit += _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
         near = [unit for unit in found if unit.number == found[top].number]
-        logit -= _UNCOUNTED_SCORE * lacks_counted(question, [f"{unit.context} {unit.text}" for unit in near])
-        is_unfit = kind.has_cue and not leans and not measured.fits[kept.index(top)]
-        logit -= (_UNFIT_EXACT_SCORE if kind.is_exact else _UNFIT_SCORE) * is_unfit
+        logit += _by_manual(question, kind, measured, kept.index(top), near, leans=leans)
     score = float(_sigmoid(np.array(logit)))
     if language != DEFAULT and not encoder.is_multilingual:
         # The encoder is for English: in other languages the words decide what belongs to the answer.
@@ -203,8 +171,30 @@ def select(
     return Selection(chosen, score, closest, kind)
 
 
+def _by_manual(
+    question: str, kind: QuestionKind, measured: Measured, top: int, near: Sequence[Unit], *, leans: bool
+) -> float:
+    """Return what headings, words and values add to the score of a text with headings, in logits.
+
+    Such a text is a manual or similar: questions use its terms, and a term that it lacks is not covered. A passage of
+    an encyclopedia may be asked about in other words.
+
+    Args:
+        question: as the user wrote it.
+        kind: of the question.
+        measured: the features of the units that were considered.
+        top: place of the best of these.
+        near: all units of its source.
+        leans: whether the question needs the history.
+    """
+    added = _HEADED_SCORE * float(measured.headed.max()) - _UNSEEN_SCORE * measured.unseen
+    added -= _UNCOUNTED_SCORE * lacks_counted(question, [f"{unit.context} {unit.text}" for unit in near])
+    is_unfit = kind.has_cue and not leans and not measured.fits[top]
+    return added - (_UNFIT_EXACT_SCORE if kind.is_exact else _UNFIT_SCORE) * is_unfit
+
+
 def _begin_of_section(found: Sequence[Unit], titles: Mapping[int, str], place: int) -> int | None:
-    """The first unit below the heading of a unit, where a source has it; else None."""
+    """Return the first unit below the heading of a unit, or None if no source has the beginning of the section."""
     unit = found[place]
     return next(
         (
@@ -295,7 +285,7 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
     language = _language(question)
     terms = set(stems(f"{question} {standalone}", language))
     words = [set(stems(unit.text, language)) for unit in found]
-    sound = [i for i, unit in enumerate(found) if not _says_nothing(unit, words[i], terms)]
+    sound = [i for i, unit in enumerate(found) if not says_nothing(unit, words[i], terms)]
     if len(sound) <= _MOST_EMBEDDED:
         return sound
     local = Weights.over(words)
@@ -308,12 +298,3 @@ def _worth_measuring(question: str, standalone: str, found: Sequence[Unit]) -> l
     ]
     best = sorted(range(len(sound)), key=lambda j: -value[j])[:_MOST_EMBEDDED]
     return sorted(sound[j] for j in best)
-
-
-def _says_nothing(unit: Unit, words: set[str], terms: set[str]) -> bool:
-    """Whether a unit can't answer: it asks, points elsewhere, is cut, or adds no word, unless it introduces a list."""
-    if unit.is_question or unit.is_fragment or _POINTER.match(unit.text) or _ABOUT_ITSELF.match(unit.text):
-        return True
-    if unit.kind in ("code", "row"):
-        return False
-    return not unit.introduces and (len(words) < 2 or words <= terms)
