@@ -41,3 +41,11 @@ def test_a_command_is_asked_for() -> None:
     assert kind_of("What are the features?").name == "list"
     assert kind_of("What features does it have?").name == "list"
     assert kind_of("Show me the command that lists sessions").wants_code
+
+
+@pytest.mark.parametrize("question", ["How much does it cost?", "How often is it read?"])
+def test_once_is_a_number_and_not_a_conjunction(question: str) -> None:
+    asked = kind_of(question)
+    assert asked.fits("It is read once a day.")
+    assert asked.fits("It is read once.")
+    assert not asked.fits("Once you have read it, read on.")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_ONCE = r"once(?!\s+(?:all|it|that|the|they|this|we|you|your)\b)"
+"""A number, not a conjunction as in "once you have it"."""
 _NUMBER = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand|million|billion"
-    r"|half|once|twice|eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|hundert|tausend)\b"
+    rf"|half|{_ONCE}|twice|eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|hundert|tausend)\b"
     r"|[一二三四五六七八九十百千万两]",
     re.IGNORECASE,
 )
 _TIME = re.compile(
     r"\b(?:milliseconds?|ms|seconds?|secs?|minutes?|mins?|hours?|days?|weeks?|months?|years?|centur(?:y|ies)|decades?"
-    r"|annually|daily|weekly|monthly|yearly|always|never|once|every|until|forever|\d+ ?[smhd]"
+    rf"|annually|daily|weekly|monthly|yearly|always|never|{_ONCE}|every|until|forever|\d+ ?[smhd]"
     r"|Sekunden?|Minuten?|Stunden?|Tagen?|Tage?|Wochen?|Monaten?|Monate?|Jahren?|Jahre?|immer|nie)\b"
     r"|[秒分天日周月年]|小时|分钟",
     re.IGNORECASE,
