@@ -255,9 +255,9 @@ _TEXTS = st.lists(st.tuples(_PIECES | st.text(max_size=12), _GLUE), max_size=14)
 @given(
     st.lists(_TEXTS, max_size=4), st.sampled_from(["How long is a session kept?", "the pump in hall 4", "why?", "3600"])
 )
-def test_every_word_of_an_answer_is_in_a_source(texts: list[str], question: str) -> None:
+def test_every_word_of_an_answer_is_in_a_source(model: ExtractiveChatModel, texts: list[str], question: str) -> None:
     documents = [Document(text, metadata={"source": f"{n}.md"}) for n, text in enumerate(texts)]
-    answer = ExtractiveChatModel().invoke(prompt(question, documents))
+    answer = model.invoke(prompt(question, documents))
     if answer.response_metadata["refused"]:
         assert str(answer.text).startswith("The documents do not say.")
         return
