@@ -12,30 +12,38 @@ Examples:
     python scripts/benchmark.py langgraph --turns 20     # a turn of a graph with each checkpointer; extra: peers
 
     python scripts/benchmark.py load --turns 200000 --sessions 5000    # four processes, one server; --cluster: six
+
     python scripts/benchmark.py ingest --passages 10000   # ingestion with the engines local and ray; extra: ray
+
     python scripts/benchmark.py serve --clients 200       # the service and a bare FastAPI route; some minutes
+
     python scripts/benchmark.py capacity                  # cost of sessions, turns and passages; five minutes
+
     python scripts/benchmark.py sessions --count 20000    # lists over many sessions; by default a million
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
+
+from rag_chain.cli.command_line import new_app
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from benchmark_capacity import capacity
-from benchmark_history import history
-from benchmark_ingest import ingest_files
-from benchmark_langgraph import langgraph
-from benchmark_load import load
-from benchmark_retrieval import retrieval
-from benchmark_serve import serve
-from benchmark_sessions import sessions
-from benchmark_streaming import streaming
-
-from rag_chain.cli.command_line import new_app
+COMMANDS = {
+    "capacity": "benchmark_capacity:capacity",
+    "history": "benchmark_history:history",
+    "ingest": "benchmark_ingest:ingest_files",
+    "langgraph": "benchmark_langgraph:langgraph",
+    "load": "benchmark_load:load",
+    "retrieval": "benchmark_retrieval:retrieval",
+    "serve": "benchmark_serve:serve",
+    "sessions": "benchmark_sessions:sessions",
+    "streaming": "benchmark_streaming:streaming",
+}
+"""Name -> module and function. All together take seconds to import, so only the one that is called is imported."""
 
 app = new_app(__doc__)
 
@@ -45,15 +53,9 @@ def main() -> None:
     """Measure the promises of this package about its speed."""
 
 
-app.command()(capacity)
-app.command()(history)
-app.command("ingest")(ingest_files)
-app.command()(langgraph)
-app.command()(load)
-app.command()(retrieval)
-app.command()(serve)
-app.command()(sessions)
-app.command()(streaming)
+for name in [one for one in COMMANDS if one in sys.argv[1:2]] or COMMANDS:
+    module, _, function = COMMANDS[name].partition(":")
+    app.command(name)(getattr(import_module(module), function))
 
 if __name__ == "__main__":
     app()
