@@ -49,6 +49,10 @@ class WorkloadModel(BaseChatModel):
         log.write("asked", turn=turn, shown=len(shown), foreign=foreign)
         return turn
 
+    def _reply(self, messages: list[BaseMessage]) -> AIMessage:
+        """Return the whole message that answers."""
+        return AIMessage(answer_of(self._asked(messages)))
+
     def _wait(self) -> None:
         if self.pause:
             time.sleep(self.pause)
@@ -60,31 +64,9 @@ class WorkloadModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        turn = self._asked(messages)
+        reply = self._reply(messages)
         self._wait()
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(answer_of(turn)))])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for piece in answer_pieces(self._asked(messages)):
-            self._wait()
-            yield _chunk(piece)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for piece in answer_pieces(self._asked(messages)):
-            await asyncio.sleep(self.pause)
-            yield _chunk(piece)
+        return ChatResult(generations=[ChatGeneration(message=reply)])
 
     async def _agenerate(
         self,
@@ -93,9 +75,31 @@ class WorkloadModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        turn = self._asked(messages)
+        reply = self._reply(messages)
         await asyncio.sleep(self.pause)
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(answer_of(turn)))])
+        return ChatResult(generations=[ChatGeneration(message=reply)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in _chunks(self._reply(messages)):
+            self._wait()
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in _chunks(self._reply(messages)):
+            await asyncio.sleep(self.pause)
+            yield chunk
 
 
 @tool
@@ -126,77 +130,25 @@ class AgentModel(WorkloadModel):
         """Return the model: it knows its tools."""
         return self
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        calls = self._calls(messages)
-        if calls is not None:
-            return ChatResult(generations=[ChatGeneration(message=AIMessage("", tool_calls=calls))])
-        return super()._generate(_up_to_question(messages), stop, run_manager, **kwargs)
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        calls = self._calls(messages)
-        if calls is not None:
-            return ChatResult(generations=[ChatGeneration(message=AIMessage("", tool_calls=calls))])
-        return await super()._agenerate(_up_to_question(messages), stop, run_manager, **kwargs)
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        calls = self._calls(messages)
-        if calls is not None:
-            yield _chunk_of_calls(calls)
-        else:
-            yield from super()._stream(_up_to_question(messages), stop, run_manager, **kwargs)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        calls = self._calls(messages)
-        if calls is not None:
-            yield _chunk_of_calls(calls)
-        else:
-            async for chunk in super()._astream(_up_to_question(messages), stop, run_manager, **kwargs):
-                yield chunk
-
-    def _calls(self, messages: list[BaseMessage]) -> list[ToolCall] | None:
-        """Return the calls of the tools, or ``None`` where their results are there."""
+    def _reply(self, messages: list[BaseMessage]) -> AIMessage:
         if isinstance(messages[-1], ToolMessage):
-            return None
+            question = max(place for place, one in enumerate(messages) if isinstance(one, HumanMessage))
+            return super()._reply(messages[: question + 1])
         turn = self._asked(messages)
-        return [ToolCall(name=one.name, args={"turn": turn}, id=f"{one.name}-{turn}") for one in TOOLS]
+        return AIMessage(
+            "", tool_calls=[ToolCall(name=one.name, args={"turn": turn}, id=f"{one.name}-{turn}") for one in TOOLS]
+        )
 
 
-def _up_to_question(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    last = max(place for place, message in enumerate(messages) if isinstance(message, HumanMessage))
-    return list(messages[: last + 1])
-
-
-def _chunk_of_calls(calls: Sequence[ToolCall]) -> ChatGenerationChunk:
-    chunks = [
-        ToolCallChunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
-        for place, call in enumerate(calls)
-    ]
-    return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=chunks))
-
-
-def _chunk(piece: str) -> ChatGenerationChunk:
-    return ChatGenerationChunk(message=AIMessageChunk(content=piece))
+def _chunks(message: AIMessage) -> list[ChatGenerationChunk]:
+    """Return the pieces of an answer, or all tool calls in one."""
+    if not message.tool_calls:
+        turn, _ = turn_of(str(message.content))
+        pieces = [AIMessageChunk(content=piece) for piece in answer_pieces(turn)]
+    else:
+        calls = [
+            ToolCallChunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
+            for place, call in enumerate(message.tool_calls)
+        ]
+        pieces = [AIMessageChunk(content="", tool_call_chunks=calls)]
+    return [ChatGenerationChunk(message=piece) for piece in pieces]
