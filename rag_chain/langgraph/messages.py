@@ -21,7 +21,7 @@ from rag_chain.sessions.values.ranges import (
     parse_list,
     resolve,
 )
-from rag_chain.sessions.values.stored_values import checksum
+from rag_chain.sessions.values.stored_values import hex_checksum
 
 MAX_RANGES = 256
 """A list in more pieces is stored anew."""
@@ -299,4 +299,4 @@ def _place_of_write(path: str, channel: str) -> str:
 
 def _check_of(kept: Iterable[Kept], place: str) -> bytes:
     """Return the checksum of a list of messages at a place."""
-    return checksum(place.encode(errors="replace"), *(one.check for one in kept)).hex().encode()
+    return hex_checksum(place.encode(errors="replace"), *(one.check for one in kept))

@@ -16,7 +16,7 @@ from rag_chain.sessions.values.keys import SessionRef
 from rag_chain.sessions.values.ranges import iterate
 from rag_chain.sessions.values.reduction import reduced
 from rag_chain.sessions.values.sealing import Box
-from rag_chain.sessions.values.stored_values import checksum, unpack_value
+from rag_chain.sessions.values.stored_values import checksum, hex_checksum, unpack_value
 from rag_chain.sessions.values.turns import SessionState
 
 CHANNEL = "messages"
@@ -76,7 +76,7 @@ class ThreadReader:
         box, serde = self._sessions.box(found.place.ref), _make_serialiser()
         raws = [_unpack(box, found, number) for number in numbers]
         parts = (checksum(raw) for raw in raws)
-        if found.ranges and found.check != checksum(CHANNEL.encode(), *parts).hex().encode():
+        if found.ranges and found.check != hex_checksum(CHANNEL.encode(), *parts):
             raise make_hole(found.place, "a list of messages was changed")
         end = max(0, len(numbers) - offset)
         first = 0 if count < 0 else max(0, end - count)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rag_chain.sessions.values.checkpoints import Place, Record, Values, Write, parse_header, parse_write
 from rag_chain.sessions.values.keys import SessionRef
+from rag_chain.sessions.values.stored_values import hex_checksum
 from rag_chain.sessions.values.thread_state import ThreadState
 
 
@@ -86,7 +86,7 @@ def parse_op(ref: SessionRef, raw: bytes) -> Op:
         ValueError: it is none, or was changed.
     """
     check, _, raw = raw.partition(b" ")
-    if check != _check(raw):
+    if check != hex_checksum(raw):
         raise ValueError("damaged")
     line, _, rest = raw.partition(b"\n")
     head = json.loads(line)
@@ -160,8 +160,4 @@ def _refer(values: Values, first: int) -> dict[str, Any]:
 def _pack(head: dict[str, Any], chunks: Sequence[bytes]) -> bytes:
     line = json.dumps({**head, "s": [len(chunk) for chunk in chunks]}, separators=(",", ":"))
     raw = b"\n".join([line.encode(), b"".join(chunks)])
-    return b"%b %b" % (_check(raw), raw)
-
-
-def _check(raw: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(raw)
+    return b"%b %b" % (hex_checksum(raw), raw)

@@ -45,6 +45,11 @@ def unpack_value(box: Box, stored: bytes, what: str, place: str, limit: int) -> 
     return expand(packed, limit)
 
 
+def hex_checksum(*parts: bytes) -> bytes:
+    """Return ``checksum`` as 8 hexadecimal digits, where it stands in a line of text."""
+    return checksum(*parts).hex().encode()
+
+
 def checksum(*parts: bytes) -> bytes:
     """Return a checksum (CRC-32) of 4 bytes."""
     check = 0
