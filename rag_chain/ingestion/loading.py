@@ -45,6 +45,11 @@ class UnreadFile:
     is_unsupported: bool = False
     read_ns: int = 0
 
+    @property
+    def chunks(self) -> list[Document]:
+        """None, as of every outcome."""
+        return []
+
 
 Outcome: TypeAlias = LoadedFile | UnreadFile
 """The outcome of reading a file."""

@@ -202,7 +202,7 @@ class _Run:
         if self.embeddings is not None or not needs_choice(self.settings):
             return
         self.sampled = list(self.engine.load(spread(files)))
-        chunks = [chunk for outcome in self.sampled for chunk in getattr(outcome, "chunks", ())]
+        chunks = [chunk for outcome in self.sampled for chunk in outcome.chunks]
         self.settings = choose_by_language(self.settings, chunks)
         self.cache = self._cache()
 
@@ -284,7 +284,7 @@ class _Run:
             self.engine.load([file for file in found.read if file.source not in sampled]),
         )
         with (
-            Prefetch(outcomes_of_all, lambda outcome: len(getattr(outcome, "chunks", ())), _AHEAD) as loaded,
+            Prefetch(outcomes_of_all, lambda outcome: len(outcome.chunks), _AHEAD) as loaded,
             Progress(sum(file.stat.size for file in found.read), shown=progress, report=self.on_progress) as bar,
             self.engine.embedded(loaded, index, self.cache, self.settings, self.embeddings) as outcomes,
         ):
@@ -338,7 +338,7 @@ class _Run:
                 for chunk in outcome.chunks:
                     bar.handed_over(file.stat.size / len(outcome.chunks))
                     yield chunk
-            if not getattr(outcome, "chunks", None):
+            if not outcome.chunks:
                 bar.done(file.stat.size)
             waited = time.perf_counter()
 

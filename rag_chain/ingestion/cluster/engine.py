@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from pydantic import SecretStr
 from ray.exceptions import RayError
@@ -225,7 +224,7 @@ class RayEngine:
         has_weights: bool,
     ) -> _Group:
         """Submit the texts that have no vector and are in no batch."""
-        chunks: list[Document] = [chunk for outcome in outcomes for chunk in getattr(outcome, "chunks", ())]
+        chunks = [chunk for outcome in outcomes for chunk in outcome.chunks]
         texts = index.new_texts(chunks) if chunks else []
         missing = {text for text in cache.missing(texts) if text not in batches}
         needed = {id(batch): batch for text in texts if (batch := batches.get(text))}
@@ -282,7 +281,7 @@ def _grouped(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
     chunks = 0
     for outcome in outcomes:
         group.append(outcome)
-        chunks += len(getattr(outcome, "chunks", ()))
+        chunks += len(outcome.chunks)
         if chunks >= _GROUP:
             yield group
             group, chunks = [], 0
