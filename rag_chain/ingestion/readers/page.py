@@ -160,11 +160,12 @@ def _is_hidden(tag: str, element: Any, styles: Styles) -> bool:
 def _is_menu(tag: str, element: Any) -> bool:
     if tag == "nav" or element.get("role") in ("navigation", "menu", "menubar", "doc-toc"):
         return True
-    # The sentence that leads to such a list would lead to whatever follows it.
-    leads = tag == "p" and "".join(element.itertext()).rstrip().endswith(":")
-    items = element.getnext() if leads else element
-    if items is not None and isinstance(items.tag, str) and _local_name(items) in ("ol", "ul") and _is_contents(items):
+    if tag in ("ol", "ul") and _is_contents(element):
         return True
+    # The sentence that leads to such a list would lead to whatever follows it.
+    after = element.getnext() if tag == "p" else None
+    if after is not None and isinstance(after.tag, str) and _local_name(after) in ("ol", "ul") and _is_contents(after):
+        return "".join(element.itertext()).rstrip().endswith(":")
     return tag in _CONTENTS_TAGS and not _CONTENTS_CLASSES.isdisjoint(_classes(element))
 
 

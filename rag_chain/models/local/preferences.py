@@ -171,7 +171,9 @@ def _defines(unit: Unit, terms: set[str]) -> bool:
         return True
     for end in re.finditer(r"(?<=[\w)`”\"’»])(?=[\s(,:—–]|-(?!\w)|是|指)", unit.text[:120]):
         start = unit.text[: end.start()]
-        if terms <= set(stems(start)) and len(start.split()) <= len(terms) + 3:
+        if len(start.split()) > len(terms) + 3:
+            return False
+        if terms <= set(stems(start)):
             if _names_a_compound(start, terms):
                 return False
             if _COPULA.match(unit.text[end.start() :]):

@@ -150,24 +150,25 @@ def select(
         if leads_nowhere(found, top) and np.isfinite(np.delete(own, top)).any():
             own[top] = -np.inf
             top = int(own.argmax())
+    place = kept.index(top)
+    headed = float(measured.headed[place])
     logit = float(EVIDENCE.logits(told[None])[0]) + _PRIOR
     if found[top].context:
         near = [unit for unit in found if unit.number == found[top].number]
-        logit += _by_manual(question, kind, measured, kept.index(top), near, leans=leans)
+        logit += _by_manual(question, kind, measured, place, near, leans=leans)
     score = float(_sigmoid(np.array(logit)))
     if language != DEFAULT and not encoder.is_multilingual:
         # The encoder is for English: in other languages the words decide what belongs to the answer.
-        preferred[kept] -= _FOREIGN * _is_off_topic(kind, measured, kept.index(top), leans=leans)
+        preferred[kept] -= _FOREIGN * _is_off_topic(kind, measured, place, leans=leans)
         if _CJK.search(question) and not leans:
             score *= min(1.0, float(measured.with_heading.max()) / _HELD)
-    is_named = bool(measured.headed[kept.index(top)] >= _NAMED)
     is_same = _is_same(question, found[top], measured.terms, language)
     is_to_do = kind.name == "how_to" and not kind.wants_code
-    if is_same or (is_to_do and measured.headed[kept.index(top)] >= _TOLD_FROM_ITS_BEGINNING):
+    if is_same or (is_to_do and headed >= _TOLD_FROM_ITS_BEGINNING):
         begin = _begin_of_section(found, titles, top)
         if begin is not None and (is_to_do or not (kind.name == "definition" or kind.is_exact)):
             is_same, top = True, begin
-    chosen = quotes(kind, found, preferred, own, top, is_named=is_named, is_same=is_same)
+    chosen = quotes(kind, found, preferred, own, top, is_named=headed >= _NAMED, is_same=is_same)
     return Selection(chosen, score, closest, kind)
 
 
