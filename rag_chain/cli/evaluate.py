@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag_chain.cli.command_line import errors, exit_codes, print_json
+from rag_chain.cli.output_files import check_chart, check_writable, write_text
 from rag_chain.errors import UsageError
+from rag_chain.evaluation.formats import FORMATS
 
 if TYPE_CHECKING:
     from rag_chain.retrieval.opening import AnyIndex
 
 STRATEGIES = ("last", "hybrid", "fusion", "condense", "rewrite")
-RUN_FORMATS = ("jsonl", "ragas", "deepeval")
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
         typer.Option(help="Write a TREC run, one file per strategy; with --answers: one line per question."),
     ] = None,
     run_format: Annotated[
-        str, typer.Option("--format", help=f"For --run with --answers: {', '.join(RUN_FORMATS)}.", show_default=True)
+        str, typer.Option("--format", help=f"For --run with --answers: {', '.join(FORMATS)}.", show_default=True)
     ] = "jsonl",
     plot: Annotated[Path | None, typer.Option(help="Write a chart, .png, .svg or .pdf.")] = None,
     index_dir: Annotated[Path | None, typer.Option(help="Folder of your index, or of the corpus.")] = None,
@@ -77,7 +77,6 @@ def evaluate(
         from rag_chain.cli.evaluation_tables import show_answers, show_retrieval
         from rag_chain.evaluation.answers import ask, report_answers
         from rag_chain.evaluation.comparison import (
-            check_plot,
             corpus_index,
             draw,
             report_of,
@@ -86,7 +85,6 @@ def evaluate(
             trec_run,
             unknown_labels,
         )
-        from rag_chain.evaluation.formats import FORMATS
         from rag_chain.evaluation.retrieval import read_questions
 
         load_dotenv()
@@ -100,10 +98,10 @@ def evaluate(
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {run_format!r}.")
         # Hours of work must not be lost because a file can't be written.
         runs = _run_paths(run, [] if answers else names)
-        for path in [*runs, *([plot] if plot else [])]:
-            _check_writable(path)
+        for path in runs:
+            check_writable(path)
         if plot:
-            check_plot(plot)
+            check_chart(plot)
         chosen: dict[str, Any] = {"query_strategy": strategy} if answers else {}
         if index_dir is not None:
             chosen |= {"index_dir": index_dir, "index_url": None}
@@ -137,7 +135,7 @@ def evaluate(
             if plot:
                 draw(plot, report, queries.stem)
         for path, text in zip(runs, texts, strict=False):
-            _write(path, text)
+            write_text(path, text)
         if as_json:
             print_json(report)
         elif answers:
@@ -151,20 +149,6 @@ def _run_paths(run: Path | None, names: list[str]) -> list[Path]:
     if run is None:
         return []
     return [run] if len(names) < 2 else [run.with_name(f"{run.stem}.{name}{run.suffix}") for name in names]
-
-
-def _check_writable(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"{path} can't be written: {'it is a folder' if path.is_dir() else 'its folder is missing'}.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{path} can't be written: permission denied.")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}.") from error
 
 
 def _strategies(names: str) -> list[str]:

@@ -12,7 +12,8 @@ import typer
 from rich.text import Text
 
 from rag_chain.cli.command_line import console, errors, exit_codes, print_json
-from rag_chain.errors import ConfigurationError, UsageError
+from rag_chain.cli.output_files import check_matplotlib
+from rag_chain.errors import UsageError
 from rag_chain.settings import WAIT_FORM
 
 HELP = """Make servers, network, disks and processes fail during a chat, and count the lost turns.
@@ -143,10 +144,7 @@ def _check_usage(turns: int, timeout: float, wait: str, plot: Path | None, keep:
     if plot is not None and (plot.suffix not in (".svg", ".png") or not plot.resolve().parent.is_dir()):
         raise UsageError(f"--plot must name a file .svg or .png in a folder that exists, not {plot}.")
     if plot is not None:
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            raise ConfigurationError("--plot needs matplotlib: pip install 'rag_chain[plot]'.") from None
+        check_matplotlib()
     folder = keep if keep is not None and keep.exists() else Path(tempfile.gettempdir())
     if keep is not None and keep.exists() and not keep.is_dir():
         raise UsageError(f"--keep must name a folder, and {keep} is a file.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def auroc_summary(scores: Values, answerable: Flags, groups: Sequence[str]) -> d
     return {"mean": mean, "low": float(low), "high": float(high)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnsweredQuestion:
     """A question with the answer of the chain.
 
@@ -86,7 +87,7 @@ class AnsweredQuestion:
     context: tuple[Document, ...]
     cited: tuple[str | None, ...]
 
-    @property
+    @cached_property
     def measures(self) -> dict[str, float]:
         """Return name -> value of the measures for which the question has a label; the last three only if answered."""
         question, found = self.question, {}

@@ -158,24 +158,8 @@ def trec_run(found: Sequence[Sequence[Document]], questions: Sequence[Question],
     return "".join(lines)
 
 
-def check_plot(path: Path) -> None:
-    """Check that ``draw`` can write a chart in the format of this suffix.
-
-    Raises:
-        ConfigurationError: matplotlib is not installed.
-        UsageError: the suffix is not that of a picture.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ConfigurationError("--plot needs matplotlib: pip install 'rag_chain[plot]'.") from None
-    kinds = Figure().canvas.get_supported_filetypes()
-    if path.suffix.removeprefix(".") not in kinds:
-        raise UsageError(f"{path} can't be written: its suffix must be one of {', '.join(sorted(kinds))}.")
-
-
 def draw(path: Path, report: Mapping[str, Any], title: str) -> None:
-    """Write a chart of all measures with their intervals; call ``check_plot`` before.
+    """Write a chart of all measures with their intervals.
 
     Raises:
         UsageError: the file can't be written.
