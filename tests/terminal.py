@@ -1,4 +1,4 @@
-"""A conversation on a terminal, as a person has it."""
+"""Conversations for tests: on a terminal, as a person has one, and as a script."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+CHAT_SCRIPT = """
+sessions:
+  - session: scripted
+    turns:
+      - ask: How long is a session kept?
+        expect: {contains: ["3600"], cites: docs/sessions.md, refuses: false}
+      - ask: What is the boiling point of tungsten?
+        expect: {refuses: true}
+"""
+"""For ``rag-chain chat --script``, over this project's own pages."""
 
 
 class Terminal:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from terminal import ROOT, Terminal
+from terminal import CHAT_SCRIPT, ROOT, Terminal
 
 from rag_chain.cli.chat_script import load
 
@@ -95,25 +95,14 @@ def test_without_redis_and_in_the_mode_before(script: Script) -> None:
     assert json.loads(away.stdout)["persistence"] in {"journaled", "volatile"}
 
 
-SCRIPT = """
-sessions:
-  - session: scripted
-    turns:
-      - ask: How long is a session kept?
-        expect: {contains: ["3600"], cites: docs/sessions.md, refuses: false}
-      - ask: What is the boiling point of tungsten?
-        expect: {refuses: true}
-"""
-
-
 def test_a_chat_script_is_a_regression_test(script: Script, tmp_path: Path) -> None:
     path = tmp_path / "chat.yaml"
-    path.write_text(SCRIPT)
+    path.write_text(CHAT_SCRIPT)
     done = script("chat.py", "--script", str(path))
     assert done.returncode == 0, done.stderr + done.stdout
     assert "2 of 2 turns as expected" in done.stderr
 
-    path.write_text(SCRIPT.replace("3600", "9999").replace("refuses: true", "refuses: false"))
+    path.write_text(CHAT_SCRIPT.replace("3600", "9999").replace("refuses: true", "refuses: false"))
     done = script("chat.py", "--script", str(path), "--json")
     assert done.returncode == 1
     turns = [json.loads(line) for line in done.stdout.splitlines()]

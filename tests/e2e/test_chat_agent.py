@@ -15,7 +15,7 @@ from faulty_server import KEY, FaultyServer
 from langchain_core.messages import BaseMessage
 from serving import make_folder, run
 from talking import contents, stock, until
-from terminal import Terminal
+from terminal import CHAT_SCRIPT, Terminal
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,16 +37,6 @@ def dice(query: str) -> str:
 
 
 NUMBER = 7
-"""
-
-SCRIPT = """
-sessions:
-  - session: scripted
-    turns:
-      - ask: How long is a session kept?
-        expect: {contains: ["3600"], cites: docs/sessions.md, refuses: false}
-      - ask: What is the boiling point of tungsten?
-        expect: {refuses: true}
 """
 
 
@@ -145,11 +135,11 @@ def test_without_a_model_that_calls_tools_each_question_is_searched_for(script: 
 
 def test_a_chat_script_and_a_pipe(script: Script, tmp_path: Path) -> None:
     path = tmp_path / "chat.yaml"
-    path.write_text(SCRIPT)
+    path.write_text(CHAT_SCRIPT)
     done = script("chat.py", "--agent", "--script", str(path))
     assert done.returncode == 0, done.stderr + done.stdout
     assert "2 of 2 turns as expected" in done.stderr
-    path.write_text(SCRIPT.replace("3600", "9999"))
+    path.write_text(CHAT_SCRIPT.replace("3600", "9999"))
     assert script("chat.py", "--agent", "--script", str(path)).returncode == 1
     done = script("chat.py", "--agent", "--json", given="How long is a session kept?\nWhat is a turn?\n")
     assert [json.loads(line)["question"] for line in done.stdout.splitlines()] == [

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +13,7 @@ import pytest
 from graphs import thread
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from servers import RedisServer
+from talkers import Talkers
 from talking import another_process, journal_rows, until
 
 from rag_chain.langgraph import SessionSaver
@@ -25,7 +21,7 @@ from rag_chain.sessions import SessionHistory
 from rag_chain.settings import Settings
 
 # Imports once; then every line of its input makes it fork a child that asks itself question after question.
-TALKERS = """
+PROGRAM = """
 import json, os, sys
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
@@ -91,44 +87,6 @@ for life in sys.stdin:
     os.waitpid(child, 0)
     say("dead")
 """
-
-
-class Talkers:
-    """One child at a time; ``lines`` are all that the children said."""
-
-    def __init__(self, settings: dict[str, object], kind: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TALKERS, json.dumps(settings), kind],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        )  # fmt: skip
-        self.lines: list[list[str]] = []
-
-    def live_and_die(self, name: str, questions: int, seconds: float) -> None:
-        """Have a child talk, and kill it so many seconds after it asked so many questions."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{name}\n")
-        self.process.stdin.flush()
-        pid = int(self._read_until("pid")[1])
-        begun = len({turn for turn, *_ in self.said("asked")})
-        while len({turn for turn, *_ in self.said("asked")}) < begun + questions:
-            self._read_until("asked")
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGKILL)
-        self._read_until("dead")
-
-    def close(self) -> None:
-        self.process.communicate()
-
-    def said(self, word: str) -> list[list[str]]:
-        return [line[1:] for line in self.lines if line[0] == word]
-
-    def _read_until(self, word: str) -> list[str]:
-        assert self.process.stdout is not None
-        while line := self.process.stdout.readline():
-            self.lines.append(line.split())
-            if self.lines[-1][0] == word:
-                return self.lines[-1]
-        raise AssertionError("the talkers ended")
 
 
 def check(talkers: Talkers, messages: list[BaseMessage], told: str) -> None:
@@ -204,11 +162,12 @@ def talk(settings: dict[str, object]) -> Iterator[Callable[..., Talkers]]:
 
     def talk(kind: str, kills: int, **more: Any) -> Talkers:
         settings.update(more)
-        talkers = Talkers(settings, kind)
+        talkers = Talkers(PROGRAM, json.dumps(settings), kind)
         opened.append(talkers)
         chance = random.Random(7)
         for life in range(kills):
-            talkers.live_and_die(f"life{life}", chance.randint(1, 4), chance.uniform(0, 0.02))
+            questions = chance.randint(1, 4)
+            talkers.live_and_die(f"life{life}", chance.uniform(0, 0.02), questions)
         return talkers
 
     yield talk

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from servers import RedisServer
+from talkers import Talkers
 from talking import another_process, contents, journal_rows, stock, until
 
 from rag_chain.sessions import SessionHistory
 from rag_chain.settings import Settings
 
 # Imports once; then every line of its input makes it fork a child that asks itself question after question.
-TALKERS = """
+PROGRAM = """
 import json, os, sys, time
 from langchain_core.runnables import RunnableLambda
 from rag_chain.conversation import ConversationChain
@@ -51,42 +47,6 @@ for life in sys.stdin:
 """
 
 
-class Talkers:
-    """One child at a time; ``lines`` are all that the children said."""
-
-    def __init__(self, settings: dict[str, object]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TALKERS, json.dumps(settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        )  # fmt: skip
-        self.lines: list[str] = []
-
-    def live_and_die(self, name: str, seconds: float) -> None:
-        """Have a child talk, and kill it so many seconds after its first question."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{name}\n")
-        self.process.stdin.flush()
-        pid = int(self._read_until("pid").split()[1])
-        self._read_until("asked")
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGKILL)
-        self._read_until("dead")
-
-    def close(self) -> None:
-        self.process.communicate()
-
-    def said(self, word: str) -> list[str]:
-        return [line.split()[1] for line in self.lines if line.startswith(f"{word} ")]
-
-    def _read_until(self, word: str) -> str:
-        assert self.process.stdout is not None
-        while line := self.process.stdout.readline():
-            self.lines.append(line)
-            if line.split()[0] == word:
-                return line
-        raise AssertionError("the talkers ended")
-
-
 @pytest.fixture
 def settings(own_server: RedisServer, tmp_path: Path) -> dict[str, object]:
     # No order of commits is asked for beyond that of the process itself, and nothing is trimmed.
@@ -96,13 +56,13 @@ def settings(own_server: RedisServer, tmp_path: Path) -> dict[str, object]:
 @pytest.fixture
 def talkers(request: pytest.FixtureRequest, settings: dict[str, object]) -> Iterator[Talkers]:
     settings.update(getattr(request, "param", {}))
-    talkers = Talkers(settings)
+    talkers = Talkers(PROGRAM, json.dumps(settings))
     yield talkers
     talkers.close()
 
 
 def check(talkers: Talkers, stored: list[str]) -> None:
-    asked, answered = talkers.said("asked"), talkers.said("answered")
+    asked, answered = ([text for [text] in talkers.said(word)] for word in ("asked", "answered"))
     questions = [text for text in stored if not text.startswith("re: ")]
     # A life may have ended after its question was written and before it said so.
     assert [text for text in questions if text in asked] == asked, "every question that was asked, in order"
