@@ -156,20 +156,18 @@ def weigh(client: Any) -> tuple[Counter[str], int]:
     kept = 0
     for key in client.scan_iter(count=1000):
         name = key.decode()
-        is_events = ":events" in name
-        kind = (
-            "events"
-            if is_events
-            else "meta"
-            if name[:5] == "meta:"
-            else "index"
-            if name[:6] == "index:"
-            else "messages"
-        )
+        kind = kind_of(name)
         # None: events that expired meanwhile.
         found[kind] += int(client.memory_usage(key, samples=0) or 0)
-        kept += is_events and client.type(key) == b"stream"
+        kept += kind == "events" and client.type(key) == b"stream"
     return found, kept
+
+
+def kind_of(name: str) -> str:
+    """Return what the key of a name holds."""
+    if ":events" in name:
+        return "events"
+    return next((kind for kind in ("meta", "index") if name.startswith(f"{kind}:")), "messages")
 
 
 def read_texts(url: str, sessions: int) -> list[tuple[str, AIMessage]]:
